@@ -1,0 +1,259 @@
+/* rocmforge.h - the public C ABI of ROCmForge.
+ *
+ * A model is weights, tokenizer and chat template of one file or folder. An engine runs one model for many requests at
+ * once. Both are handles; several of each live side by side in one process, there is no global state, no signal handler
+ * and no exit() in the library.
+ *
+ * Threads: every function may be called from any thread. Callbacks run on the engine's thread and must return quickly.
+ * Strings are UTF-8. Options structs start as all-zero; zero means "the default" unless a field says otherwise.
+ * Errors: functions that can fail return rf_status and, where err is not NULL, fill it with what, where, found, expected.
+ */
+#ifndef ROCMFORGE_H
+#define ROCMFORGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RF_API __attribute__((visibility("default")))
+#else
+#define RF_API
+#endif
+
+#define RF_VERSION "0.1.0"
+
+typedef enum rf_status {
+    RF_OK = 0,
+    RF_FULL,        /* a pool or queue is full: try later */
+    RF_AGAIN,       /* nothing yet (poll timed out) */
+    RF_CANCELLED,   /* the caller aborted it */
+    RF_INVALID,     /* an argument is out of range; err->param names it */
+    RF_NOT_FOUND,   /* no such file, model, request */
+    RF_TOO_LONG,    /* prompt + max_tokens exceed the context */
+    RF_TOO_LARGE,   /* over a stated limit (bytes, depth, count) */
+    RF_UNSUPPORTED, /* well-formed, but this build cannot do it */
+    RF_CORRUPT,     /* file contents contradict their format */
+    RF_IO,          /* the system refused: errno text is in the message */
+    RF_NOMEM,       /* an allocation failed */
+    RF_DEADLINE,    /* the request's deadline passed */
+    RF_SHUTDOWN,    /* the engine is draining */
+    RF_DEVICE,      /* a device or its driver failed */
+    RF_NUMERIC,     /* NaN or Inf logits */
+    RF_INTERNAL     /* a bug */
+} rf_status;
+
+struct rf_error {
+    rf_status status;
+    char param[64];    /* the offending field, or "" */
+    char message[512]; /* one line, no newline */
+};
+
+RF_API const char *rf_version(void);
+RF_API const char *rf_status_name(rf_status s);
+
+/* ---- model ---------------------------------------------------------------------------------------------------- */
+
+struct rf_model;
+
+enum rf_open_flags {
+    RF_OPEN_META = 1u << 0,  /* header facts only: no tokenizer, no weights */
+    RF_OPEN_VOCAB = 1u << 1, /* header and tokenizer and template: no weights */
+};
+
+struct rf_model_options {
+    const char *device;        /* "auto" (default), "cpu" */
+    uint32_t n_threads;        /* 0: one per usable core */
+    uint32_t flags;            /* enum rf_open_flags */
+    const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
+    const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
+    void (*progress)(void *ctx, double fraction);
+    void *progress_ctx;
+};
+
+struct rf_model_info {
+    const char *path, *name, *architecture, *quantization, *device; /* live as long as the model */
+    uint64_t file_bytes, resident_bytes, n_params;
+    uint32_t n_vocab, n_layer, n_embd, n_head, n_kv_head, head_dim, n_ctx_train;
+    int32_t bos, eos;   /* token ids, -1 if none */
+    bool has_template;
+    bool has_weights;   /* opened without RF_OPEN_META and RF_OPEN_VOCAB */
+};
+
+RF_API rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf_model_options *opt,
+                               struct rf_error *err);
+RF_API void rf_model_close(struct rf_model *m); /* NULL is fine; engines on it must be freed first */
+RF_API void rf_model_info_get(const struct rf_model *m, struct rf_model_info *out);
+
+/* Header facts and tensor list as JSON text; *out is freed with rf_free. with_tensors adds "tensors":[...]. */
+RF_API rf_status rf_model_describe(const struct rf_model *m, bool with_tensors, char **out, struct rf_error *err);
+
+enum rf_tokenize_flags {
+    RF_TOK_ADD_SPECIAL = 1u << 0,   /* add BOS/EOS as the model wants */
+    RF_TOK_PARSE_SPECIAL = 1u << 1, /* "<|im_end|>" in the text becomes the control token */
+};
+
+/* *ids is freed with rf_free. An empty result is *n = 0 with *ids NULL or not. */
+RF_API rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **ids,
+                                   size_t *n, struct rf_error *err);
+/* Bytes of the tokens, joined as the model's decoder joins them; may be broken UTF-8 if the ids are cut mid-character.
+ * *out is NUL-terminated, freed with rf_free. skip_special leaves control tokens out. */
+RF_API rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size_t n, bool skip_special, char **out,
+                                     size_t *len, struct rf_error *err);
+/* The bytes that one token stands for in running text; borrowed, NULL with *len 0 for an id out of range. */
+RF_API const char *rf_model_token_bytes(const struct rf_model *m, int32_t id, size_t *len);
+
+/* Renders the chat template. json is an object with "messages" and, at will, "tools", "add_generation_prompt" and any
+ * other variable. Either out may be NULL. Text that came from the messages never becomes a control token. */
+RF_API rf_status rf_model_chat(const struct rf_model *m, const char *json, size_t json_len, char **text, size_t *text_len,
+                               int32_t **ids, size_t *n_ids, struct rf_error *err);
+/* The same without a model, from template source. */
+RF_API rf_status rf_template_render(const char *source, size_t source_len, const char *json, size_t json_len, char **text,
+                                    size_t *text_len, struct rf_error *err);
+
+RF_API void rf_free(void *p);
+
+/* ---- engine --------------------------------------------------------------------------------------------------- */
+
+struct rf_engine;
+
+enum rf_kv_type { RF_KV_AUTO = 0, RF_KV_F16, RF_KV_F32, RF_KV_BF16 };
+
+struct rf_engine_options {
+    uint32_t max_model_len;      /* tokens per sequence; 0: the model's own, cut to what the pool holds */
+    uint64_t kv_bytes;           /* size of the KV pool; 0: chosen to fit */
+    uint32_t kv_blocks;          /* overrides kv_bytes when not 0 */
+    enum rf_kv_type kv_type;
+    uint32_t max_seqs;           /* sequences running together; 0: 256 */
+    uint32_t max_step_tokens;    /* token budget of one step; 0: 512 */
+    uint32_t max_queue;          /* waiting requests; 0: 1024 */
+    uint64_t max_queue_tokens;   /* prompt tokens waiting; 0: 4 M */
+    bool no_prefix_cache;
+};
+
+struct rf_logit_bias { int32_t token; float bias; };
+
+/* rf_sampling_default() fills a neutral greedy-free set: temperature 1, everything else off. */
+struct rf_sampling {
+    float temperature;           /* 0: greedy, exact */
+    int32_t top_k;               /* <= 0: off */
+    float top_p, min_p, typical_p; /* 1, 0, 1: off */
+    float repetition_penalty;    /* 1: off */
+    float presence_penalty, frequency_penalty; /* 0: off */
+    bool has_seed;
+    uint64_t seed;
+    const struct rf_logit_bias *logit_bias;
+    size_t n_logit_bias;
+    int32_t max_tokens;          /* < 0: to the end of the context; 0: prompt only */
+    int32_t min_tokens;
+    bool ignore_eos;
+    const char *const *stop;     /* stop strings, left out of the text */
+    size_t n_stop;
+    bool include_stop;           /* leave the stop string in */
+    const int32_t *stop_tokens;
+    size_t n_stop_tokens;
+    int32_t logprobs;            /* -1: none; k >= 0: the chosen token and the k best */
+    int32_t prompt_logprobs;     /* -1: none; k >= 0: for every prompt token but the first */
+};
+
+RF_API void rf_sampling_default(struct rf_sampling *s);
+/* What generation_config.json or the GGUF recommends, over rf_sampling_default. */
+RF_API void rf_model_sampling_default(const struct rf_model *m, struct rf_sampling *s);
+
+enum rf_finish { RF_FINISH_NONE = 0, RF_FINISH_STOP, RF_FINISH_LENGTH, RF_FINISH_ABORT, RF_FINISH_ERROR };
+
+struct rf_top_logprob { int32_t token; float logprob; };
+struct rf_logprob {
+    int32_t token;
+    float logprob;               /* of log softmax before temperature and filters */
+    const struct rf_top_logprob *top;
+    uint32_t n_top;
+};
+
+struct rf_usage {
+    uint32_t prompt_tokens, cached_tokens, completion_tokens;
+    double queue_s, prefill_s, decode_s; /* seconds waiting, to the first token, from then on */
+};
+
+enum rf_event_kind {
+    RF_EVENT_PROMPT, /* prompt logprobs, once, when asked for; before any text */
+    RF_EVENT_TOKENS, /* new tokens; text may lag behind them (UTF-8 and stop strings are held back) */
+    RF_EVENT_DONE,   /* last: finish, usage and any held-back text */
+    RF_EVENT_ERROR,  /* last instead of DONE: error */
+};
+
+struct rf_event {
+    enum rf_event_kind kind;
+    uint64_t id;
+    const int32_t *tokens;
+    size_t n_tokens;
+    const char *text;            /* whole UTF-8 characters, not NUL-terminated */
+    size_t text_len;
+    const struct rf_logprob *logprobs; /* one per token where asked for */
+    size_t n_logprobs;
+    enum rf_finish finish;       /* on DONE and ERROR */
+    int32_t stop_token;          /* the token that ended it, -1 if none */
+    struct rf_usage usage;       /* on DONE and ERROR */
+    const struct rf_error *error; /* on ERROR */
+};
+
+/* Engine thread; must not block. ev and all it points to are valid during the call only. */
+typedef void (*rf_event_fn)(void *ctx, const struct rf_event *ev);
+
+struct rf_request {
+    const int32_t *tokens;       /* the prompt as ids ... */
+    size_t n_tokens;
+    const char *text;            /* ... or, where tokens is NULL, as text (special tokens added and parsed) */
+    size_t text_len;
+    struct rf_sampling sampling;
+    int32_t priority;            /* smaller runs sooner; 0 is usual */
+    double deadline_s;           /* seconds from now until it fails with RF_DEADLINE; 0: none */
+    uint64_t cache_salt;         /* prefix blocks are shared only between equal salts */
+    rf_event_fn on_event;        /* NULL: events wait for rf_engine_poll */
+    void *ctx;
+};
+
+RF_API rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt,
+                                  struct rf_error *err);
+/* Aborts what runs, waits for the engine's thread, frees all. NULL is fine. */
+RF_API void rf_engine_free(struct rf_engine *e);
+
+/* Admits all n requests or none. Everything pointed to is copied. ids[n] name them from then on. Fails with RF_INVALID,
+ * RF_TOO_LONG, RF_FULL, RF_SHUTDOWN. */
+RF_API rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids,
+                                  struct rf_error *err);
+/* Next event of a request without callback. timeout_ms < 0 waits for ever. RF_AGAIN on timeout, RF_NOT_FOUND for an
+ * unknown id or after its last event. *out is freed with rf_event_free. */
+RF_API rf_status rf_engine_poll(struct rf_engine *e, uint64_t id, int timeout_ms, struct rf_event **out);
+RF_API void rf_event_free(struct rf_event *ev);
+/* Ends a request within one step, also while queued; its last event says RF_FINISH_ABORT. Unknown ids are ignored. */
+RF_API void rf_engine_abort(struct rf_engine *e, uint64_t id);
+/* No new requests; waits until the running ones end or timeout_s passes, then aborts the rest. */
+RF_API rf_status rf_engine_drain(struct rf_engine *e, double timeout_s);
+
+#define RF_HIST_BUCKETS 20
+struct rf_histogram { uint64_t bucket[RF_HIST_BUCKETS + 1]; double sum; uint64_t count; }; /* last bucket: +Inf */
+
+struct rf_stats {
+    uint32_t n_running, n_waiting, n_blocks, n_blocks_free, block_tokens, max_model_len;
+    uint64_t waiting_tokens;
+    uint64_t prompt_tokens, generation_tokens, cached_tokens, n_preemptions, n_steps;
+    uint64_t prefix_queries, prefix_hits;           /* tokens asked for, tokens found */
+    uint64_t finished[5];                           /* by enum rf_finish */
+    uint64_t rejected;
+    struct rf_histogram ttft, itl, e2e, queue, prefill, decode; /* seconds; bounds from rf_histogram_bounds */
+    struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
+    double prefill_s, decode_s;
+};
+RF_API void rf_engine_stats(struct rf_engine *e, struct rf_stats *out);
+/* Upper bounds of the buckets: [RF_HIST_BUCKETS] values for seconds (of_tokens false) or tokens (true). */
+RF_API const double *rf_histogram_bounds(bool of_tokens);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
