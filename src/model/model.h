@@ -1,0 +1,50 @@
+/* model.h - a language model on a backend: weights by role, the layer recipe resolved, one forward pass.
+ *
+ * struct rf_lm is the loaded model (weights, immutable, shared by engines). struct rf_runner is one engine's side of it:
+ * scratch memory laid out once, KV store, logits. forward does no allocation.
+ */
+#ifndef RF_MODEL_MODEL_H
+#define RF_MODEL_MODEL_H
+
+#include "backend/backend.h"
+#include "format/weights.h"
+
+struct rf_lm;
+struct rf_runner;
+
+enum { RF_MAX_KV_GROUPS = 16 };
+
+/* Layers that share block tables. All blocks of all groups come from one pool and have the same size: every group has
+ * at most n_slot layers. window 0: full attention; else only the last `window` tokens are ever read. */
+struct rf_kv_group { uint32_t window, n_layer; };
+
+struct rf_lm_shape {
+    uint32_t n_vocab, n_layer, n_embd, n_head, n_kv_head, head_dim, n_ctx_train;
+    uint32_t n_group, n_slot;
+    struct rf_kv_group group[RF_MAX_KV_GROUPS];
+    uint64_t n_params;
+    uint64_t resident_bytes;      /* weights held beyond the mapped file */
+    enum rf_kv_type auto_kv_type; /* F32 where the weights are F32, else F16 */
+};
+
+rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b,
+                     void (*progress)(void *ctx, double fraction), void *progress_ctx, struct rf_error *err);
+void rf_lm_close(struct rf_lm *m);
+const struct rf_lm_shape *rf_lm_shape_get(const struct rf_lm *m);
+/* The backend's bytes for one block id (16 tokens of n_slot layers). kv_type may be AUTO. */
+uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type kv_type);
+
+struct rf_runner_options {
+    uint32_t max_tok, max_seq, max_out; /* largest batch */
+    uint32_t n_block;
+    enum rf_kv_type kv_type;
+};
+rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
+void rf_runner_free(struct rf_runner *r);
+/* One step. *logits: [n_out][n_vocab] host memory of the runner, valid until the next call. May hold NaN or Inf: the
+ * caller checks per row. */
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, const float **logits, struct rf_error *err);
+/* Copies whole blocks (copy-on-write), before the next forward. */
+rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n, struct rf_error *err);
+
+#endif
