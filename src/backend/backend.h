@@ -33,6 +33,7 @@ struct rf_backend_info {
     char detail[256];     /* one line for people: what was chosen and why */
     uint64_t memory_total, memory_free;
     uint32_t n_threads;
+    bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
 
 /* ---- weights ---- */

@@ -1,0 +1,336 @@
+/* runner.c - the recipe laid out flat over all layers, and the walk over it.
+ *
+ * At creation every step of every layer becomes one entry with its arguments filled in: addresses of scratch, weights and
+ * cache slots never change afterwards. A forward pass sets the row counts and calls the backend's slots in order.
+ * Two rewrites happen once, here:
+ *   - an ADD followed by a NORM of X becomes one fused slot call, across layer borders too;
+ *   - in the last layer, only the rows whose logits are wanted go on behind attention (for a prompt chunk without
+ *     outputs that is none).
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/lm.h"
+
+enum rows { ROWS_TOK, ROWS_OUT };
+
+enum call { CALL_EMBED, CALL_NORM, CALL_MATMUL, CALL_ROPE_KV, CALL_ATTENTION, CALL_GLU, CALL_ADD, CALL_GATHER, CALL_SOFTCAP };
+
+struct entry {
+    enum call call;
+    enum rows rows;
+    uint32_t per_row;   /* norm rows or elements per batch row */
+    union {
+        struct rf_embed_args embed;
+        struct rf_rmsnorm_args norm;
+        struct rf_matmul_args matmul;
+        struct rf_rope_kv_args rope;
+        struct rf_attention_args attention;
+        struct rf_glu_args glu;
+        struct rf_add_args add;
+        struct rf_gather_args gather;
+        struct rf_softcap_args softcap;
+    } u;
+};
+
+struct rf_runner {
+    struct rf_lm *m;
+    struct rf_runner_options opt;
+    struct rf_kv_store *kv;
+    rf_dev scratch;              /* one allocation: registers behind each other */
+    rf_dev reg[RF_REG_COUNT];     /* where each register lies for the step being laid out */
+    rf_dev x_out;                 /* [max_out][n_embd]: X behind the last attention */
+    uint32_t width[RF_REG_COUNT];
+    rf_dev logits;               /* [max_out][n_vocab] */
+    float *host_logits;          /* where device memory is not host memory */
+    struct entry *prog;
+    uint32_t n_prog, cap_prog;
+};
+
+uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type kv_type)
+{
+    struct rf_kv_desc d = {.n_block = 1, .n_slot = m->shape.n_slot, .n_kv_head = m->shape.n_kv_head,
+                           .head_dim = m->shape.head_dim, .type = kv_type ? kv_type : m->shape.auto_kv_type};
+    return m->b->mem->kv_block_bytes(m->b, &d);
+}
+
+/* ---- layout ---- */
+
+static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
+{
+    const struct rf_hparams *hp = &r->m->hp;
+    struct rf_backend *b = r->m->b;
+    uint32_t embd = (uint32_t)hp->n_embd, q = (uint32_t)(hp->n_head * hp->head_dim), kv = (uint32_t)(hp->n_kv_head * hp->head_dim);
+    const uint32_t width[RF_REG_COUNT] = {
+        [RF_REG_X] = embd, [RF_REG_H] = embd, [RF_REG_Q] = q, [RF_REG_K] = kv, [RF_REG_V] = kv, [RF_REG_A] = q,
+        [RF_REG_Y] = embd, [RF_REG_G] = (uint32_t)hp->n_ff, [RF_REG_U] = (uint32_t)hp->n_ff,
+    };
+    memcpy(r->width, width, sizeof width);
+    uint64_t at[RF_REG_COUNT], bytes = 0, one, logits;
+    for (int i = 0; i < RF_REG_COUNT; i++) {
+        at[i] = bytes;
+        if (!rf_mul64(r->opt.max_tok, (uint64_t)width[i] * sizeof(float), &one) || !rf_add64(bytes, (one + 63) & ~63ull, &bytes))
+            return rf_fail(err, RF_TOO_LARGE, "scratch for %u tokens a step is too large", r->opt.max_tok);
+    }
+    if (!rf_mul64(r->opt.max_out, (uint64_t)r->m->shape.n_vocab * sizeof(float), &logits))
+        return rf_fail(err, RF_TOO_LARGE, "logits of %u rows are too large", r->opt.max_out);
+    RF_TRY(b->mem->alloc(b, bytes, &r->scratch, err));
+    RF_TRY(b->mem->alloc(b, logits, &r->logits, err));
+    for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
+    RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
+    if (!b->info.host_memory && !(r->host_logits = rf_alloc_aligned(64, logits))) return rf_fail_nomem(err, "logits", logits);
+    return RF_OK;
+}
+
+/* The entries are counted before: a layer's steps plus gathers, and five around the layers. */
+static struct entry *push(struct rf_runner *r, enum call call, enum rows rows)
+{
+    if (r->n_prog == r->cap_prog) return NULL;
+    struct entry *e = &r->prog[r->n_prog++];
+    *e = (struct entry){.call = call, .rows = rows};
+    return e;
+}
+
+static bool add_norm(struct rf_runner *r, enum rows rows, rf_dev x, rf_dev y, uint32_t cols, rf_dev w)
+{
+    struct entry *last = r->n_prog ? &r->prog[r->n_prog - 1] : NULL;
+    rf_dev residual = 0;
+    if (last && last->call == CALL_ADD && last->u.add.out == x && last->rows == rows) {
+        residual = last->u.add.b; /* x + y then norm of x: one pass */
+        r->n_prog--;
+    }
+    struct entry *e = push(r, CALL_NORM, rows);
+    if (!e) return false;
+    e->per_row = 1;
+    e->u.norm = (struct rf_rmsnorm_args){.x = x, .y = y, .w = w, .cols = cols, .x_stride = cols, .y_stride = cols,
+                                         .eps = (float)r->m->hp.rms_eps};
+    if (residual) {
+        e->u.norm.residual = residual;
+        e->u.norm.sum = x;
+    }
+    return true;
+}
+
+static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
+{
+    struct entry *e = push(r, CALL_MATMUL, rows);
+    if (!e) return false;
+    e->u.matmul.x = r->reg[s->in];
+    for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
+        const struct rf_lm_tensor *t = &l->t[s->role[i]];
+        e->u.matmul.w[i] = t->w;
+        e->u.matmul.bias[i] = t->bias;
+        e->u.matmul.out[i] = r->reg[s->out[i]];
+        e->u.matmul.out_stride[i] = r->width[s->out[i]];
+        e->u.matmul.n_w = i + 1;
+    }
+    return true;
+}
+
+/* Moves a register to rows of outputs only; it lives at `to` from here on. */
+static bool add_gather(struct rf_runner *r, enum rf_reg reg, rf_dev to)
+{
+    struct entry *e = push(r, CALL_GATHER, ROWS_OUT);
+    if (!e) return false;
+    e->u.gather = (struct rf_gather_args){.x = r->reg[reg], .out = to, .cols = r->width[reg]};
+    r->reg[reg] = to;
+    return true;
+}
+
+static bool add_attention(struct rf_runner *r, const struct rf_lm_layer *l)
+{
+    const struct rf_hparams *hp = &r->m->hp;
+    struct entry *e = push(r, CALL_ATTENTION, ROWS_TOK);
+    if (!e) return false;
+    e->u.attention = (struct rf_attention_args){
+        .q = r->reg[RF_REG_Q], .out = r->reg[RF_REG_A], .q_stride = r->width[RF_REG_Q], .out_stride = r->width[RF_REG_A],
+        .n_head = (uint32_t)hp->n_head, .n_kv_head = (uint32_t)hp->n_kv_head, .head_dim = (uint32_t)hp->head_dim,
+        .scale = (float)hp->attn_scale, .softcap = (float)hp->attn_softcap, .window = l->window, .kv = r->kv, .slot = l->slot,
+        .group = l->group};
+    return true;
+}
+
+static bool add_rope(struct rf_runner *r, const struct rf_lm_layer *l)
+{
+    struct rf_lm *m = r->m;
+    bool halves = (m->rotation == RF_ROTATION_HALVES);
+    struct entry *e = push(r, CALL_ROPE_KV, ROWS_TOK);
+    if (!e) return false;
+    e->u.rope = (struct rf_rope_kv_args){
+        .q = r->reg[RF_REG_Q], .k = r->reg[RF_REG_K], .v = r->reg[RF_REG_V], .q_stride = r->width[RF_REG_Q],
+        .kv_stride = r->width[RF_REG_K], .n_head = m->shape.n_head, .n_kv_head = m->shape.n_kv_head,
+        .head_dim = m->shape.head_dim, .rot_dim = m->rope_dim, .style = halves ? RF_ROPE_NEOX : RF_ROPE_PAIRS,
+        .inv_freq = l->local_rope ? m->inv_freq_local : m->inv_freq, .mscale = l->local_rope ? 1 : m->mscale, .kv = r->kv,
+        .slot = l->slot, .group = l->group};
+    return true;
+}
+
+static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
+{
+    const struct rf_hparams *hp = &r->m->hp;
+    static const enum rf_act act[] = {[RF_ACTIVATION_SILU] = RF_ACT_SILU, [RF_ACTIVATION_GELU_TANH] = RF_ACT_GELU_TANH};
+    rf_dev in = r->reg[s->in], out = r->reg[s->out[0]];
+    uint32_t head = (uint32_t)hp->head_dim, width = r->width[s->in];
+    struct entry *e;
+    switch (s->op) {
+    case RF_STEP_END: return true;
+    case RF_STEP_NORM: return add_norm(r, rows, in, out, width, l->t[s->role[0]].vec);
+    case RF_STEP_HEAD_NORM:
+        if (!add_norm(r, rows, in, in, head, l->t[s->role[0]].vec)) return false;
+        r->prog[r->n_prog - 1].per_row = width / head;
+        return true;
+    case RF_STEP_MATMUL: return add_matmul(r, s, l, rows);
+    case RF_STEP_ROPE_KV: return add_rope(r, l);
+    case RF_STEP_ATTENTION: return add_attention(r, l);
+    case RF_STEP_ADD:
+        if (!(e = push(r, CALL_ADD, rows))) return false;
+        e->per_row = width;
+        e->u.add = (struct rf_add_args){.a = out, .b = in, .out = out, .b_scale = 1};
+        return true;
+    case RF_STEP_GLU:
+        if (!(e = push(r, CALL_GLU, rows))) return false;
+        e->u.glu = (struct rf_glu_args){.gate = in, .up = r->reg[RF_REG_U], .out = out, .cols = width,
+                                        .act = act[r->m->arch->activation]};
+        return true;
+    }
+    return false;
+}
+
+static bool add_layer(struct rf_runner *r, uint32_t i)
+{
+    const struct rf_lm_layer *l = &r->m->layers[i];
+    enum rows rows = ROWS_TOK;
+    for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) {
+        if (!add_step(r, s, l, rows)) return false;
+        if (s->op == RF_STEP_ATTENTION && i + 1 == r->m->shape.n_layer) {
+            if (!add_gather(r, RF_REG_A, r->reg[RF_REG_Q]) || !add_gather(r, RF_REG_X, r->x_out)) return false;
+            rows = ROWS_OUT;
+        }
+    }
+    return true;
+}
+
+static bool add_ends(struct rf_runner *r, bool head)
+{
+    struct rf_lm *m = r->m;
+    struct entry *e;
+    if (head) {
+        if (!(e = push(r, CALL_EMBED, ROWS_TOK))) return false;
+        e->u.embed = (struct rf_embed_args){.w = m->t[RF_ROLE_TOKEN_EMBD].w, .out = r->reg[RF_REG_X],
+                                            .scale = m->arch->embed_scaled ? sqrtf((float)m->hp.n_embd) : 1};
+        return true;
+    }
+    if (!add_norm(r, ROWS_OUT, r->reg[RF_REG_X], r->reg[RF_REG_H], r->width[RF_REG_X], m->t[RF_ROLE_OUTPUT_NORM].vec)) return false;
+    if (!(e = push(r, CALL_MATMUL, ROWS_OUT))) return false;
+    e->u.matmul = (struct rf_matmul_args){.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
+                                          .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab}};
+    if (m->hp.logit_softcap > 0) {
+        if (!(e = push(r, CALL_SOFTCAP, ROWS_OUT))) return false;
+        e->per_row = m->shape.n_vocab;
+        e->u.softcap = (struct rf_softcap_args){.x = r->logits, .cap = (float)m->hp.logit_softcap, .scale = 1};
+    }
+    return true;
+}
+
+static rf_status build_program(struct rf_runner *r, struct rf_error *err)
+{
+    uint32_t per_layer = 2, n_layer = r->m->shape.n_layer;
+    for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) per_layer++;
+    r->cap_prog = per_layer * n_layer + 8;
+    r->prog = rf_alloc_array(r->cap_prog, sizeof *r->prog);
+    if (!r->prog) return rf_fail_nomem(err, "program", r->cap_prog * sizeof *r->prog);
+    bool ok = add_ends(r, true);
+    for (uint32_t i = 0; ok && i < n_layer; i++) ok = add_layer(r, i);
+    if (!ok || !add_ends(r, false)) return rf_fail(err, RF_INTERNAL, "recipe of %s does not fit its program", r->m->arch->name);
+    return RF_OK;
+}
+
+rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err)
+{
+    *out = NULL;
+    struct rf_runner *r = rf_alloc_array(1, sizeof *r);
+    if (!r) return rf_fail_nomem(err, "runner", sizeof *r);
+    r->m = m;
+    r->opt = *opt;
+    struct rf_kv_desc d = {.n_block = opt->n_block, .n_slot = m->shape.n_slot, .n_kv_head = m->shape.n_kv_head,
+                           .head_dim = m->shape.head_dim, .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type};
+    rf_status s = m->b->mem->kv_create(m->b, &d, &r->kv, err);
+    if (!s) s = alloc_scratch(r, err);
+    if (!s) s = build_program(r, err);
+    if (s) {
+        rf_runner_free(r);
+        return s;
+    }
+    *out = r;
+    return RF_OK;
+}
+
+void rf_runner_free(struct rf_runner *r)
+{
+    if (!r) return;
+    struct rf_backend *b = r->m->b;
+    if (r->kv) b->mem->kv_free(b, r->kv);
+    if (r->scratch) b->mem->free(b, r->scratch);
+    if (r->x_out) b->mem->free(b, r->x_out);
+    if (r->logits) b->mem->free(b, r->logits);
+    rf_free(r->host_logits);
+    rf_free(r->prog);
+    rf_free(r);
+}
+
+/* ---- the walk ---- */
+
+static rf_status run_entry(struct rf_backend *b, struct entry *e, uint32_t rows)
+{
+    const struct rf_backend_ops *ops = b->ops;
+    switch (e->call) {
+    case CALL_EMBED: return ops->embed(b, NULL, &e->u.embed);
+    case CALL_NORM: e->u.norm.rows = rows * e->per_row; return ops->rmsnorm(b, NULL, &e->u.norm);
+    case CALL_MATMUL: e->u.matmul.rows = rows; return ops->matmul(b, NULL, &e->u.matmul);
+    case CALL_ROPE_KV: return ops->rope_kv(b, NULL, &e->u.rope);
+    case CALL_ATTENTION: return ops->attention(b, NULL, &e->u.attention);
+    case CALL_GLU: e->u.glu.rows = rows; return ops->glu(b, NULL, &e->u.glu);
+    case CALL_ADD: e->u.add.n = (uint64_t)rows * e->per_row; return ops->add(b, NULL, &e->u.add);
+    case CALL_GATHER: return ops->gather(b, NULL, &e->u.gather);
+    case CALL_SOFTCAP: e->u.softcap.n = (uint64_t)rows * e->per_row; return ops->softcap(b, NULL, &e->u.softcap);
+    }
+    return RF_INTERNAL;
+}
+
+static rf_status check_batch(const struct rf_runner *r, const struct rf_batch *batch, struct rf_error *err)
+{
+    const struct rf_runner_options *o = &r->opt;
+    if (batch->n_tok && batch->n_tok <= o->max_tok && batch->n_seq && batch->n_seq <= o->max_seq && batch->n_out <= o->max_out &&
+        batch->n_group == r->m->shape.n_group)
+        return RF_OK;
+    return rf_fail(err, RF_INTERNAL, "batch of %u tokens, %u sequences, %u outputs, %u groups does not fit a runner for %u, %u, %u, %u",
+                   batch->n_tok, batch->n_seq, batch->n_out, batch->n_group, o->max_tok, o->max_seq, o->max_out,
+                   r->m->shape.n_group);
+}
+
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, const float **logits, struct rf_error *err)
+{
+    struct rf_backend *b = r->m->b;
+    RF_TRY(check_batch(r, batch, err));
+    rf_status s = b->ops->batch_begin(b, NULL, batch);
+    for (uint32_t i = 0; !s && i < r->n_prog; i++) {
+        struct entry *e = &r->prog[i];
+        uint32_t rows = e->rows == ROWS_TOK ? batch->n_tok : batch->n_out;
+        if (rows) s = run_entry(b, e, rows);
+    }
+    uint64_t bytes = (uint64_t)batch->n_out * r->m->shape.n_vocab * sizeof(float);
+    if (!s && bytes && r->host_logits) s = b->mem->download(b, NULL, r->host_logits, r->logits, bytes);
+    if (!s) s = b->mem->stream_sync(b, NULL);
+    if (s) return rf_fail(err, s, "%s: a step of %u tokens failed", b->info.name, batch->n_tok);
+    *logits = r->host_logits ? r->host_logits : (const float *)r->logits;
+    return RF_OK;
+}
+
+rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n, struct rf_error *err)
+{
+    struct rf_backend *b = r->m->b;
+    struct rf_kv_copy_args a = {.kv = r->kv, .from = from, .to = to, .n = n};
+    rf_status s = n ? b->ops->kv_copy(b, NULL, &a) : RF_OK;
+    return s ? rf_fail(err, s, "%s: copying %u KV blocks failed", b->info.name, n) : RF_OK;
+}
