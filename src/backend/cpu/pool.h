@@ -10,6 +10,9 @@
 struct rf_pool;
 typedef void (*rf_pool_fn)(void *ctx, unsigned tid, unsigned n_threads);
 
+/* Cores this process may use: its affinity mask, cut by the cgroup's CPU quota (v1 or v2, rounded up). At least 1. */
+unsigned rf_pool_usable_cores(void);
+
 rf_status rf_pool_create(struct rf_pool **out, unsigned n_threads, struct rf_error *err); /* n_threads >= 1 */
 void rf_pool_free(struct rf_pool *p);
 unsigned rf_pool_size(const struct rf_pool *p);
