@@ -233,6 +233,7 @@ void rf_weights_close(struct rf_weights *w)
     rf_free(w->tensor);
     rf_map_release(&w->fact_at);
     rf_map_release(&w->tensor_at);
+    for (size_t i = 0; i < RF_COUNT(w->text); i++) rf_buf_release(&w->text[i]);
     rf_arena_release(&w->arena);
     rf_free(w);
 }

@@ -2,7 +2,9 @@
  *
  * Facts are a flat map from key to value. GGUF keeps its own keys ("llama.block_count", "tokenizer.ggml.tokens"). A
  * Hugging Face folder gives config.json flattened with dots ("hidden_size", "rope_scaling.factor", "layer_types"),
- * generation_config.json under "generation_config." and tokenizer_config.json under "tokenizer_config.".
+ * generation_config.json under "generation_config." and tokenizer_config.json under "tokenizer_config.". JSON arrays of
+ * objects or arrays are flattened as well ("tokenizer_config.chat_template.0.name"). Keys of a "text_config" are also
+ * there without that prefix, where the top level lacks them. tokenizer_config's "added_tokens_decoder" is left out if long.
  * Strings are byte strings out of the file: any bytes, not NUL-terminated where borrowed from a mapping.
  *
  * Thread: immutable after open. Everything lives as long as the struct.
@@ -12,6 +14,9 @@
 
 #include "base/buf.h"
 #include "quant/type.h"
+
+/* Tensor types that only safetensors has ("F8_E4M3", "U8"): numbers from here on, which rf_type_get refuses. */
+enum { RF_TYPE_FOREIGN = 1 << 16 };
 
 enum rf_source { RF_SOURCE_GGUF, RF_SOURCE_HF };
 
@@ -25,7 +30,7 @@ struct rf_fact {
     int64_t i;                   /* INT and BOOL (a GGUF uint64 above INT64_MAX is refused) */
     double f;                    /* FLOAT; also set for INT */
     struct rf_str str;           /* STRING */
-    enum rf_fact_kind item_kind; /* ARRAY: kind of its items (nested arrays are refused by name when asked for) */
+    enum rf_fact_kind item_kind; /* ARRAY: kind of its items; ARRAY where they are arrays, objects or of mixed kinds */
     uint64_t n_items;
     const void *items;           /* opaque: read through rf_fact_item_* */
     uint32_t item_type;
@@ -34,7 +39,7 @@ struct rf_fact {
 struct rf_tensor_view {
     struct rf_str name;
     uint32_t type;               /* enum rf_type, or a number that rf_type_get refuses */
-    uint32_t n_dim;              /* 1..4 */
+    uint32_t n_dim;              /* 1..4; a safetensors scalar has 1, more than 4 are multiplied into dim[3] */
     uint64_t dim[4];             /* dim[0] runs fastest (the row length); unused ones are 1 */
     const uint8_t *data;         /* borrowed from the mapping; may be unaligned */
     uint64_t bytes;
@@ -43,8 +48,9 @@ struct rf_tensor_view {
 
 struct rf_weights;
 
-/* path: a GGUF file (or the first of a split one, all found by name), a .safetensors file beside its config.json, or a
- * Hugging Face folder. Every length, count, offset and name is checked here; data is never read. */
+/* path: a GGUF file (or any part of a split one, all found by name), a .safetensors file or model.safetensors.index.json
+ * beside its config.json, a Hugging Face folder, or a folder with one GGUF model. A folder with config.json or a tokenizer
+ * but no weights opens with no tensors. Every length, count, offset and name is checked here; data is never read. */
 rf_status rf_weights_open(struct rf_weights **out, const char *path, struct rf_error *err);
 void rf_weights_close(struct rf_weights *w);
 
@@ -56,6 +62,7 @@ uint64_t rf_weights_file_bytes(const struct rf_weights *w);
 size_t rf_weights_n_tensor(const struct rf_weights *w);
 const struct rf_tensor_view *rf_weights_tensor(const struct rf_weights *w, size_t i);     /* file order */
 const struct rf_tensor_view *rf_weights_find(const struct rf_weights *w, const char *name); /* NULL if absent */
+const char *rf_weights_type_name(uint32_t type); /* rf_type_name, and the foreign ones; for error lines */
 /* Gives the tensor's pages back to the system once a backend has its own copy. */
 void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t);
 

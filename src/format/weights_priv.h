@@ -21,6 +21,7 @@ struct rf_weights {
     struct rf_tensor_view *tensor;
     size_t n_tensor, cap_tensor;
     struct rf_map fact_at, tensor_at; /* name -> index */
+    struct rf_buf text[3];            /* the configuration files; facts borrow from them */
     struct rf_arena arena;            /* offset tables, item arrays, unescaped strings */
 };
 
@@ -33,7 +34,7 @@ struct rf_string_table {      /* string i: base + offset[i] + 8, length offset[i
     const uint32_t *offset;   /* [n + 1]; lengths are never read from the mapping twice */
 };
 
-enum { RF_FORMAT_MAX_TENSOR = 1 << 20, RF_FORMAT_MAX_FACT = 1 << 18 };
+enum { RF_FORMAT_MAX_TENSOR = 1 << 20, RF_FORMAT_MAX_FACT = 1 << 16 };
 
 rf_status rf_format_file_add(struct rf_weights *w, const char *path, uint32_t *index, struct rf_error *err);
 /* where: short name of the file for messages. */

@@ -1,0 +1,319 @@
+#include "format/json.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+enum { MAX_NUMBER = 400 }; /* characters; a double in full has 17 digits */
+
+rf_status rf_json_fail(struct rf_json *j, const char *expected)
+{
+    if (j->pos >= j->n)
+        return rf_fail(j->err, RF_CORRUPT, "%s: JSON ends at byte %zu, expected %s", j->name, j->pos, expected);
+    unsigned char c = (unsigned char)j->s[j->pos];
+    return rf_fail(j->err, RF_CORRUPT, c > 0x20 && c < 0x7f ? "%s: JSON at byte %zu: found '%c', expected %s"
+                                                            : "%s: JSON at byte %zu: found byte 0x%02x, expected %s",
+                   j->name, j->pos, c, expected);
+}
+
+static void space(struct rf_json *j)
+{
+    while (j->pos < j->n && (j->s[j->pos] == ' ' || j->s[j->pos] == '\n' || j->s[j->pos] == '\t' || j->s[j->pos] == '\r')) j->pos++;
+}
+
+rf_status rf_json_peek(struct rf_json *j, enum rf_json_kind *kind)
+{
+    space(j);
+    switch (j->pos < j->n ? j->s[j->pos] : 0) {
+    case '{': *kind = RF_JSON_OBJECT; return RF_OK;
+    case '[': *kind = RF_JSON_ARRAY; return RF_OK;
+    case '"': *kind = RF_JSON_STRING; return RF_OK;
+    case 't': case 'f': *kind = RF_JSON_BOOL; return RF_OK;
+    case 'n': *kind = RF_JSON_NULL; return RF_OK;
+    case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9':
+        *kind = RF_JSON_NUMBER;
+        return RF_OK;
+    case 'N': case 'I':
+        if (j->python) {
+            *kind = RF_JSON_NUMBER;
+            return RF_OK;
+        }
+        /* fall through */
+    default: return rf_json_fail(j, "a value");
+    }
+}
+
+rf_status rf_json_enter(struct rf_json *j, char open)
+{
+    space(j);
+    if (j->pos >= j->n || j->s[j->pos] != open) return rf_json_fail(j, open == '{' ? "an object" : "an array");
+    if (j->depth >= RF_JSON_DEPTH)
+        return rf_fail(j->err, RF_TOO_LARGE, "%s: JSON at byte %zu: nested deeper than %d", j->name, j->pos, RF_JSON_DEPTH);
+    j->level[j->depth].close = open == '{' ? '}' : ']';
+    j->level[j->depth++].any = false;
+    j->pos++;
+    return RF_OK;
+}
+
+rf_status rf_json_next(struct rf_json *j, bool *more)
+{
+    char close = j->level[j->depth - 1].close;
+    bool any = j->level[j->depth - 1].any;
+    space(j);
+    char c = j->pos < j->n ? j->s[j->pos] : 0;
+    *more = c != close;
+    if (c == close && j->pos < j->n) {
+        j->pos++;
+        j->depth--;
+        return RF_OK;
+    }
+    if (any) {
+        if (c != ',') return rf_json_fail(j, close == '}' ? "',' or '}'" : "',' or ']'");
+        j->pos++;
+    }
+    j->level[j->depth - 1].any = true;
+    return RF_OK;
+}
+
+rf_status rf_json_key(struct rf_json *j, struct rf_str *key)
+{
+    RF_TRY(rf_json_string(j, key));
+    space(j);
+    if (j->pos >= j->n || j->s[j->pos] != ':') return rf_json_fail(j, "':'");
+    j->pos++;
+    return RF_OK;
+}
+
+static bool hex4(const char *s, size_t n, uint32_t *out)
+{
+    *out = 0;
+    if (n < 4) return false;
+    for (int i = 0; i < 4; i++) {
+        char c = s[i];
+        uint32_t d;
+        if (c >= '0' && c <= '9')
+            d = (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            d = (uint32_t)((c | 32) - 'a' + 10);
+        else
+            return false;
+        *out = *out << 4 | d;
+    }
+    return true;
+}
+
+/* One escape at s[pos] == '\\'; moves behind it. At most as many bytes come out as went in. */
+static rf_status escape(struct rf_json *j, char *out, size_t *n)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *hit = j->pos + 1 < j->n && j->s[j->pos + 1] ? strchr(from, j->s[j->pos + 1]) : NULL;
+    uint32_t cp, low;
+    if (hit) {
+        out[(*n)++] = to[hit - from];
+        j->pos += 2;
+        return RF_OK;
+    }
+    size_t at = j->pos, left = j->n - at;
+    if (left < 6 || j->s[at + 1] != 'u' || !hex4(j->s + at + 2, left - 2, &cp)) return rf_json_fail(j, "a valid escape");
+    if (cp >= 0xd800 && cp < 0xe000) {
+        if (cp >= 0xdc00 || left < 12 || j->s[at + 6] != '\\' || j->s[at + 7] != 'u' || !hex4(j->s + at + 8, left - 8, &low) ||
+            low < 0xdc00 || low >= 0xe000)
+            return rf_json_fail(j, "a whole surrogate pair");
+        cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
+        j->pos += 6;
+    }
+    j->pos += 6;
+    *n += rf_utf8_encode(cp, out + *n);
+    return RF_OK;
+}
+
+static rf_status unescape(struct rf_json *j, size_t start, size_t end, struct rf_str *out)
+{
+    char *p = rf_arena_alloc(j->arena, end - start + 16); /* slack: a mapped file may change under us */
+    size_t n = 0;
+    if (!p) return rf_fail_nomem(j->err, j->name, end - start);
+    for (j->pos = start; j->pos < end;) {
+        if (j->s[j->pos] == '\\')
+            RF_TRY(escape(j, p, &n));
+        else
+            p[n++] = j->s[j->pos++];
+    }
+    *out = (struct rf_str){p, n};
+    return RF_OK;
+}
+
+rf_status rf_json_string(struct rf_json *j, struct rf_str *out)
+{
+    space(j);
+    if (j->pos >= j->n || j->s[j->pos] != '"') return rf_json_fail(j, "a string");
+    size_t start = ++j->pos, end;
+    bool escaped = false;
+    for (; j->pos < j->n && j->s[j->pos] != '"'; j->pos++) {
+        if ((unsigned char)j->s[j->pos] < 0x20) return rf_json_fail(j, "no control byte in a string");
+        if (j->s[j->pos] == '\\') {
+            escaped = true;
+            if (++j->pos >= j->n) break; /* an escaped quote does not end it */
+        }
+    }
+    if (j->pos >= j->n) return rf_json_fail(j, "the end of a string");
+    end = j->pos;
+    if (!rf_utf8_valid(j->s + start, end - start)) {
+        j->pos = start;
+        return rf_json_fail(j, "valid UTF-8 in the string that starts here");
+    }
+    *out = (struct rf_str){j->s + start, end - start};
+    if (escaped) RF_TRY(unescape(j, start, end, out));
+    j->pos = end + 1;
+    return RF_OK;
+}
+
+static bool literal(struct rf_json *j, const char *word)
+{
+    size_t n = strlen(word);
+    if (j->n - j->pos < n || memcmp(j->s + j->pos, word, n)) return false;
+    j->pos += n;
+    return true;
+}
+
+static size_t digits(struct rf_json *j)
+{
+    size_t from = j->pos;
+    while (j->pos < j->n && j->s[j->pos] >= '0' && j->s[j->pos] <= '9') j->pos++;
+    return j->pos - from;
+}
+
+/* strtod under the "C" locale, whatever the host program has set. */
+static bool to_double(const char *s, size_t n, double *out)
+{
+    char text[MAX_NUMBER + 1];
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!c) return false;
+    memcpy(text, s, n);
+    text[n] = 0;
+    *out = strtod_l(text, NULL, c);
+    freelocale(c);
+    return isfinite(*out);
+}
+
+static rf_status number(struct rf_json *j, struct rf_fact *f)
+{
+    size_t start = j->pos;
+    bool whole = true;
+    if (j->python && (literal(j, "NaN") || literal(j, "Infinity") || literal(j, "-Infinity"))) {
+        f->kind = RF_FACT_FLOAT;
+        f->f = j->s[start] == 'N' ? (double)NAN : j->s[start] == '-' ? -(double)INFINITY : (double)INFINITY;
+        return RF_OK;
+    }
+    if (j->s[j->pos] == '-') j->pos++;
+    size_t first = j->pos, n = digits(j);
+    if (!n || (n > 1 && j->s[first] == '0')) return rf_json_fail(j, "a number without leading zeros");
+    if (j->pos < j->n && j->s[j->pos] == '.') {
+        whole = false;
+        j->pos++;
+        if (!digits(j)) return rf_json_fail(j, "a digit");
+    }
+    if (j->pos < j->n && (j->s[j->pos] | 32) == 'e') {
+        whole = false;
+        j->pos++;
+        if (j->pos < j->n && (j->s[j->pos] == '+' || j->s[j->pos] == '-')) j->pos++;
+        if (!digits(j)) return rf_json_fail(j, "a digit");
+    }
+    if (whole && n <= 18) { /* every 18-digit number fits */
+        int64_t v = 0;
+        for (size_t i = first; i < first + n; i++) v = v * 10 + (j->s[i] - '0');
+        f->kind = RF_FACT_INT;
+        f->i = first > start ? -v : v;
+        f->f = (double)f->i;
+        return RF_OK;
+    }
+    if (j->pos - start > MAX_NUMBER || !to_double(j->s + start, j->pos - start, &f->f)) {
+        j->pos = start;
+        return rf_json_fail(j, "a number that fits a double");
+    }
+    f->kind = RF_FACT_FLOAT;
+    if (whole && f->f >= -0x1p63 && f->f < 0x1p63) { /* 19 digits: exact only through strtoll */
+        char text[24] = {0};
+        memcpy(text, j->s + start, RF_MIN(j->pos - start, sizeof text - 1));
+        char *end;
+        long long v = strtoll(text, &end, 10);
+        if (!*end && v != INT64_MAX && v != INT64_MIN) {
+            f->kind = RF_FACT_INT;
+            f->i = v;
+        }
+    }
+    return RF_OK;
+}
+
+rf_status rf_json_scalar(struct rf_json *j, struct rf_fact *f, bool *null)
+{
+    enum rf_json_kind kind;
+    RF_TRY(rf_json_peek(j, &kind));
+    *null = false;
+    switch (kind) {
+    case RF_JSON_NULL:
+        *null = true;
+        return literal(j, "null") ? RF_OK : rf_json_fail(j, "null");
+    case RF_JSON_BOOL:
+        f->kind = RF_FACT_BOOL;
+        f->i = j->s[j->pos] == 't';
+        return literal(j, f->i ? "true" : "false") ? RF_OK : rf_json_fail(j, "true or false");
+    case RF_JSON_NUMBER: return number(j, f);
+    case RF_JSON_STRING:
+        f->kind = RF_FACT_STRING;
+        return rf_json_string(j, &f->str);
+    case RF_JSON_ARRAY:
+    case RF_JSON_OBJECT: break;
+    }
+    return rf_json_fail(j, "a plain value");
+}
+
+rf_status rf_json_u64(struct rf_json *j, const char *what, uint64_t *out)
+{
+    struct rf_fact f = {0};
+    bool null;
+    space(j);
+    size_t at = j->pos;
+    RF_TRY(rf_json_scalar(j, &f, &null));
+    if (null || f.kind != RF_FACT_INT || f.i < 0) {
+        j->pos = at;
+        return rf_json_fail(j, what);
+    }
+    *out = (uint64_t)f.i;
+    return RF_OK;
+}
+
+rf_status rf_json_skip(struct rf_json *j)
+{
+    unsigned base = j->depth;
+    do {
+        enum rf_json_kind kind;
+        RF_TRY(rf_json_peek(j, &kind));
+        if (kind == RF_JSON_OBJECT || kind == RF_JSON_ARRAY) {
+            RF_TRY(rf_json_enter(j, j->s[j->pos]));
+        } else {
+            struct rf_fact f = {0};
+            bool null;
+            RF_TRY(rf_json_scalar(j, &f, &null));
+        }
+        while (j->depth > base) { /* leave what is finished, stop before the next value */
+            bool more;
+            struct rf_str key;
+            char close = j->level[j->depth - 1].close;
+            RF_TRY(rf_json_next(j, &more));
+            if (!more) continue;
+            if (close == '}') RF_TRY(rf_json_key(j, &key));
+            break;
+        }
+    } while (j->depth > base);
+    return RF_OK;
+}
+
+rf_status rf_json_end(struct rf_json *j)
+{
+    space(j);
+    return j->pos == j->n ? RF_OK : rf_json_fail(j, "the end");
+}
