@@ -1,0 +1,317 @@
+/* linear.c - weight matrices: packing at load, and handing the panels of a product out to the threads.
+ *
+ * A call has two phases. First the activations are rounded to int8 (a few rows: by the caller alone; more: shared, then a
+ * barrier). Then threads take panels, of all weights in a row, from one counter, because cores of one host differ in speed
+ * from second to second. A result depends on neither the split nor the number of rows (see kernels/linear_kern.h).
+ */
+#include "backend/cpu/linear.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "backend/cpu/kernels/linear_kern.h"
+#include "base/mem.h"
+
+struct rf_linear {
+    struct rf_lin_kern kern;
+    const struct rf_lin_layout *l;
+    uint64_t rows, cols;
+    size_t n_panel, n_unit, row_bytes;
+    const uint8_t *w; /* panels, or the file's rows */
+    uint8_t *own;     /* NULL: w is borrowed */
+    size_t own_bytes;
+};
+
+/* ---- packing ---- */
+
+struct pack_job {
+    struct rf_linear *w;
+    const uint8_t *src;
+    struct rf_pool *pool;
+    uint8_t *spare; /* [thread][32][stride] for panels that the file's rows do not fill */
+    size_t spare_stride;
+    size_t first;
+};
+
+static bool needs_spare(const struct rf_linear *w, size_t panel)
+{
+    return w->cols % w->l->block || (panel + 1) * RF_LIN_PANEL > w->rows;
+}
+
+static void pack_panels(void *ctx, unsigned tid, unsigned n_threads)
+{
+    (void)n_threads;
+    struct pack_job *j = ctx;
+    const struct rf_linear *w = j->w;
+    size_t from, to, panel = w->n_unit * w->l->file_bytes * RF_LIN_PANEL;
+    while (rf_pool_next(j->pool, w->n_panel, 4, &from, &to)) {
+        for (size_t p = from; p < to; p++) {
+            const uint8_t *src = j->src + p * RF_LIN_PANEL * w->row_bytes;
+            size_t stride = w->row_bytes;
+            if (needs_spare(w, p)) {
+                uint8_t *spare = j->spare + tid * RF_LIN_PANEL * j->spare_stride;
+                size_t n = RF_MIN(w->rows - p * RF_LIN_PANEL, (uint64_t)RF_LIN_PANEL);
+                memset(spare, 0, RF_LIN_PANEL * j->spare_stride);
+                for (size_t r = 0; r < n; r++) memcpy(spare + r * j->spare_stride, src + r * stride, stride);
+                src = spare;
+                stride = j->spare_stride;
+            }
+            w->kern.pack(w->l, src, stride, w->n_unit, w->own + p * panel);
+        }
+    }
+}
+
+static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d, struct rf_pool *pool, struct rf_error *err)
+{
+    size_t unit = (size_t)w->l->file_bytes * RF_LIN_PANEL, bytes, spare = 0;
+    if (!rf_mul(w->n_panel, w->n_unit, &bytes) || !rf_mul(bytes, unit, &bytes))
+        return rf_fail(err, RF_TOO_LARGE, "tensor %s: %llu x %llu does not fit in memory", d->name, (unsigned long long)d->rows,
+                       (unsigned long long)d->cols);
+    struct pack_job j = {.w = w, .src = d->data, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
+    if (needs_spare(w, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
+    w->own = rf_alloc_aligned(64, bytes);
+    if (spare) j.spare = rf_alloc(spare);
+    if (!w->own || (spare && !j.spare)) {
+        rf_free(j.spare);
+        return rf_fail_nomem(err, d->name, bytes + spare);
+    }
+    w->own_bytes = bytes;
+    w->w = w->own;
+    uintptr_t page = 4096, a = ((uintptr_t)w->own + page - 1) & ~(page - 1), b = ((uintptr_t)w->own + bytes) & ~(page - 1);
+    if (b > a) (void)madvise((void *)a, b - a, MADV_HUGEPAGE); /* a wish: fewer faults now, fewer TLB misses later */
+    rf_pool_run(pool, pack_panels, &j);
+    rf_free(j.spare);
+    return RF_OK;
+}
+
+rf_status rf_linear_create(struct rf_linear **out, const struct rf_weight_desc *d, unsigned isa, struct rf_pool *pool,
+                           bool *copied, struct rf_error *err)
+{
+    *out = NULL;
+    *copied = false;
+    const struct rf_lin_layout *l = rf_lin_layout_get(d->type);
+    uint64_t row_bytes;
+    if (!l)
+        return rf_fail(err, RF_UNSUPPORTED, "tensor %s: type %s (%u) has no CPU kernel", d->name, rf_type_name(d->type), d->type);
+    if (!d->rows || !d->cols || !rf_type_row_bytes(d->type, d->cols, &row_bytes))
+        return rf_fail(err, RF_CORRUPT, "tensor %s: %llu x %llu of type %s: expected rows of whole blocks, at least one", d->name,
+                       (unsigned long long)d->rows, (unsigned long long)d->cols, rf_type_name(d->type));
+    if (row_bytes >= 1u << 26 || d->rows > SIZE_MAX / 2 - RF_LIN_PANEL)
+        return rf_fail(err, RF_TOO_LARGE, "tensor %s: %llu x %llu: expected rows below 64 MiB", d->name,
+                       (unsigned long long)d->rows, (unsigned long long)d->cols);
+    struct rf_linear *w = rf_alloc_array(1, sizeof *w);
+    if (!w) return rf_fail_nomem(err, d->name, sizeof *w);
+    rf_lin_kern_init(&w->kern, isa);
+    w->l = l;
+    w->rows = d->rows;
+    w->cols = d->cols;
+    w->row_bytes = row_bytes;
+    w->n_panel = (d->rows + RF_LIN_PANEL - 1) / RF_LIN_PANEL;
+    w->n_unit = (d->cols + l->block - 1) / l->block;
+    w->w = d->data;
+    if (w->kern.packed) {
+        rf_status s = pack_weight(w, d, pool, err);
+        if (s) {
+            rf_linear_free(w);
+            return s;
+        }
+        *copied = true;
+    }
+    *out = w;
+    return RF_OK;
+}
+
+void rf_linear_free(struct rf_linear *w)
+{
+    if (!w) return;
+    rf_free(w->own);
+    rf_free(w);
+}
+
+uint64_t rf_linear_rows(const struct rf_linear *w)
+{
+    return w->rows;
+}
+
+uint64_t rf_linear_cols(const struct rf_linear *w)
+{
+    return w->cols;
+}
+
+uint64_t rf_linear_bytes(const struct rf_linear *w)
+{
+    return w->own_bytes;
+}
+
+void rf_linear_row(const struct rf_linear *w, uint64_t r, float *out)
+{
+    const struct rf_type_info *t = rf_type_get(w->l->type);
+    if (!w->own) {
+        t->decode(w->w + r * w->row_bytes, out, w->cols);
+        return;
+    }
+    size_t unit = (size_t)w->l->file_bytes * RF_LIN_PANEL;
+    const uint8_t *p = w->w + r / RF_LIN_PANEL * w->n_unit * unit;
+    for (size_t k = 0; k < w->cols; k += w->l->block, p += unit) {
+        uint8_t block[256];
+        rf_lin_unpack_unit(w->l, p, (unsigned)(r % RF_LIN_PANEL), block);
+        t->decode(block, out + k, RF_MIN(w->cols - k, (uint64_t)w->l->block));
+    }
+}
+
+/* ---- scratch ---- */
+
+struct piece {
+    void *p;
+    size_t bytes;
+};
+struct rf_linear_scratch {
+    struct piece q, scale, sum, aux[RF_MATMUL_MAX], tmp;
+};
+
+static bool piece_grow(struct piece *b, size_t n, size_t size)
+{
+    size_t bytes;
+    if (!rf_mul(n, size, &bytes)) return false;
+    if (bytes <= b->bytes) return true;
+    rf_free(b->p);
+    b->p = rf_alloc_aligned(64, bytes);
+    b->bytes = b->p ? bytes : 0;
+    return b->p;
+}
+
+rf_status rf_linear_scratch_create(struct rf_linear_scratch **out, struct rf_error *err)
+{
+    *out = rf_alloc_array(1, sizeof **out);
+    return *out ? RF_OK : rf_fail_nomem(err, "matmul scratch", sizeof **out);
+}
+
+void rf_linear_scratch_free(struct rf_linear_scratch *s)
+{
+    if (!s) return;
+    struct piece *all[] = {&s->q, &s->scale, &s->sum, &s->aux[0], &s->aux[1], &s->aux[2], &s->tmp};
+    for (size_t i = 0; i < RF_COUNT(all); i++) rf_free(all[i]->p);
+    rf_free(s);
+}
+
+/* ---- a product ---- */
+
+enum {
+    ACT_ROWS = 16,          /* activation rows of one item of the first phase */
+    ACT_ALONE = 16 * 1024,  /* activations that the caller rounds alone: less than a barrier costs */
+};
+
+struct run_job {
+    struct rf_pool *pool;
+    const struct rf_lin_kern *kern;
+    struct rf_lin_act act;
+    struct rf_lin_task task[RF_MATMUL_MAX];
+    size_t n_panel[RF_MATMUL_MAX];
+    struct rf_lin_tmp *tmp;
+    uint32_t n_task;
+    size_t panels, chunks, grain;
+    bool round, round_shared; /* any quantised weight; rounded inside the job */
+};
+
+/* From the sums of 16: see struct rf_lin_task. */
+static void make_aux(const struct rf_lin_task *t, size_t slab, size_t m0, size_t m1)
+{
+    const struct rf_lin_act *a = t->act;
+    size_t n = RF_LIN_SLAB / t->l->sub, step = t->l->sub / 16;
+    for (size_t m = m0; m < m1; m++) {
+        const int16_t *sum = a->sum + (slab * a->rows + m) * 16;
+        uint8_t *aux = (uint8_t *)(uintptr_t)t->aux + (slab * a->rows + m) * n * 4;
+        for (size_t i = 0; i < n; i++) {
+            int32_t s = sum[i * step] + (step == 2 ? sum[i * step + 1] : 0), b = -s * t->l->bias;
+            float f = (float)s;
+            memcpy(aux + i * 4, t->l->min ? (const void *)&f : &b, 4);
+        }
+    }
+}
+
+/* Items are (slab, ACT_ROWS rows). */
+static void round_items(const struct run_job *j, size_t from, size_t to)
+{
+    size_t row_items = (j->act.rows + ACT_ROWS - 1) / ACT_ROWS;
+    for (size_t i = from; i < to; i++) {
+        size_t slab = i / row_items, m0 = i % row_items * ACT_ROWS, m1 = RF_MIN(m0 + ACT_ROWS, j->act.rows);
+        j->kern->act(&j->act, slab, slab + 1, m0, m1);
+        for (uint32_t k = 0; k < j->n_task; k++)
+            if (j->task[k].aux) make_aux(&j->task[k], slab, m0, m1);
+    }
+}
+
+/* Items are the panels of all weights, once per chunk of activation rows. */
+static void multiply_items(const struct run_job *j, size_t from, size_t to, struct rf_lin_tmp *tmp)
+{
+    while (from < to) {
+        size_t chunk = from / j->panels, p = from % j->panels, n = RF_MIN(to - from, j->panels - p);
+        size_t m0 = chunk * RF_LIN_CHUNK, m1 = RF_MIN(m0 + RF_LIN_CHUNK, j->act.rows);
+        uint32_t k = 0;
+        while (p >= j->n_panel[k]) p -= j->n_panel[k++];
+        n = RF_MIN(n, j->n_panel[k] - p);
+        const struct rf_lin_task *t = &j->task[k];
+        j->kern->run[rf_lin_layout_index(t->l)](t, p, p + n, m0, m1, tmp);
+        from += n;
+    }
+}
+
+static void run_thread(void *ctx, unsigned tid, unsigned n_threads)
+{
+    (void)n_threads;
+    const struct run_job *j = ctx;
+    size_t from, to;
+    if (j->round_shared) {
+        size_t n = j->act.n_slab * ((j->act.rows + ACT_ROWS - 1) / ACT_ROWS);
+        while (rf_pool_next(j->pool, n, 1, &from, &to)) round_items(j, from, to);
+        rf_pool_barrier(j->pool);
+    }
+    while (rf_pool_next(j->pool, j->panels * j->chunks, j->grain, &from, &to)) multiply_items(j, from, to, &j->tmp[tid]);
+}
+
+static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigned n_threads)
+{
+    size_t cells;
+    if (!piece_grow(&s->tmp, n_threads, sizeof(struct rf_lin_tmp))) return false;
+    j->tmp = s->tmp.p;
+    if (!j->round) return true;
+    if (!rf_mul(j->act.n_slab, j->act.rows, &cells)) return false;
+    if (!piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
+        !piece_grow(&s->sum, cells, 16 * sizeof(int16_t)))
+        return false;
+    j->act.q = s->q.p;
+    j->act.scale = s->scale.p;
+    j->act.sum = s->sum.p;
+    for (uint32_t i = 0; i < j->n_task; i++) {
+        if (!j->task[i].l->sub) continue;
+        if (!piece_grow(&s->aux[i], cells, RF_LIN_SLAB / j->task[i].l->sub * 4)) return false;
+        j->task[i].aux = s->aux[i].p;
+    }
+    return true;
+}
+
+rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+{
+    if (!a->rows || !a->n_w) return RF_OK;
+    const struct rf_linear *first = (const struct rf_linear *)a->w[0];
+    struct run_job j = {.pool = pool, .kern = &first->kern, .n_task = a->n_w};
+    j.act = (struct rf_lin_act){.rows = a->rows, .cols = first->cols, .x = (const float *)a->x,
+                                .n_slab = (first->cols + RF_LIN_SLAB - 1) / RF_LIN_SLAB};
+    for (uint32_t i = 0; i < a->n_w; i++) {
+        const struct rf_linear *w = (const struct rf_linear *)a->w[i];
+        j.task[i] = (struct rf_lin_task){.l = w->l, .act = &j.act, .w = w->w, .n_row = w->rows, .n_unit = w->n_unit,
+                                         .out = (float *)a->out[i], .out_stride = a->out_stride[i],
+                                         .bias = (const float *)a->bias[i]};
+        j.n_panel[i] = w->n_panel;
+        j.panels += w->n_panel;
+        j.round |= w->kern.packed && w->l->sub;
+    }
+    unsigned n_threads = rf_pool_size(pool);
+    if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;
+    j.chunks = (a->rows + RF_LIN_CHUNK - 1) / RF_LIN_CHUNK;
+    j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 8, (size_t)16), (size_t)1);
+    j.round_shared = j.round && (uint64_t)a->rows * first->cols > ACT_ALONE;
+    if (j.round && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
+    rf_pool_run(pool, run_thread, &j);
+    return RF_OK;
+}

@@ -1,0 +1,323 @@
+/* Every kernel of rf_linear, every type and instruction set, against plain C: packing, rows, products, bits.
+ *
+ * Tolerance classes. "sum": |y - exact| <= 2e-6 * sum |w x| for f32 sums (activations as the kernel sees them). "round": rms error
+ * against the product with unrounded activations, relative to the root of the sum of (w x)^2: 4e-2 with outlier channels.
+ */
+#include "../check.h"
+#include "linear_help.h"
+
+static uint64_t seed;
+static struct rf_pool *pools[2]; /* 1 and 3 threads */
+static const char *const isa_names[] = {"ref", "avx2", "avx512", "amx", "neon"};
+static struct { const char *name; unsigned isa; } isas[8];
+static int n_isa;
+
+static void find_isas(void)
+{
+    for (size_t i = 0; i < RF_COUNT(isa_names); i++) {
+        unsigned isa = 0;
+        if (rf_isa_detect(isa_names[i], &isa, NULL)) continue;
+        bool seen = false;
+        for (int k = 0; k < n_isa; k++) seen |= isas[k].isa == isa;
+        if (seen) continue;
+        isas[n_isa].name = isa_names[i];
+        isas[n_isa++].isa = isa;
+        printf("# testing %s\n", isa_names[i]);
+    }
+}
+
+/* A weight in guarded memory, packed for one instruction set, its exact values, and what its kernels do to activations. */
+struct fixture {
+    const struct lin_type *t;
+    size_t rows, cols, bytes;
+    uint8_t *file;
+    double *exact; /* [rows][cols] */
+    struct rf_linear *w;
+    struct rf_linear_scratch *scratch;
+    bool rounds;
+};
+
+static bool fixture_init(struct fixture *f, const struct lin_type *t, size_t rows, size_t cols, float factor, unsigned isa,
+                         struct rf_rng *rng)
+{
+    *f = (struct fixture){.t = t, .rows = rows, .cols = cols, .bytes = lin_bytes(t->type, rows, cols)};
+    f->file = lin_guarded(f->bytes);
+    lin_fill(t, f->file, f->bytes, factor, rng);
+    const struct rf_type_info *ti = rf_type_get(t->type);
+    float *row = rf_alloc(cols * sizeof *row);
+    f->exact = rf_alloc(rows * cols * sizeof *f->exact);
+    for (size_t r = 0; r < rows; r++) {
+        ti->decode(f->file + r * (f->bytes / rows), row, cols);
+        for (size_t k = 0; k < cols; k++) f->exact[r * cols + k] = row[k];
+    }
+    rf_free(row);
+    struct rf_weight_desc d = {.name = "w", .type = t->type, .rows = rows, .cols = cols, .data = f->file};
+    bool copied;
+    struct rf_error err = {0};
+    rf_status s = rf_linear_create(&f->w, &d, isa, pools[1], &copied, &err);
+    CHECK_INT(s, RF_OK);
+    CHECK_INT(copied, isa != 0);
+    f->rounds = isa && ti->block > 1;
+    CHECK_INT(rf_linear_scratch_create(&f->scratch, NULL), RF_OK);
+    return s == RF_OK;
+}
+
+static void fixture_release(struct fixture *f)
+{
+    lin_guarded_free(f->file, f->bytes);
+    rf_free(f->exact);
+    rf_linear_free(f->w);
+    rf_linear_scratch_free(f->scratch);
+}
+
+/* The activations as the kernels round them: int8 times a scale per 32. */
+static void rounded(const float *x, size_t cols, double *y)
+{
+    for (size_t k = 0; k < cols; k += 32) {
+        float most = 0;
+        for (size_t i = 0; i < 32; i++) most = fmaxf(most, fabsf(x[k + i]));
+        float scale = most * (1.0f / 127.0f), inv = 127.0f / most;
+        for (size_t i = 0; i < 32; i++) y[k + i] = most < 0x1p-100f ? 0.0 : nearbyintf(x[k + i] * inv) * (double)scale;
+    }
+}
+
+static void check_product(const struct fixture *f, const float *x, size_t m_rows, const float *bias, const float *y, size_t stride,
+                          const char *isa)
+{
+    double *q = rf_alloc(f->cols * sizeof *q), err = 0, norm = 0, worst = 0;
+    for (size_t m = 0; m < m_rows; m++) {
+        const float *xr = x + m * f->cols;
+        for (size_t k = 0; k < f->cols; k++) q[k] = xr[k];
+        if (f->rounds) rounded(xr, f->cols, q);
+        for (size_t r = 0; r < f->rows; r++) {
+            double sum = 0, size = 0, exact = 0;
+            for (size_t k = 0; k < f->cols; k++) {
+                double p = f->exact[r * f->cols + k] * q[k];
+                sum += p;
+                size += fabs(p);
+                norm += p * p;
+                exact += f->exact[r * f->cols + k] * xr[k];
+            }
+            double b = bias ? bias[r] : 0, got = y[m * stride + r];
+            worst = fmax(worst, fabs(got - sum - b) / (size + fabs(b) + 1e-30));
+            norm += b * b;
+            err += (got - exact - b) * (got - exact - b);
+            if (!(fabs(got - sum - b) <= 2e-6 * (size + fabs(b)) + 1e-30))
+                CHECK_FAIL_("%s %s %zux%zu row %zu out %zu: got %.9g, want %.9g (size %.3g)", isa, rf_type_name(f->t->type), f->rows,
+                            f->cols, m, r, got, sum + b, size);
+        }
+    }
+    double rms = sqrt(err / (norm + 1e-300));
+    if (!(rms <= (f->rounds ? 4e-2 : 2e-6)) && norm > 1e-20)
+        CHECK_FAIL_("%s %s %zux%zu: relative rms error %.3g", isa, rf_type_name(f->t->type), f->rows, f->cols, rms);
+    rf_free(q);
+}
+
+static bool cols_fit(const struct lin_type *t, size_t cols)
+{
+    return cols % rf_type_get(t->type)->block == 0;
+}
+
+TEST(rows_come_back_as_in_the_file)
+{
+    static const size_t shapes[][2] = {{1, 256}, {31, 512}, {33, 1024}, {70, 256}, {5, 896}, {40, 33}, {3, 1}, {65, 7}};
+    struct rf_rng rng = {seed};
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++)
+            for (size_t k = 0; k < RF_COUNT(shapes); k++) {
+                struct fixture f;
+                if (!cols_fit(&lin_types[t], shapes[k][1])) continue;
+                if (!fixture_init(&f, &lin_types[t], shapes[k][0], shapes[k][1], 1e-3f, isas[i].isa, &rng)) return;
+                CHECK_INT(rf_linear_rows(f.w), f.rows);
+                CHECK_INT(rf_linear_cols(f.w), f.cols);
+                float *got = rf_alloc(f.cols * 4), *want = rf_alloc(f.cols * 4);
+                for (size_t r = 0; r < f.rows; r++) {
+                    rf_type_get(f.t->type)->decode(f.file + r * (f.bytes / f.rows), want, f.cols);
+                    rf_linear_row(f.w, r, got);
+                    if (memcmp(got, want, f.cols * 4))
+                        CHECK_FAIL_("%s %s row %zu of %zux%zu", isas[i].name, rf_type_name(f.t->type), r, f.rows, f.cols);
+                }
+                rf_free(got);
+                rf_free(want);
+                fixture_release(&f);
+            }
+}
+
+/* One shape: products of 1..m_most rows, with and without bias, threads 1 and 3, inputs and outputs ending at a guard page. */
+static void products(const struct lin_type *t, size_t rows, size_t cols, size_t m_most, float factor, float x_factor, int i,
+                     struct rf_rng *rng)
+{
+    struct fixture f;
+    if (!cols_fit(t, cols) || !fixture_init(&f, t, rows, cols, factor, isas[i].isa, rng)) return;
+    size_t nx = m_most * cols * 4, ny = m_most * rows * 4;
+    float *x = lin_guarded(nx), *y = lin_guarded(ny), *alone = lin_guarded(rows * 4), *bias = lin_guarded(rows * 4);
+    lin_fill_x(x, m_most, cols, rng);
+    for (size_t k = 0; k < m_most * cols; k++) x[k] *= x_factor;
+    for (size_t k = 0; k < rows; k++) bias[k] = (float)rf_rng_normal(rng) * factor;
+    float *all = rf_alloc(ny);
+    CHECK_INT(lin_run1(pools[1], f.scratch, f.w, x, (uint32_t)m_most, bias, all, (uint32_t)rows), RF_OK);
+    check_product(&f, x, m_most, bias, all, rows, isas[i].name);
+    for (size_t m = 1; m < m_most; m += m < 17 ? 1 : 13) { /* every count gives the same bits, from both pools */
+        float *ym = y + (m_most - m) * rows;
+        const float *xm = x + (m_most - m) * cols;
+        CHECK_INT(lin_run1(pools[m % 2], f.scratch, f.w, xm, (uint32_t)m, bias, ym, (uint32_t)rows), RF_OK);
+        if (memcmp(ym, all + (m_most - m) * rows, m * rows * 4))
+            CHECK_FAIL_("%s %s %zux%zu: %zu rows differ from %zu", isas[i].name, rf_type_name(t->type), rows, cols, m, m_most);
+    }
+    CHECK_INT(lin_run1(pools[0], f.scratch, f.w, x, 1, NULL, alone, (uint32_t)rows), RF_OK);
+    check_product(&f, x, 1, NULL, alone, rows, isas[i].name);
+    rf_free(all);
+    lin_guarded_free(x, nx);
+    lin_guarded_free(y, ny);
+    lin_guarded_free(alone, rows * 4);
+    lin_guarded_free(bias, rows * 4);
+    fixture_release(&f);
+}
+
+TEST(products_of_every_type_and_shape)
+{
+    static const size_t shapes[][3] = {{64, 256, 70}, {33, 512, 19}, {1, 768, 7},  {70, 896, 33}, {31, 32, 5},
+                                       {96, 1120, 8}, {47, 33, 9},   {32, 1, 3},   {65, 259, 14}};
+    struct rf_rng rng = {seed + 1};
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++)
+            for (size_t k = 0; k < RF_COUNT(shapes); k++)
+                products(&lin_types[t], shapes[k][0], shapes[k][1], shapes[k][2], 1e-3f, 1.0f, i, &rng);
+}
+
+TEST(every_number_of_outputs)
+{
+    struct rf_rng rng = {seed + 2};
+    static const uint32_t some[] = {RF_TYPE_Q5_0, RF_TYPE_Q4_K, RF_TYPE_F16};
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++)
+            for (size_t k = 0; k < RF_COUNT(some); k++)
+                if (lin_types[t].type == some[k])
+                    for (size_t rows = 1; rows <= 70; rows += 3) products(&lin_types[t], rows, 256, 3, 1e-3f, 1.0f, i, &rng);
+}
+
+TEST(extreme_scales)
+{
+    /* f16 from subnormal to the largest, activations from where blocks count as zero to huge */
+    static const float factors[] = {0.0f, 1e-7f, 40000.0f}, xs[] = {1e-20f, 1e25f};
+    struct rf_rng rng = {seed + 3};
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++)
+            for (size_t k = 0; k < RF_COUNT(factors) * RF_COUNT(xs); k++)
+                products(&lin_types[t], 40, 512, 4, fminf(factors[k / 2], rf_type_get(lin_types[t].type)->block == 1 ? 100.0f : 1e9f), xs[k % 2], i, &rng);
+}
+
+/* Rows that are zero, subnormal, NaN or Inf leave their neighbours alone. */
+TEST(odd_inputs_stay_in_their_row)
+{
+    enum { ROWS = 37, COLS = 512, M = 11 };
+    struct rf_rng rng = {seed + 4};
+    float *x = rf_alloc(M * COLS * 4), *clean = rf_alloc(M * ROWS * 4), *y = rf_alloc(M * ROWS * 4);
+    lin_fill_x(x, M, COLS, &rng);
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++) {
+            struct fixture f;
+            if (!fixture_init(&f, &lin_types[t], ROWS, COLS, 1e-3f, isas[i].isa, &rng)) return;
+            float *bad = rf_alloc(M * COLS * 4);
+            memcpy(bad, x, M * COLS * 4);
+            for (size_t k = 0; k < COLS; k++) bad[2 * COLS + k] = 0, bad[5 * COLS + k] = k % 2 ? 1e-40f : -1e-40f;
+            bad[3 * COLS + 77] = NAN;
+            bad[7 * COLS + 300] = INFINITY;
+            bad[8 * COLS + 511] = -INFINITY;
+            CHECK_INT(lin_run1(pools[1], f.scratch, f.w, x, M, NULL, clean, ROWS), RF_OK);
+            CHECK_INT(lin_run1(pools[1], f.scratch, f.w, bad, M, NULL, y, ROWS), RF_OK);
+            for (size_t m = 0; m < M; m++) {
+                const float *row = y + m * ROWS;
+                for (size_t r = 0; r < ROWS; r++) {
+                    if (m == 2) CHECK(row[r] == 0.0f);
+                    if (m == 5) CHECK(fabsf(row[r]) < 1e-30f);
+                    /* a weight may be exactly 0: 0 * Inf is NaN, so never finite */
+                    if (m == 3 || m == 7 || m == 8) CHECK(!isfinite(row[r]));
+                }
+                if (m != 2 && m != 3 && m != 5 && m != 7 && m != 8) CHECK(!memcmp(row, clean + m * ROWS, ROWS * 4));
+            }
+            rf_free(bad);
+            fixture_release(&f);
+        }
+    rf_free(x);
+    rf_free(clean);
+    rf_free(y);
+}
+
+/* Three weights of different types read one input; the result is each alone. More rows than one chunk. */
+TEST(three_weights_one_input)
+{
+    enum { M = 530, COLS = 256, N = 3 };
+    static const size_t pick[][N] = {{3, 12, 10}, {6, 3, 0}, {8, 9, 11}, {1, 2, 5}}, rows[N] = {64, 33, 7};
+    struct rf_rng rng = {seed + 5};
+    float *x = rf_alloc(M * COLS * 4), *bias = rf_alloc(64 * 4), *out[N], *alone = rf_alloc(M * 64 * 4);
+    lin_fill_x(x, M, COLS, &rng);
+    for (size_t k = 0; k < 64; k++) bias[k] = (float)k;
+    for (int i = 0; i < n_isa; i++)
+        for (size_t p = 0; p < RF_COUNT(pick); p++) {
+            struct fixture f[N];
+            struct rf_matmul_args a = {.x = (rf_dev)x, .rows = M, .n_w = N};
+            for (size_t k = 0; k < N; k++) {
+                if (!fixture_init(&f[k], &lin_types[pick[p][k]], rows[k], COLS, 1e-3f, isas[i].isa, &rng)) return;
+                out[k] = rf_alloc(M * 80 * 4);
+                a.w[k] = (const struct rf_weight *)f[k].w;
+                a.out[k] = (rf_dev)out[k];
+                a.out_stride[k] = 80;
+                a.bias[k] = k == 1 ? (rf_dev)bias : 0;
+            }
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            uint64_t before = rf_mem_count();
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_mem_count(), before); /* no allocation once the scratch has grown */
+            for (size_t k = 0; k < N; k++) {
+                CHECK_INT(lin_run1(pools[0], f[k].scratch, f[k].w, x, M, k == 1 ? bias : NULL, alone, (uint32_t)rows[k]), RF_OK);
+                for (size_t m = 0; m < M; m++) CHECK(!memcmp(out[k] + m * 80, alone + m * rows[k], rows[k] * 4));
+                rf_free(out[k]);
+            }
+            for (size_t k = 0; k < N; k++) fixture_release(&f[k]);
+        }
+    rf_free(x);
+    rf_free(bias);
+    rf_free(alone);
+}
+
+TEST(refusals)
+{
+    uint8_t data[64] = {0};
+    struct rf_linear *w;
+    struct rf_error err;
+    bool copied;
+    struct rf_weight_desc d = {.name = "blk.0.odd", .type = 16, .rows = 1, .cols = 256, .data = data};
+    CHECK_INT(rf_linear_create(&w, &d, 0, pools[0], &copied, &err), RF_UNSUPPORTED);
+    CHECK(strstr(err.message, "blk.0.odd") && strstr(err.message, "IQ2_XXS"));
+    d.type = RF_TYPE_Q4_0;
+    d.cols = 33;
+    CHECK_INT(rf_linear_create(&w, &d, 0, pools[0], &copied, &err), RF_CORRUPT);
+    d.cols = 0;
+    CHECK_INT(rf_linear_create(&w, &d, 0, pools[0], &copied, &err), RF_CORRUPT);
+    d.cols = UINT64_MAX / 32 * 32;
+    CHECK(rf_linear_create(&w, &d, isas[n_isa - 1].isa, pools[0], &copied, &err) != RF_OK);
+    d.cols = 32;
+    d.rows = UINT64_MAX;
+    CHECK(rf_linear_create(&w, &d, isas[n_isa - 1].isa, pools[0], &copied, &err) != RF_OK);
+    CHECK(w == NULL);
+    rf_linear_free(NULL);
+    rf_linear_scratch_free(NULL);
+}
+
+int main(void)
+{
+    seed = check_seed();
+    find_isas();
+    if (rf_pool_create(&pools[0], 1, NULL) || rf_pool_create(&pools[1], 3, NULL)) return 1;
+    RUN(rows_come_back_as_in_the_file);
+    RUN(products_of_every_type_and_shape);
+    RUN(every_number_of_outputs);
+    RUN(extreme_scales);
+    RUN(odd_inputs_stay_in_their_row);
+    RUN(three_weights_one_input);
+    RUN(refusals);
+    rf_pool_free(pools[0]);
+    rf_pool_free(pools[1]);
+    return check_end();
+}
