@@ -199,6 +199,14 @@ static bool to_double(const char *s, size_t n, double *out)
     return isfinite(*out);
 }
 
+static bool to_int64(const char *s, size_t n, bool negative, int64_t *out)
+{
+    int64_t v = 0; /* counted downwards: the negative range is the larger one */
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_mul_overflow(v, 10, &v) || __builtin_sub_overflow(v, s[i] - '0', &v)) return false;
+    return negative ? (*out = v, true) : !__builtin_sub_overflow(0, v, out);
+}
+
 static rf_status number(struct rf_json *j, struct rf_fact *f)
 {
     size_t start = j->pos;
@@ -222,11 +230,8 @@ static rf_status number(struct rf_json *j, struct rf_fact *f)
         if (j->pos < j->n && (j->s[j->pos] == '+' || j->s[j->pos] == '-')) j->pos++;
         if (!digits(j)) return rf_json_fail(j, "a digit");
     }
-    if (whole && n <= 18) { /* every 18-digit number fits */
-        int64_t v = 0;
-        for (size_t i = first; i < first + n; i++) v = v * 10 + (j->s[i] - '0');
+    if (whole && to_int64(j->s + first, n, first > start, &f->i)) {
         f->kind = RF_FACT_INT;
-        f->i = first > start ? -v : v;
         f->f = (double)f->i;
         return RF_OK;
     }
@@ -235,16 +240,7 @@ static rf_status number(struct rf_json *j, struct rf_fact *f)
         return rf_json_fail(j, "a number that fits a double");
     }
     f->kind = RF_FACT_FLOAT;
-    if (whole && f->f >= -0x1p63 && f->f < 0x1p63) { /* 19 digits: exact only through strtoll */
-        char text[24] = {0};
-        memcpy(text, j->s + start, RF_MIN(j->pos - start, sizeof text - 1));
-        char *end;
-        long long v = strtoll(text, &end, 10);
-        if (!*end && v != INT64_MAX && v != INT64_MIN) {
-            f->kind = RF_FACT_INT;
-            f->i = v;
-        }
-    }
+    f->i = 0;
     return RF_OK;
 }
 
