@@ -1,0 +1,66 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/tok.h"
+
+static int cmp_added(const void *a, const void *b)
+{
+    const struct rf_added *x = a, *y = b;
+    int c = memcmp(x->text.s, y->text.s, RF_MIN(x->text.n, y->text.n));
+    if (c) return c;
+    if (x->text.n != y->text.n) return x->text.n < y->text.n ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+void rf_added_build(struct rf_added_set *a, struct rf_added *tok, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (tok[i].text.n && tok[i].text.n <= RF_TOK_MAX_ADDED_LEN) tok[kept++] = tok[i];
+    n = kept;
+    if (n) qsort(tok, n, sizeof *tok, cmp_added);
+    kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool again = kept && tok[kept - 1].text.n == tok[i].text.n && !memcmp(tok[kept - 1].text.s, tok[i].text.s, tok[i].text.n);
+        if (!again) tok[kept++] = tok[i];
+    }
+    a->tok = tok;
+    a->n = kept;
+    uint32_t at = 0;
+    for (unsigned b = 0; b < 256; b++) {
+        a->first[b] = at;
+        while (at < kept && (unsigned char)tok[at].text.s[0] == b) at++;
+    }
+    a->first[256] = kept;
+}
+
+/* First token in [lo, hi) whose byte d is >= c (all share the first d bytes). Ones that end before d sort first. */
+static uint32_t bound(const struct rf_added_set *a, uint32_t lo, uint32_t hi, size_t d, int c)
+{
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        int at = a->tok[mid].text.n > d ? (unsigned char)a->tok[mid].text.s[d] : -1;
+        if (at < c) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+void rf_added_narrow(const struct rf_added_set *a, uint32_t *lo, uint32_t *hi, size_t d, unsigned char c)
+{
+    *lo = bound(a, *lo, *hi, d, c);
+    *hi = bound(a, *lo, *hi, d, c + 1);
+}
+
+const struct rf_added *rf_added_match(const struct rf_added_set *a, const char *s, size_t n)
+{
+    unsigned char c = (unsigned char)*s;
+    uint32_t lo = a->first[c], hi = a->first[c + 1];
+    const struct rf_added *best = NULL;
+    for (size_t d = 1; lo < hi; d++) {
+        if (a->tok[lo].text.n == d) best = &a->tok[lo];
+        if (d == n) break;
+        rf_added_narrow(a, &lo, &hi, d, (unsigned char)s[d]);
+    }
+    return best;
+}

@@ -1,0 +1,380 @@
+/* Normalizer steps. Each takes text and gives text; bytes that are not UTF-8 pass through all of them unchanged. */
+#include <string.h>
+#include <utf8proc.h>
+
+#include "text/tok.h"
+
+/* ---- normal forms (UAX #15) ---- */
+
+/* Characters that NFC leaves alone and that never join the one before them: text of these needs no work. */
+static bool inert_nfc(uint32_t cp)
+{
+    static const uint32_t rows[][2] = {
+        { 0x0400, 0x0482 }, { 0x048A, 0x052F }, { 0x0531, 0x0556 }, { 0x0561, 0x0587 }, { 0x05D0, 0x05EA }, { 0x0620, 0x064A },
+        { 0x0E01, 0x0E37 }, { 0x1E00, 0x1EFF }, { 0x2010, 0x2027 }, { 0x2030, 0x205E }, { 0x2190, 0x21FF }, { 0x2500, 0x27BF },
+        { 0x3000, 0x3029 }, { 0x3041, 0x3096 }, { 0x30A1, 0x30FA }, { 0x3400, 0x4DBF }, { 0x4E00, 0x9FFF }, { 0xAC00, 0xD7A3 },
+        { 0xFF01, 0xFF60 }, { 0x1F300, 0x1FAFF },
+    };
+    if (cp < 0x300) return true;
+    for (size_t i = 0; i < RF_COUNT(rows); i++)
+        if (cp <= rows[i][1]) return cp >= rows[i][0];
+    return false;
+}
+
+struct run { int32_t *cp, *tmp; size_t n, cap; };
+
+static unsigned ccc(int32_t cp) { return (unsigned)utf8proc_get_property(cp)->combining_class; }
+
+static bool run_push(struct run *r, uint32_t cp, bool compat)
+{
+    if (r->n + 32 > r->cap) {
+        size_t cap = r->cap ? r->cap * 2 : 256;
+        int32_t *p = rf_realloc_array(r->cp, cap, sizeof *p);
+        if (!p) return false;
+        r->cp = p;
+        int32_t *q = rf_realloc_array(r->tmp, cap, sizeof *q);
+        if (!q) return false;
+        r->tmp = q;
+        r->cap = cap;
+    }
+    int last = 0;
+    utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)cp, r->cp + r->n, 32,
+                                                 UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0), &last);
+    if (k > 0 && k <= 32) r->n += (size_t)k;
+    return true;
+}
+
+/* Canonical ordering: marks between starters sorted by class, stable. Counting sort, since a run may be a megabyte. */
+static void order_marks(struct run *r)
+{
+    for (size_t i = 0; i < r->n;) {
+        size_t from = i;
+        bool sorted = true;
+        unsigned last = 0;
+        for (; i < r->n; i++) {
+            unsigned c = ccc(r->cp[i]);
+            if (!c) break;
+            sorted = sorted && c >= last;
+            last = c;
+        }
+        if (!sorted) {
+            size_t count[257] = { 0 };
+            for (size_t k = from; k < i; k++) count[ccc(r->cp[k]) + 1]++;
+            for (unsigned c = 0; c < 256; c++) count[c + 1] += count[c];
+            for (size_t k = from; k < i; k++) r->tmp[count[ccc(r->cp[k])]++] = r->cp[k];
+            memcpy(r->cp + from, r->tmp, (i - from) * sizeof *r->cp);
+        }
+        i += i == from;
+    }
+}
+
+static void run_flush(struct run *r, bool compose, struct rf_buf *out)
+{
+    char u[4];
+    order_marks(r);
+    utf8proc_ssize_t n = (utf8proc_ssize_t)r->n;
+    if (compose) n = utf8proc_normalize_utf32(r->cp, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    for (utf8proc_ssize_t i = 0; i < n; i++) rf_buf_append(out, u, rf_utf8_encode((uint32_t)r->cp[i], u));
+    r->n = 0;
+}
+
+static rf_status normal_form(const char *s, size_t n, bool compose, bool compat, struct rf_buf *out)
+{
+    struct run r = { 0 };
+    size_t plain = 0, prev = 0; /* s[plain..) is not written yet; prev is the character before i */
+    bool fine = true;
+    for (size_t i = 0; i < n && fine;) {
+        uint32_t cp;
+        bool ok;
+        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        if (!ok || (compose && !compat ? inert_nfc(cp) : cp < 0x80)) {
+            prev = ok ? i : i + 1;
+            i += len;
+            continue;
+        }
+        rf_buf_append(out, s + plain, prev - plain);
+        if (prev < i) {
+            rf_uni_next(s + prev, n - prev, &cp, &ok);
+            fine = run_push(&r, cp, compat);
+        }
+        for (; i < n && fine; i += len) {
+            len = rf_uni_next(s + i, n - i, &cp, &ok);
+            if (!ok || (compose && !compat ? inert_nfc(cp) : cp < 0x80)) break;
+            fine = run_push(&r, cp, compat);
+        }
+        run_flush(&r, compose, out);
+        plain = prev = i;
+    }
+    rf_buf_append(out, s + plain, n - plain);
+    rf_free(r.cp);
+    rf_free(r.tmp);
+    return fine ? out->bad : RF_NOMEM;
+}
+
+/* ---- character by character ---- */
+
+static void put(struct rf_buf *out, uint32_t cp)
+{
+    char u[4];
+    rf_buf_append(out, u, rf_utf8_encode(cp, u));
+}
+
+static void put_lower(struct rf_buf *out, uint32_t cp)
+{
+    put(out, cp == 0x130 ? 'i' : (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
+    if (cp == 0x130) put(out, 0x307); /* the only one whose full mapping is longer */
+}
+
+static bool is_cjk(uint32_t c)
+{
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
+           (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+enum char_op { OP_LOWER, OP_DROP_MN, OP_BERT_CLEAN, OP_BERT_CJK, OP_NMT };
+
+static void put_op(struct rf_buf *out, uint32_t cp, enum char_op op)
+{
+    switch (op) {
+    case OP_LOWER: put_lower(out, cp); break;
+    case OP_DROP_MN:
+        if (!rf_uni_in(cp, RF_CATS(MN))) put(out, cp);
+        break;
+    case OP_BERT_CLEAN:
+        if (cp == 0 || cp == 0xFFFD) break;
+        if (cp == '\t' || cp == '\n' || cp == '\r' || rf_uni_in(cp, RF_SET_Z)) put(out, ' ');
+        else if (cp != 0x85 && (cp < 9 || cp > 13) && rf_uni_in(cp, RF_SET_C)) break;
+        else if (rf_uni_in(cp, RF_SET_C)) break;
+        else put(out, cp);
+        break;
+    case OP_BERT_CJK:
+        if (is_cjk(cp)) put(out, ' ');
+        put(out, cp);
+        if (is_cjk(cp)) put(out, ' ');
+        break;
+    case OP_NMT:
+        if ((cp >= 1 && cp <= 8) || cp == 0xB || (cp >= 0xE && cp <= 0x1F) || cp == 0x7F || cp == 0x8F || cp == 0x9F) break;
+        if (cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 || (cp >= 0x200B && cp <= 0x200F) || cp == 0x2028 || cp == 0x2029 ||
+            cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD)
+            put(out, ' ');
+        else put(out, cp);
+        break;
+    }
+}
+
+static rf_status each_char(const char *s, size_t n, enum char_op op, struct rf_buf *out)
+{
+    for (size_t i = 0; i < n && !out->bad;) {
+        uint32_t cp;
+        bool ok;
+        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        if (ok) put_op(out, cp, op);
+        else rf_buf_append(out, s + i, 1);
+        i += len;
+    }
+    return out->bad;
+}
+
+/* ---- strings ---- */
+
+static rf_status replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out)
+{
+    size_t done = 0, at = 0;
+    uint64_t steps = 0;
+    while (at <= n) {
+        struct rf_regex_hit h = { 0 };
+        if (st->regex) {
+            rf_status r = rf_regex_find(st->regex, s, n, at, RF_REGEX_UTF8, &steps, &h);
+            if (r == RF_NOT_FOUND) break;
+            if (r) return r;
+        } else {
+            const char *f = st->pattern.n && n - at >= st->pattern.n ? memmem(s + at, n - at, st->pattern.s, st->pattern.n) : NULL;
+            if (!f) break;
+            h.from = (size_t)(f - s);
+            h.to = h.from + st->pattern.n;
+        }
+        RF_TRY(rf_buf_append(out, s + done, h.from - done));
+        RF_TRY(rf_buf_append(out, st->content.s, st->content.n));
+        done = h.to;
+        at = h.to + (h.from == h.to);
+    }
+    return rf_buf_append(out, s + done, n - done);
+}
+
+static rf_status strip(const char *s, size_t n, uint32_t flags, struct rf_buf *out)
+{
+    uint32_t cp;
+    bool ok;
+    size_t a = 0, b = n;
+    while (flags & RF_STRIP_LEFT && a < n) {
+        unsigned len = rf_uni_next(s + a, n - a, &cp, &ok);
+        if (!rf_uni_in(cp, RF_SET_SPACE)) break;
+        a += len;
+    }
+    while (flags & RF_STRIP_RIGHT && b > a) {
+        size_t k = b - 1;
+        while (k > a && b - k < 4 && ((unsigned char)s[k] & 0xC0) == 0x80) k--;
+        rf_uni_next(s + k, b - k, &cp, &ok);
+        if (!ok || !rf_uni_in(cp, RF_SET_SPACE)) break;
+        b = k;
+    }
+    return rf_buf_append(out, s + a, b - a);
+}
+
+/* SentencePiece's remove_extra_whitespaces: none at the ends, one between. */
+static rf_status squeeze(const char *s, size_t n, struct rf_buf *out)
+{
+    size_t from = 0;
+    while (from < n && s[from] == ' ') from++;
+    while (n > from && s[n - 1] == ' ') n--;
+    for (size_t i = from; i < n; i++)
+        if (s[i] != ' ' || s[i - 1] != ' ') rf_buf_putc(out, s[i]);
+    return out->bad;
+}
+
+/* ---- SentencePiece's precompiled map: a double-array trie (Darts) of UTF-8, then NUL-ended replacements ---- */
+
+static uint32_t unit_at(const char *trie, size_t n_unit, size_t i)
+{
+    uint32_t u = 0;
+    if (i < n_unit) memcpy(&u, trie + 4 * i, 4);
+    return u;
+}
+
+/* Longest key that s starts with: its length and its value's place in the replacements. */
+static size_t map_longest(const char *trie, size_t n_unit, const char *s, size_t n, uint32_t *value)
+{
+    size_t pos = 0, best = 0;
+    uint32_t u = unit_at(trie, n_unit, 0);
+    pos ^= (size_t)(u >> 10) << ((u & (1u << 9)) >> 6);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (!c) break;
+        pos ^= c;
+        if (pos >= n_unit) break;
+        u = unit_at(trie, n_unit, pos);
+        if ((u & ((1u << 31) | 0xFF)) != c) break;
+        pos ^= (size_t)(u >> 10) << ((u & (1u << 9)) >> 6);
+        if (u >> 8 & 1) {
+            *value = unit_at(trie, n_unit, pos) & 0x7FFFFFFFu;
+            best = i + 1;
+        }
+    }
+    return best;
+}
+
+static rf_status charsmap(struct rf_str blob, const char *s, size_t n, struct rf_buf *out)
+{
+    uint32_t trie_bytes;
+    if (blob.n < 8) return rf_buf_append(out, s, n);
+    memcpy(&trie_bytes, blob.s, 4);
+    if (trie_bytes > blob.n - 4) return rf_buf_append(out, s, n);
+    const char *trie = blob.s + 4, *text = trie + trie_bytes;
+    size_t n_text = blob.n - 4 - trie_bytes;
+    for (size_t i = 0; i < n && !out->bad;) {
+        uint32_t v = 0, cp;
+        bool ok;
+        size_t len = map_longest(trie, trie_bytes / 4, s + i, n - i, &v);
+        if (len && v < n_text) {
+            rf_buf_append(out, text + v, strnlen(text + v, n_text - v));
+        } else {
+            len = rf_uni_next(s + i, n - i, &cp, &ok);
+            rf_buf_append(out, s + i, len);
+        }
+        i += len;
+    }
+    return out->bad;
+}
+
+/* ---- the steps ---- */
+
+static rf_status bert(uint32_t flags, struct rf_buf *a, struct rf_buf *b)
+{
+    static const struct { uint32_t flag; enum char_op op; } rows[] = {
+        { RF_BERT_CLEAN, OP_BERT_CLEAN }, { RF_BERT_CJK, OP_BERT_CJK }, { RF_BERT_ACCENTS, OP_DROP_MN }, { RF_BERT_LOWER, OP_LOWER },
+    };
+    for (size_t i = 0; i < RF_COUNT(rows); i++) {
+        if (!(flags & rows[i].flag)) continue;
+        struct rf_buf t;
+        if (rows[i].flag == RF_BERT_ACCENTS) {
+            rf_buf_clear(b);
+            RF_TRY(normal_form(rf_buf_str(a), a->len, false, false, b));
+            t = *a, *a = *b, *b = t;
+        }
+        rf_buf_clear(b);
+        RF_TRY(each_char(rf_buf_str(a), a->len, rows[i].op, b));
+        t = *a, *a = *b, *b = t;
+    }
+    return RF_OK;
+}
+
+static rf_status apply(const struct rf_norm_step *st, struct rf_buf *a, struct rf_buf *b)
+{
+    const char *s = rf_buf_str(a);
+    size_t n = a->len;
+    rf_buf_clear(b);
+    switch (st->kind) {
+    case RF_NORM_NFC: return normal_form(s, n, true, false, b);
+    case RF_NORM_NFD: return normal_form(s, n, false, false, b);
+    case RF_NORM_NFKC: return normal_form(s, n, true, true, b);
+    case RF_NORM_NFKD: return normal_form(s, n, false, true, b);
+    case RF_NORM_LOWER: return each_char(s, n, OP_LOWER, b);
+    case RF_NORM_STRIP: return strip(s, n, st->flags, b);
+    case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_MN, b);
+    case RF_NORM_REPLACE: return replace(st, s, n, b);
+    case RF_NORM_PREPEND:
+        if (n) rf_buf_append(b, st->content.s, st->content.n);
+        return rf_buf_append(b, s, n);
+    case RF_NORM_CHARSMAP: return charsmap(st->pattern, s, n, b);
+    case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
+    case RF_NORM_SQUEEZE: return squeeze(s, n, b);
+    case RF_NORM_BERT: break;
+    }
+    rf_buf_append(b, s, n);
+    struct rf_buf t = *a;
+    *a = *b;
+    *b = t;
+    rf_status r = bert(st->flags, a, b);
+    t = *a, *a = *b, *b = t;
+    return r;
+}
+
+static bool nfc_is_identity(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        bool ok;
+        if ((unsigned char)s[i] < 0xCC) { /* below U+0300 */
+            i++;
+            continue;
+        }
+        i += rf_uni_next(s + i, n - i, &cp, &ok);
+        if (ok && !inert_nfc(cp)) return false;
+    }
+    return true;
+}
+
+rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_str *out)
+{
+    const struct rf_tokenizer *t = c->t;
+    *out = (struct rf_str){ s, n };
+    if (!t->n_norm || (t->n_norm == 1 && t->norm[0].kind == RF_NORM_NFC && nfc_is_identity(s, n))) return RF_OK;
+    struct rf_buf a = { .max = RF_TOK_MAX_TEXT }, b = { .max = RF_TOK_MAX_TEXT };
+    rf_status st = rf_buf_append(&a, s, n);
+    for (uint32_t i = 0; i < t->n_norm && !st; i++) {
+        st = apply(&t->norm[i], &a, &b);
+        struct rf_buf x = a;
+        a = b;
+        b = x;
+    }
+    if (!st) {
+        char *copy = rf_arena_alloc(&c->arena, a.len + 1);
+        if (copy) memcpy(copy, rf_buf_str(&a), a.len);
+        else st = RF_NOMEM;
+        *out = (struct rf_str){ copy, a.len };
+    }
+    rf_buf_release(&a);
+    rf_buf_release(&b);
+    if (st == RF_NOMEM) return rf_fail_nomem(c->err, "normalized text", n);
+    return st ? rf_fail(c->err, st, "text: its normalized form exceeds a limit") : RF_OK;
+}

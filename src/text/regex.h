@@ -1,0 +1,40 @@
+/* regex.h - the regular expressions of pre-tokenizers, run in linear time.
+ *
+ * A pattern is compiled once, at open, into a DFA over classes of code points. It finds what a backtracking matcher
+ * with Oniguruma's syntax finds (first alternative wins, greedy, lazy), but each character costs one table look-up and
+ * no input can make it slow or deep. Understood: alternation, groups, (?i:), classes with && and nesting, \p{} of
+ * categories and of script Han, quantifiers (possessive ones where they mean the same as greedy), one-character
+ * lookahead, $. Anything else goes to PCRE2 with match, depth and heap limits.
+ *
+ * Immutable after compile.
+ */
+#ifndef RF_TEXT_REGEX_H
+#define RF_TEXT_REGEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct rf_regex;
+
+/* RF_UNSUPPORTED names the pattern if neither engine takes it. */
+rf_status rf_regex_compile(struct rf_regex **out, const char *pattern, size_t n, struct rf_error *err);
+void rf_regex_free(struct rf_regex *re);
+
+bool rf_regex_is_linear(const struct rf_regex *re); /* false: PCRE2 runs it, on UTF-8 only */
+
+enum rf_regex_mode {
+    RF_REGEX_UTF8,  /* invalid bytes are single characters U+FFFD */
+    RF_REGEX_BYTES, /* each byte is the character that stands for it in byte-level BPE's alphabet */
+};
+
+struct rf_regex_hit { size_t from, to; };
+
+/* First match at or after `at` in s[0..n). RF_OK; RF_NOT_FOUND; RF_TOO_LARGE if a budget ran out: *steps counts table
+ * look-ups (start at 0 per text) and may not exceed 64 per byte. */
+rf_status rf_regex_find(const struct rf_regex *re, const char *s, size_t n, size_t at, enum rf_regex_mode mode,
+                        uint64_t *steps, struct rf_regex_hit *hit);
+
+#endif

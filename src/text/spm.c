@@ -1,0 +1,132 @@
+/* SentencePiece BPE (Kudo and Richardson 2018): of all neighbours whose joined text is a piece, the one with the best score
+ * merges first. Works on text whose spaces are "▁" already. */
+#include <string.h>
+
+#include "text/merge.h"
+
+#define SPACE "\xE2\x96\x81" /* U+2581 */
+
+/* Larger scores first: the bits of a float, made to order like an unsigned number, upside down. */
+static uint32_t score_key(float score)
+{
+    uint32_t u;
+    memcpy(&u, &score, sizeof u);
+    u = u >> 31 ? ~u : u | 0x80000000u;
+    return RF_MIN(~u, RF_TOK_NONE - 1);
+}
+
+static bool is_mergeable(const struct rf_tokenizer *t, uint32_t id)
+{
+    return t->attr[id] == RF_TOKEN_NORMAL || t->attr[id] == RF_TOKEN_USER || t->attr[id] == RF_TOKEN_UNUSED;
+}
+
+static inline uint32_t spm_key(const struct rf_tok_call *c, const char *w, size_t n, const struct rf_sym *a,
+                               const struct rf_sym *b, uint32_t *id)
+{
+    size_t end = b->next != RF_TOK_NONE ? c->sym[b->next].off : n;
+    uint32_t found = rf_vocab_find(&c->t->vocab, w + a->off, end - a->off);
+    if (found == RF_TOK_NONE || !is_mergeable(c->t, found)) return RF_TOK_NONE;
+    *id = found;
+    return score_key(c->t->score[found]);
+}
+
+RF_DEFINE_MERGE(spm, spm_key)
+
+static rf_status push_unknown(struct rf_tok_call *c, const char *s, size_t n, bool *was_unk)
+{
+    const struct rf_tokenizer *t = c->t;
+    bool bytes = true;
+    for (size_t i = 0; i < n; i++) bytes = bytes && t->byte_id[(unsigned char)s[i]] != RF_TOK_NONE;
+    if (bytes) {
+        for (size_t i = 0; i < n; i++) RF_TRY(rf_tok_push(c, t->byte_id[(unsigned char)s[i]]));
+        return RF_OK;
+    }
+    if (t->unk != RF_TOK_NONE && !*was_unk) RF_TRY(rf_tok_push(c, t->unk));
+    *was_unk = true;
+    return RF_OK;
+}
+
+static rf_status spm_word(struct rf_tok_call *c, const char *s, size_t n)
+{
+    struct rf_word *slot;
+    rf_status st;
+    uint32_t n_sym = 0;
+    if (rf_word_recall(c, s, n, &slot, &st)) return st;
+    st = rf_merge_reserve(c, n + 1);
+    for (size_t i = 0; i < n && !st;) {
+        uint32_t cp;
+        bool ok;
+        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        uint32_t id = rf_vocab_find(&c->t->vocab, s + i, len);
+        if (id != RF_TOK_NONE && !is_mergeable(c->t, id)) id = RF_TOK_NONE;
+        c->sym[n_sym++] = (struct rf_sym){ .id = id, .off = (uint32_t)i };
+        i += len;
+    }
+    if (!st) st = spm_merge(c, s, n, n_sym);
+    bool was_unk = false;
+    for (uint32_t i = 0; i != RF_TOK_NONE && !st; i = c->sym[i].next) {
+        uint32_t end = c->sym[i].next != RF_TOK_NONE ? c->sym[c->sym[i].next].off : (uint32_t)n;
+        if (c->sym[i].id == RF_TOK_NONE) {
+            st = push_unknown(c, s + c->sym[i].off, end - c->sym[i].off, &was_unk);
+        } else {
+            st = rf_tok_push(c, c->sym[i].id);
+            was_unk = false;
+        }
+    }
+    if (slot) {
+        if (st) slot->s = NULL;
+        else slot->count = (uint32_t)c->out->n - slot->from;
+    }
+    return st;
+}
+
+static inline bool bit(const uint8_t *set, uint32_t i) { return set[(i & 0xFFFF) >> 3] >> (i & 7) & 1; }
+
+/* Cuts before a "▁" whose left neighbour no piece joins it with: no merge can cross there, so words are independent and
+ * can be remembered. An unknown character at a cut would be fused with one on the other side, so cuts need known ones. */
+rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n)
+{
+    size_t from = 0;
+    uint32_t last = 0x2581;
+    bool last_ok = false;
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        bool ok;
+        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        if (cp == 0x2581 && last_ok && !bit(c->t->space_after, last)) {
+            RF_TRY(spm_word(c, s + from, i - from));
+            from = i;
+        }
+        last = cp;
+        last_ok = ok && cp != 0x2581;
+        i += len;
+    }
+    return from < n ? spm_word(c, s + from, n - from) : RF_OK;
+}
+
+/* Finds the characters that stand right before a "▁" inside some piece. */
+rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err)
+{
+    t->space_after = rf_alloc_array(8192, 1);
+    if (!t->space_after) return rf_fail_nomem(err, "vocabulary", 8192);
+    for (uint32_t i = 0; i < t->vocab.n; i++) {
+        struct rf_str p = t->vocab.piece[i];
+        for (size_t k = 1; k + 3 <= p.n;) {
+            const char *hit = memchr(p.s + k, '\xE2', p.n - 2 - k);
+            if (!hit) break;
+            k = (size_t)(hit - p.s);
+            if (memcmp(hit, SPACE, 3)) {
+                k++;
+                continue;
+            }
+            size_t b = k;
+            while (b && ((unsigned char)p.s[--b] & 0xC0) == 0x80) { }
+            uint32_t cp;
+            bool ok;
+            rf_uni_next(p.s + b, k - b, &cp, &ok);
+            if (cp != 0x2581) t->space_after[(cp & 0xFFFF) >> 3] |= (uint8_t)(1u << (cp & 7));
+            k += 3;
+        }
+    }
+    return RF_OK;
+}

@@ -1,0 +1,203 @@
+/* tok.h - private to the tokenizers of this room: what one consists of and how a call walks it.
+ *
+ * text -> split at added tokens -> normalize -> split by pre-tokenizer steps -> model (bpe, spm, ...) -> ids
+ *
+ * GGUF keys and tokenizer.json both become this one struct. Everything in it is immutable after open; what a call needs
+ * besides (symbols, heap, cache of words) lies in struct rf_tok_call on the caller's stack.
+ */
+#ifndef RF_TEXT_TOK_H
+#define RF_TEXT_TOK_H
+
+#include "base/arena.h"
+#include "base/mem.h"
+#include "text/regex.h"
+#include "text/tokenizer.h"
+#include "text/unicode.h"
+
+#define RF_TOK_NONE UINT32_MAX
+#define RF_TOK_MAX_VOCAB (1u << 24)
+#define RF_TOK_MAX_TEXT ((size_t)1 << 30)
+#define RF_TOK_MAX_STEPS 32
+#define RF_TOK_MAX_ADDED_LEN 4096 /* longer spellings are never looked for in text */
+
+enum rf_tok_model { RF_TOK_BPE, RF_TOK_SPM, RF_TOK_UNIGRAM, RF_TOK_WORDPIECE, RF_TOK_WORDLEVEL };
+
+/* ---- vocabulary: piece text -> id ---- */
+
+/* Own table beside base/map.h: 8 bytes a slot instead of 32, because a vocabulary of 262k pieces is built at every start. */
+struct rf_vocab_slot { uint32_t tag, id; }; /* id + 1; 0 is empty */
+
+struct rf_vocab {
+    struct rf_str *piece;    /* [n], borrowed */
+    struct rf_vocab_slot *slot;
+    uint32_t n, mask;
+    uint64_t seed;
+};
+
+rf_status rf_vocab_init(struct rf_vocab *v, uint32_t n, struct rf_error *err); /* pieces empty, table sized */
+void rf_vocab_add(struct rf_vocab *v, uint32_t id);                            /* the first of equal pieces stays */
+uint32_t rf_vocab_find(const struct rf_vocab *v, const char *s, size_t n);     /* RF_TOK_NONE */
+void rf_vocab_release(struct rf_vocab *v);
+
+/* ---- merges: pair of ids -> rank and result ---- */
+
+struct rf_merge { uint32_t left, right, rank, id; }; /* id + 1; 0 is empty */
+struct rf_merges { struct rf_merge *slot; uint32_t mask; };
+
+rf_status rf_merges_init(struct rf_merges *m, size_t n, struct rf_error *err);
+void rf_merges_add(struct rf_merges *m, uint32_t left, uint32_t right, uint32_t rank, uint32_t id); /* later ones win */
+static inline const struct rf_merge *rf_merges_find(const struct rf_merges *m, uint32_t left, uint32_t right)
+{
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+    for (uint32_t i = (uint32_t)(h >> 32) & m->mask; m->slot[i].id; i = (i + 1) & m->mask)
+        if (m->slot[i].left == left && m->slot[i].right == right) return &m->slot[i];
+    return NULL;
+}
+
+/* ---- added tokens: found in text before anything else ---- */
+
+enum rf_added_flags {
+    RF_ADDED_LSTRIP = 1, RF_ADDED_RSTRIP = 2, RF_ADDED_SINGLE_WORD = 4,
+    RF_ADDED_NORMALIZED = 8, /* looked for in normalized text */
+    RF_ADDED_SPECIAL = 16,   /* only where the caller parses special tokens */
+};
+struct rf_added { struct rf_str text; uint32_t id, flags; };
+
+struct rf_added_set {
+    struct rf_added *tok;    /* sorted by bytes of text */
+    uint32_t n;
+    uint32_t first[257];     /* tok[first[b]..first[b+1]) start with byte b */
+};
+/* Sorts tok[n], drops empty, over-long and repeated ones. Takes tok (rf_free). */
+void rf_added_build(struct rf_added_set *a, struct rf_added *tok, uint32_t n);
+/* tok[*lo..*hi) agree in their first d bytes: keeps those whose byte d is c. */
+void rf_added_narrow(const struct rf_added_set *a, uint32_t *lo, uint32_t *hi, size_t d, unsigned char c);
+/* Longest token that s starts with, NULL. */
+const struct rf_added *rf_added_match(const struct rf_added_set *a, const char *s, size_t n);
+
+/* ---- normalizer and pre-tokenizer steps ---- */
+
+enum rf_norm_kind {
+    RF_NORM_NFC, RF_NORM_NFD, RF_NORM_NFKC, RF_NORM_NFKD, RF_NORM_LOWER, RF_NORM_STRIP, RF_NORM_STRIP_ACCENTS,
+    RF_NORM_REPLACE, RF_NORM_PREPEND, RF_NORM_BERT, RF_NORM_CHARSMAP, RF_NORM_NMT, RF_NORM_SQUEEZE,
+};
+enum { RF_BERT_CLEAN = 1, RF_BERT_CJK = 2, RF_BERT_ACCENTS = 4, RF_BERT_LOWER = 8, RF_STRIP_LEFT = 1, RF_STRIP_RIGHT = 2 };
+
+struct rf_norm_step {
+    enum rf_norm_kind kind;
+    uint32_t flags;
+    struct rf_str pattern, content;  /* REPLACE (pattern unless regex), PREPEND; CHARSMAP: pattern is the blob */
+    struct rf_regex *regex;
+};
+
+enum rf_split_kind { RF_SPLIT_REGEX, RF_SPLIT_LITERAL, RF_SPLIT_TO_BYTES, RF_SPLIT_METASPACE, RF_SPLIT_DIGITS3 };
+enum rf_split_how { RF_ISOLATED, RF_REMOVED, RF_MERGED_PREV, RF_MERGED_NEXT, RF_CONTIGUOUS };
+
+struct rf_split_step {
+    enum rf_split_kind kind;
+    enum rf_split_how how;
+    bool invert;
+    bool prefix;             /* TO_BYTES: a space before a piece that starts with none */
+    uint8_t scheme;          /* METASPACE: 0 never, 1 first piece of the text, 2 always */
+    bool split;              /* METASPACE: split before each replacement */
+    struct rf_regex *regex;
+    struct rf_str text;      /* LITERAL; METASPACE: the replacement */
+};
+
+/* Decoder in the shape all families share; see detok.c. */
+enum rf_decode_kind { RF_DECODE_CONCAT, RF_DECODE_BYTES, RF_DECODE_SPM, RF_DECODE_WORDPIECE };
+
+struct rf_tokenizer {
+    enum rf_tok_model model;
+    struct rf_vocab vocab;
+    uint8_t *attr;           /* [n] enum rf_token_attr */
+    float *score;            /* [n] SPM, UNIGRAM */
+    uint8_t *eog;            /* [n] */
+    struct rf_merges merges;
+    struct rf_added_set added, added_norm; /* on raw text; on normalized text */
+    struct rf_norm_step norm[RF_TOK_MAX_STEPS];
+    uint32_t n_norm;
+    struct rf_split_step split[RF_TOK_MAX_STEPS];
+    uint32_t n_split;
+    bool byte_level;         /* symbols are bytes in the printable alphabet */
+    bool ignore_merges;      /* a whole word of the vocabulary is itself */
+    bool byte_fallback;      /* what the vocabulary lacks becomes <0xXX> */
+    bool fuse_unk;
+    uint32_t byte_id[256];   /* token of a byte: byte-level symbol or <0xXX>; RF_TOK_NONE */
+    uint32_t unk;            /* RF_TOK_NONE */
+    struct rf_str word_prefix, word_suffix; /* continuing_subword_prefix ("##"), end_of_word_suffix */
+    struct rf_str word_first; /* WORDPIECE: before the first piece of a word ("▁" in GGUF) */
+    uint32_t max_word_chars; /* WORDPIECE */
+    uint8_t *space_after;    /* SPM: bit per code point & 0xFFFF: some piece has it right before "▁" */
+    void *unigram;           /* unigram.c's trie */
+    int32_t bos, eos;        /* -1 */
+    bool add_bos, add_eos;   /* defaults, then what the file says */
+    uint32_t *prefix_ids, *suffix_ids; /* what RF_TOK_ADD_SPECIAL puts around */
+    uint32_t n_prefix, n_suffix;
+    enum rf_decode_kind decode;
+    bool decode_strip;       /* SPM: one leading space of the whole is not part of the text */
+    bool decode_cleanup;     /* WORDPIECE */
+    uint32_t *byte_off;      /* [n + 1] into bytes: a token in running text */
+    char *bytes;
+    struct rf_arena arena;   /* strings that are not borrowed from the weights */
+    struct rf_buf file;      /* tokenizer.json, borrowed from by pieces */
+};
+
+/* ---- one call ---- */
+
+struct rf_word { const char *s; uint32_t n, tag, from, count; }; /* ids out->id[from .. from + count) */
+
+struct rf_sym { uint32_t id, off, prev, next; }; /* off: byte in the word; next's off is its end */
+
+struct rf_tok_call {
+    const struct rf_tokenizer *t;
+    struct rf_ids *out;
+    struct rf_error *err;
+    struct rf_arena arena;   /* normalized text: words point into it until the call ends */
+    struct rf_word *cache;
+    uint32_t cache_mask;     /* 0: no cache */
+    struct rf_sym *sym;
+    uint64_t *heap;
+    size_t cap_sym, cap_heap, n_heap;
+    bool parse_special;
+    bool text_start;         /* nothing was tokenized yet */
+};
+
+rf_status rf_tok_push(struct rf_tok_call *c, uint32_t id);
+/* Appends the ids of one word; each model has one. Words are cut so that nothing can merge across them. */
+rf_status rf_bpe_word(struct rf_tok_call *c, const char *s, size_t n);
+rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n);
+rf_status rf_unigram_word(struct rf_tok_call *c, const char *s, size_t n);
+rf_status rf_wordpiece_word(struct rf_tok_call *c, const char *s, size_t n);
+rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n);
+/* Pre-tokenizes and runs the model. */
+rf_status rf_pretok_run(struct rf_tok_call *c, const char *s, size_t n);
+/* *out is s itself or lies in c->arena. */
+rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_str *out);
+
+/* ---- building ---- */
+
+rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
+rf_status rf_tok_open_json(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
+/* Steps for a `tokenizer.ggml.pre` name; RF_UNSUPPORTED naming it. */
+rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct rf_error *err);
+rf_status rf_pretok_add_regex(struct rf_tokenizer *t, const char *pattern, size_t n, enum rf_split_how how,
+                              struct rf_error *err);
+/* byte_id[], byte_off and bytes from vocab, attr and decode. */
+rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err);
+void rf_tok_find_byte_ids(struct rf_tokenizer *t);
+rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err);
+rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err);
+void rf_unigram_release(struct rf_tokenizer *t);
+/* Reads "<0x1F>"; -1. */
+int rf_tok_byte_piece(struct rf_str p);
+void rf_tok_mark_eog(struct rf_tokenizer *t, const struct rf_weights *w);
+bool rf_tok_looks_special(struct rf_str p);
+
+static inline bool rf_str_is(struct rf_str s, const char *lit)
+{
+    size_t n = __builtin_strlen(lit);
+    return s.n == n && !__builtin_memcmp(s.s, lit, n);
+}
+
+#endif
