@@ -41,7 +41,7 @@ struct rf_attn_part_args {
     float scale, softcap; /* s = scale * q.k, then softcap * tanh(s / softcap) unless 0 */
     float *score;         /* scratch: [RF_ATTN_ROWS][RF_ATTN_CHUNK] */
 };
-enum { RF_ATTN_ROWS = 8 }; /* most rows that attn_part may take through its scratch at a time */
+enum { RF_ATTN_ROWS = 12 }; /* most rows that attn_part may take through its scratch at a time */
 
 struct rf_kern {
     /* a = x + residual (residual may be NULL), stored to sum where residual is given; y = a / sqrt(mean(a^2) + eps) * w */

@@ -275,7 +275,7 @@ static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigne
     if (!piece_grow(&s->tmp, n_threads, sizeof(struct rf_lin_tmp))) return false;
     j->tmp = s->tmp.p;
     if (!j->round) return true;
-    if (!rf_mul(j->act.n_slab, j->act.rows, &cells)) return false;
+    if (!rf_mul(j->act.n_slab, j->act.rows, &cells) || !rf_add(cells, RF_LIN_PAST, &cells)) return false;
     if (!piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
         !piece_grow(&s->sum, cells, 16 * sizeof(int16_t)))
         return false;

@@ -1,6 +1,6 @@
 /* ops.c - the op slots but attention: each shares its rows or elements out over the pool's threads.
  *
- * Work below SERIAL elements stays on the calling thread: waking the others would cost more than it saves.
+ * Work below SERIAL elements (a few microseconds) stays on the calling thread: waking the others would cost more than it saves.
  */
 #include <math.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "backend/cpu/cpu.h"
 #include "base/mem.h"
 
-enum { SERIAL = 4096 };
+enum { SERIAL = 16384 };
 
 /* ---- sharing out ---- */
 

@@ -20,8 +20,9 @@ static void rmsnorm(const float *x, const float *residual, float *sum, const flo
 }
 
 static double act_silu(double x) { return x / (1 + exp(-x)); }
-static double act_gelu_tanh(double x) { return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
-static double act_gelu(double x) { return 0.5 * x * (1 + erf(x * 0.7071067811865476)); }
+/* 0.5 x (1 + tanh u) without the cancellation, u = sqrt(2 / pi) (x + 0.044715 x^3). Hendrycks & Gimpel 2016, arXiv 1606.08415 */
+static double act_gelu_tanh(double x) { return x / (1 + exp(-2 * 0.7978845608028654 * (x + 0.044715 * x * x * x))); }
+static double act_gelu(double x) { return 0.5 * x * erfc(-x * 0.7071067811865476); }
 static double act_relu(double x) { return x < 0 ? 0 : x; }
 
 #define GLU(act)                                                                    \
