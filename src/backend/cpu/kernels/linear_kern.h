@@ -25,6 +25,7 @@ enum {
     RF_LIN_PANEL = 32,  /* rows of a panel */
     RF_LIN_SLAB = 256,  /* values of k that are expanded and multiplied at a time (quantised types) */
     RF_LIN_FSLAB = 64,  /* the same for float types */
+    RF_LIN_PAST = 16,   /* a tile may read this many rows past the last one, and throw away what comes of it */
     RF_LIN_CHUNK = 512, /* most activation rows of one task: their sums fit a thread's scratch */
 };
 
@@ -86,9 +87,9 @@ struct rf_lin_slab {
 struct rf_lin_tmp {
     struct rf_lin_slab slab;
     _Alignas(64) float f[RF_LIN_FSLAB * RF_LIN_PANEL]; /* float types: [k][row] */
-    float c[RF_LIN_CHUNK * RF_LIN_PANEL];              /* [activation row][row] sums so far */
+    float c[(RF_LIN_CHUNK + RF_LIN_PAST) * RF_LIN_PANEL]; /* [activation row][row] sums so far */
     double d[RF_LIN_CHUNK];                            /* ref's sums */
-    int32_t tile[4][16 * 16];                          /* AMX results on their way to f32 */
+    _Alignas(64) int32_t tile[4][16 * 16];             /* AMX results on their way to f32 */
 };
 
 /* Rows m0..m1 (at most RF_LIN_CHUNK) of the activations against panels p0..p1. */
@@ -108,6 +109,7 @@ void rf_lin_kern_init_avx2(struct rf_lin_kern *k);
 void rf_lin_kern_init_avx512(struct rf_lin_kern *k);
 void rf_lin_kern_init_amx(struct rf_lin_kern *k);
 void rf_lin_kern_init_neon(struct rf_lin_kern *k);
+void rf_lin_run_avx512(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp);
 void rf_lin_kern_init(struct rf_lin_kern *k, unsigned isa); /* isa: enum rf_isa flags */
 
 #endif

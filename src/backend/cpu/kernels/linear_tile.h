@@ -1,6 +1,21 @@
-/* linear_tile.h - tiles and the walk over slabs, included after linear_impl.h. See there. */
+/* linear_tile.h - tiles of several activation rows, and the walk over slabs. Included by a file per instruction set, which
+ * defines TILE_V (vectors of rows that a tile handles at a time), TILE_R32, TILE_R16 and TILE_RF (most activation rows of a
+ * tile with scales per 32, per 16, and of float types).
+ *
+ * The slab is expanded once to bytes and f32 scales in L1, then every tile of activation rows passes over it; sums rest in a
+ * dense scratch between slabs, because rows of the output lie at strides that often fall into the same cache sets.
+ */
+#include "backend/cpu/kernels/linear_expand.h"
+#include "backend/cpu/kernels/linear_pack.h"
 
 /* ---- integer tiles ---- */
+
+/* How the integer product is brought to the true one. */
+enum tile_mode {
+    MODE_BIAS,   /* sums start at -bias * sum of the activations */
+    MODE_MIN,    /* a minimum times the activations' sum is taken off */
+    MODE_SIGNED, /* weights are signed bytes already */
+};
 
 enum { TILE_MOST = TILE_R32 > TILE_RF ? TILE_R32 : TILE_RF };
 
@@ -60,31 +75,34 @@ INL void tile(int R, int sub, int safe, int mode, const struct tile_in *in)
 {
     const int H = 32 / sub, naux = 8 * H;
     for (int v0 = 0; v0 < NV; v0 += TILE_V) {
+        const uint8_t *w = in->slab->w + v0 * VB, *aux = in->aux;
+        const float *s = in->slab->s + v0 * VL, *mins = in->slab->m + v0 * VL, *scale = in->scale;
+        const int8_t *q = in->q;
         vf f[TILE_MOST][TILE_V];
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_V; v++)
             f[r][v] = in->first ? vf_set1(0) : vf_load(in->c + r * 32 + (v0 + v) * VL);
-        NO_UNROLL for (int b = 0; b < in->nb; b++) {
+        NO_UNROLL for (int b = 0; b < in->nb; b++, scale++) {
             vf t[TILE_MOST][TILE_V];
-            UNROLL for (int h = 0; h < H; h++) {
+            UNROLL for (int h = 0; h < H; h++, w += sub * 32, q += sub, s += 32) {
                 vi c[TILE_MOST][TILE_V];
                 UNROLL for (int r = 0; r < R; r++) {
-                    vi c0 = vi_set1(mode == MODE_BIAS ? (int32_t)load_u32(in->aux + (r * naux + b * H + h) * 4) : 0);
+                    vi c0 = vi_set1(mode == MODE_BIAS ? (int32_t)load_u32(aux + (r * naux + h) * 4) : 0);
                     UNROLL for (int v = 0; v < TILE_V; v++) c[r][v] = c0;
                 }
-                dot(R, sub / 4, safe, mode, in->slab->w + (b * H + h) * sub * 32 + v0 * VB, in->q + (b * H + h) * sub, c);
-                UNROLL for (int v = 0; v < TILE_V; v++) {
-                    vf s = vf_load(in->slab->s + (b * H + h) * 32 + (v0 + v) * VL);
-                    UNROLL for (int r = 0; r < R; r++)
-                        t[r][v] = h ? vf_fma(vi_cvt(c[r][v]), s, t[r][v]) : vf_mul(vi_cvt(c[r][v]), s);
+                dot(R, sub / 4, safe, mode, w, q, c);
+                UNROLL for (int v = 0; v < TILE_V; v++) UNROLL for (int r = 0; r < R; r++) {
+                    vf y = vi_cvt(c[r][v]), k = vf_load(s + v * VL);
+                    t[r][v] = h ? vf_fma(y, k, t[r][v]) : vf_mul(y, k);
                 }
             }
-            if (mode == MODE_MIN) UNROLL for (int h = 0; h < H; h++) UNROLL for (int v = 0; v < TILE_V; v++) {
-                vf m = vf_load(in->slab->m + (b * H + h) * 32 + (v0 + v) * VL);
+            if (mode == MODE_MIN) UNROLL for (int h = 0; h < H; h++, mins += 32) UNROLL for (int v = 0; v < TILE_V; v++) {
+                vf m = vf_load(mins + v * VL);
                 UNROLL for (int r = 0; r < R; r++)
-                    t[r][v] = vf_fnma(m, vf_set1(*(const float *)(in->aux + (r * naux + b * H + h) * 4)), t[r][v]);
+                    t[r][v] = vf_fnma(m, vf_set1(*(const float *)(aux + (r * naux + h) * 4)), t[r][v]);
             }
+            aux += H * 4;
             UNROLL for (int r = 0; r < R; r++) {
-                vf a = vf_set1(in->scale[r * 8 + b]);
+                vf a = vf_set1(scale[r * 8]);
                 UNROLL for (int v = 0; v < TILE_V; v++) f[r][v] = vf_fma(t[r][v], a, f[r][v]);
             }
         }
@@ -162,25 +180,6 @@ static const struct quant_row *quant_row(uint32_t type)
     for (size_t i = 0; i < RF_COUNT(quants); i++)
         if (quants[i].type == type) return &quants[i];
     return NULL;
-}
-
-/* ---- sums to the output ---- */
-
-static void store_panel(const struct rf_lin_task *t, size_t p, size_t m0, size_t m1, const float *c)
-{
-    size_t row = p * RF_LIN_PANEL, n = RF_MIN(t->n_row - row, (size_t)RF_LIN_PANEL);
-    const float *bias = t->bias ? t->bias + row : NULL;
-    for (size_t m = m0; m < m1; m++, c += RF_LIN_PANEL) {
-        float *y = t->out + m * t->out_stride + row;
-        if (n == RF_LIN_PANEL) {
-            UNROLL for (int v = 0; v < NV; v++) {
-                vf x = vf_load(c + v * VL);
-                vf_store(y + v * VL, bias ? vf_add(x, vf_load(bias + v * VL)) : x);
-            }
-        } else {
-            for (size_t i = 0; i < n; i++) y[i] = bias ? c[i] + bias[i] : c[i];
-        }
-    }
 }
 
 /* Cuts n rows into even tiles of at most `most`: how many rows the tile at `done` gets. */
@@ -267,15 +266,4 @@ static void run_float(const struct rf_lin_task *t, size_t p0, size_t p1, size_t 
         }
         store_panel(t, p, m0, m1, tmp->c);
     }
-}
-
-static void init_common(struct rf_lin_kern *k, const char *name)
-{
-    k->name = name;
-    k->packed = true;
-    k->pack = pack;
-    k->act = act;
-    for (unsigned i = 0; i < RF_LIN_N_LAYOUT; i++) k->run[i] = run_quant;
-    const uint32_t floats[] = {RF_TYPE_F32, RF_TYPE_F16, RF_TYPE_BF16};
-    for (size_t i = 0; i < RF_COUNT(floats); i++) k->run[rf_lin_layout_index(rf_lin_layout_get(floats[i]))] = run_float;
 }

@@ -1,4 +1,4 @@
-/* linear_vec.h - the vector words that linear_impl.h is written in, for the instruction set the file is compiled for.
+/* linear_vec.h - the vector words that the other linear_*.h are written in, for the instruction set the file is compiled for.
  *
  * vf: VL floats; vi: VL int32, or 4*VL bytes. Loads and stores of vi are aligned to their size, those of vf are not.
  */
@@ -131,6 +131,10 @@ INL void vi_store16(uint8_t *p, vi x)
 {
     x = _mm256_and_si256(x, _mm256_set1_epi32(0xffff));
     _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+}
+INL vi vi_dot(vi c, vi w, vi x) /* w below 128, or the 16-bit sums would saturate */
+{
+    return _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
 }
 #define PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 

@@ -3,11 +3,11 @@
 #define TILE_R32 4
 #define TILE_R16 4
 #define TILE_RF 4
-#include "backend/cpu/kernels/linear_impl.h"
-#include "quant/type.h"
-#include "backend/cpu/kernels/linear_tile.h"
+#define FUSED_MOST 1
+#define FUSED_PASSES 1
+#include "backend/cpu/kernels/linear_fused.h"
 
 void rf_lin_kern_init_neon(struct rf_lin_kern *k)
 {
-    init_common(k, "neon");
+    init_all(k, "neon");
 }

@@ -3,11 +3,16 @@
 #define TILE_R32 6
 #define TILE_R16 4
 #define TILE_RF 6
-#include "backend/cpu/kernels/linear_impl.h"
-#include "quant/type.h"
-#include "backend/cpu/kernels/linear_tile.h"
+#define FUSED_MOST 4
+#define FUSED_PASSES 3
+#include "backend/cpu/kernels/linear_fused.h"
 
 void rf_lin_kern_init_avx512(struct rf_lin_kern *k)
 {
-    init_common(k, "avx512");
+    init_all(k, "avx512");
+}
+
+void rf_lin_run_avx512(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
+{
+    run_fused_or_tiles(t, p0, p1, m0, m1, tmp);
 }
