@@ -1,0 +1,43 @@
+# Front door. Everything real is in meson.build, scripts/ and tests/run.sh.
+MODEL  ?=
+PREFIX ?= /usr/local
+BUILD  ?= build
+ARGS   ?=
+export CC ?= clang
+ifeq ($(origin CC),default)
+CC := clang
+endif
+
+help:
+	@echo 'make build           build/rocmforge (installs missing Debian packages, says which)'
+	@echo 'make run             serve a model; MODEL=path, else a small test model is fetched'
+	@echo 'make test            every test; ends with "N passed, M failed"'
+	@echo 'make bench           speed, next to llama-cpp-python; MODEL=path'
+	@echo 'make lint            doors between rooms, lengths, words'
+	@echo 'make fuzz            fuzz the readers of strange bytes; SECONDS=60'
+	@echo 'make test-models     fetch the trained models that tests use'
+	@echo 'make install         DESTDIR= PREFIX=/usr/local'
+
+$(BUILD)/build.ninja:
+	@scripts/deps.sh
+	@CC=$(CC) meson setup $(BUILD) >$(BUILD).setup.log 2>&1 || { cat $(BUILD).setup.log; rm -f $(BUILD).setup.log; exit 1; }
+	@mv $(BUILD).setup.log $(BUILD)/setup.log
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+	@ln -sf src/cli/rocmforge $(BUILD)/rocmforge
+
+run: build
+	@model='$(MODEL)'; [ -n "$$model" ] || { scripts/deps.sh test && model=$$(python3 scripts/fetch_test_models.py --print qwen2.5-coder-0.5b); } || exit 1; \
+	exec $(BUILD)/rocmforge serve "$$model" $(ARGS)
+
+test: ; @scripts/deps.sh all && tests/run.sh
+bench: build ; @bench/run.sh $(MODEL)
+lint: ; @python3 scripts/lint.py
+fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh
+test-models: ; @scripts/deps.sh all && python3 scripts/fetch_test_models.py
+install: build
+	@meson configure $(BUILD) --prefix=$(PREFIX) && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet
+clean: ; rm -rf build build-*
+
+.PHONY: help build run test bench lint fuzz test-models install clean

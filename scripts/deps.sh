@@ -1,0 +1,73 @@
+#!/bin/sh
+# Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
+#
+#   scripts/deps.sh [build|test|all]     build: to compile (default); test: what the tests need besides
+set -eu
+
+what=${1:-build}
+
+# package | what tells that it is there (a file or a command) | why
+build='
+clang|cmd:clang|the compiler
+meson|cmd:meson|the build description
+ninja-build|cmd:ninja|runs the build
+pkg-config|cmd:pkg-config|finds the libraries
+libc6-dev|/usr/include/stdio.h|C library headers
+libmicrohttpd-dev|/usr/include/microhttpd.h|HTTP server
+libjansson-dev|/usr/include/jansson.h|JSON
+libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
+libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
+'
+test='
+python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python
+python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models and test packages
+ca-certificates|/etc/ssl/certs/ca-certificates.crt|https for them
+curl|cmd:curl|talks to the server in the tests
+binutils|cmd:strip|measures the stripped binary
+libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
+gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc|compiles the ARM kernels
+qemu-user|cmd:qemu-aarch64|runs them
+'
+
+case $what in
+build) list=$build ;;
+test | all) list=$build$test ;;
+*) echo "usage: scripts/deps.sh [build|test|all]" >&2; exit 2 ;;
+esac
+
+there() {
+    case $1 in
+    cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
+    *) for f in $1 /usr/local/include/"${1##*/}"; do [ -e "$f" ] && return 0; done; return 1 ;;
+    esac
+}
+
+missing='' lines=''
+while IFS='|' read -r package sign why; do
+    [ -n "$package" ] || continue
+    there "$sign" && continue
+    [ "$package" = libclang-rt-dev ] && package=libclang-rt-$(clang --version 2>/dev/null | sed -n 's/.*version \([0-9]*\).*/\1/p;q' | grep . || echo 14)-dev
+    missing="$missing $package" lines="$lines  $package: $why
+"
+done <<EOF
+$list
+EOF
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    printf 'These are missing, and this system has no apt-get to install them:\n%s' "$lines" >&2
+    exit 1
+fi
+printf 'Installing Debian packages:\n%s' "$lines"
+sudo=''
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || { echo "Not root and no sudo: install them yourself, then try again." >&2; exit 1; }
+    sudo=sudo
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { $sudo apt-get update && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    tail -20 "$log" >&2
+    echo "apt-get failed; its last lines are above." >&2
+    exit 1
+fi
