@@ -1,0 +1,320 @@
+/* request.c - one request on the event loop: libmicrohttpd's callbacks, from the request line to the log line. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "serve/events.h"
+#include "serve/internal.h"
+
+#define BODY_GRACE_MS 30000 /* a body may take this long, and more by its length: */
+#define BODY_RATE 64        /* ... bytes per millisecond */
+#define STREAM_BLOCK 8192
+#define SOCKET_BUFFER (256 * 1024)
+
+/* ---- answers ---------------------------------------------------------------------------------------------------------- */
+
+static void add_cors(struct rf_call *c, struct MHD_Response *r)
+{
+    if (!c->origin) return;
+    MHD_add_response_header(r, "Access-Control-Allow-Origin", c->origin);
+    MHD_add_response_header(r, "Vary", "Origin");
+    if (c->method != RF_OPTIONS) {
+        MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
+        return;
+    }
+    MHD_add_response_header(r, "Access-Control-Allow-Methods", c->route ? c->route->allow : "GET, POST, OPTIONS");
+    MHD_add_response_header(r, "Access-Control-Allow-Headers",
+                            "authorization, content-type, x-api-key, x-request-id, openai-beta, openai-organization, "
+                            "openai-project, x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, "
+                            "x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-retry-count, "
+                            "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout");
+    MHD_add_response_header(r, "Access-Control-Max-Age", "600");
+}
+
+static enum MHD_Result queue(struct rf_call *c, struct MHD_Response *r, unsigned status)
+{
+    if (!r) return MHD_NO;
+    MHD_add_response_header(r, "x-request-id", c->id);
+    add_cors(c, r);
+    c->sent_status = status;
+    enum MHD_Result ok = MHD_queue_response(c->mhd, status, r);
+    MHD_destroy_response(r);
+    return ok;
+}
+
+static enum MHD_Result answer(struct rf_call *c)
+{
+    struct rf_reply *a = &c->reply;
+    char retry[16];
+    size_t len = 0;
+    char *body = rf_buf_take(&a->body, &len);
+    if (!body) return MHD_NO;
+    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(len, body, rf_free);
+    if (!r) {
+        rf_free(body);
+        return MHD_NO;
+    }
+    if (a->status != 204) MHD_add_response_header(r, "Content-Type", a->type ? a->type : "application/json");
+    if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
+    if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    if (a->retry_after) {
+        snprintf(retry, sizeof retry, "%u", a->retry_after);
+        MHD_add_response_header(r, "Retry-After", retry);
+    }
+    if (a->final) MHD_add_response_header(r, "x-should-retry", "false");
+    if (a->close || (a->status == 503 && atomic_load(&c->serve->draining))) MHD_add_response_header(r, "Connection", "close");
+    return queue(c, r, a->status);
+}
+
+static enum MHD_Result begin_stream(struct rf_call *c)
+{
+    struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, rf_serve_stream_read, c, NULL);
+    if (!r) return MHD_NO;
+    MHD_add_response_header(r, "Content-Type", "text/event-stream; charset=utf-8");
+    MHD_add_response_header(r, "Cache-Control", "no-cache");
+    MHD_add_response_header(r, "X-Accel-Buffering", "no");
+    return queue(c, r, 200);
+}
+
+/* ---- the steps of a request --------------------------------------------------------------------------------------------- */
+
+static enum rf_method method_of(const char *m)
+{
+    static const struct { const char *name; enum rf_method method; } names[] = {
+        {"GET", RF_GET}, {"HEAD", RF_HEAD}, {"POST", RF_POST}, {"OPTIONS", RF_OPTIONS}};
+    for (size_t i = 0; i < RF_COUNT(names); i++)
+        if (!strcmp(m, names[i].name)) return names[i].method;
+    return RF_METHOD_OTHER;
+}
+
+/* The path alone: without query, and without scheme and host where a proxy sent them. */
+static char *path_of(const char *uri)
+{
+    if (!strncmp(uri, "http://", 7) || !strncmp(uri, "https://", 8)) {
+        const char *slash = strchr(uri + 8, '/');
+        uri = slash ? slash : "/";
+    }
+    return rf_strndup(uri, strcspn(uri, "?#"));
+}
+
+void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    struct rf_serve *s = cls;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct rf_conn *conn = info ? info->socket_context : NULL;
+    if (!conn) return NULL;
+    struct rf_call *c = rf_serve_call_create(s, mhd);
+    if (!c) return NULL;
+    c->conn = conn;
+    c->target = path_of(uri);
+    c->body.max = s->opt.max_body;
+    rf_serve_conn_enter(conn, RF_CONN_HEAD);
+    return c;
+}
+
+static enum MHD_Result on_headers(struct rf_call *c, const char *method)
+{
+    c->headers_done = true;
+    c->method = method_of(method);
+    rf_serve_http_id(c);
+    const char *length = rf_serve_http_header(c, "Content-Length");
+    double bytes = length ? strtod(length, NULL) : (double)c->serve->opt.max_body;
+    atomic_store(&c->conn->allowance_ms, BODY_GRACE_MS + (int64_t)(RF_MIN(bytes, 1e15) / BODY_RATE));
+    rf_serve_conn_enter(c->conn, RF_CONN_BODY);
+    if (!c->target) return MHD_NO;
+    if (!rf_serve_http_decode(c->target)) {
+        rf_serve_reply_error(&c->reply, 400, NULL, "bad_request", "The path holds a bad %% escape");
+        return MHD_YES;
+    }
+    c->route = rf_serve_route_find(c->target, &c->rest);
+    rf_serve_http_check(c);
+    return c->early ? answer(c) : MHD_YES;
+}
+
+/* Once the request has its answer, the rest of the body is only counted. */
+static enum MHD_Result on_body(struct rf_call *c, const char *data, size_t n)
+{
+    struct rf_serve *s = c->serve;
+    c->body_seen += n;
+    if (c->reply.status || !(c->route->flags & RF_ROUTE_WORK)) return c->body_seen / 8 > s->opt.max_body ? MHD_NO : MHD_YES;
+    if (atomic_fetch_add(&s->body_bytes, n) + n > s->opt.max_bodies)
+        rf_serve_reply_error(&c->reply, 503, NULL, "overloaded", "Too many request bodies at once; try again");
+    c->body_charged += n;
+    rf_status st = rf_buf_append(&c->body, data, n);
+    if (st == RF_TOO_LARGE)
+        rf_serve_reply_error(&c->reply, 413, NULL, "request_too_large", "The request body is larger than %zu bytes", s->opt.max_body);
+    else if (st)
+        rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the request body");
+    if (c->reply.status) rf_buf_release(&c->body);
+    return MHD_YES;
+}
+
+static enum MHD_Result sleep_or_close(struct rf_call *c) /* unlocks */
+{
+    bool ok = rf_serve_call_suspend_locked(c);
+    pthread_mutex_unlock(&c->lock);
+    return ok ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result hand_over(struct rf_call *c)
+{
+    struct rf_serve *s = c->serve;
+    rf_serve_conn_enter(c->conn, RF_CONN_BUSY);
+    if (c->route->flags & RF_ROUTE_GEN) rf_serve_watch_add(s, c->conn, c);
+    pthread_mutex_lock(&c->lock);
+    c->phase = RF_PHASE_WORK;
+    rf_status st = rf_serve_work_post(s, c, c->route->run, false);
+    if (st) c->phase = RF_PHASE_READ;
+    pthread_mutex_unlock(&c->lock);
+    if (st) {
+        rf_serve_reply_error(&c->reply, 503, NULL, "queue_full", "Too many requests are waiting; try again");
+        return answer(c);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result dispatch(struct rf_call *c)
+{
+    struct rf_serve *s = c->serve;
+    const struct rf_route *r = c->route;
+    if (c->reply.status) return answer(c);
+    if (r->flags & RF_ROUTE_MODEL && !rf_serve_engine(s)) {
+        rf_serve_reply_error(&c->reply, 503, NULL, "loading", "Loading model");
+        return answer(c);
+    }
+    if (r->flags & RF_ROUTE_GEN && atomic_load(&s->draining)) {
+        rf_serve_reply_error(&c->reply, 503, NULL, "shutting_down", "The server is shutting down");
+        return answer(c);
+    }
+    if (!(r->flags & RF_ROUTE_WORK)) {
+        r->run(c);
+        if (c->reply.body.bad) rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
+        return answer(c);
+    }
+    return hand_over(c);
+}
+
+/* A stream's first event decides whether it becomes a stream at all: an error before it is still an HTTP status. */
+static bool failed_first(struct rf_call *c) /* locked */
+{
+    struct rf_record r;
+    size_t pos = 0;
+    if (!rf_serve_record_next(&c->log, &pos, &r)) return false;
+    if (r.kind == RF_EVENT_ERROR && r.has_error) {
+        rf_serve_reply_status(&c->reply, &r.error);
+        return true;
+    }
+    if (r.kind != RF_EVENT_ERROR && !(r.kind == RF_EVENT_DONE && r.finish == RF_FINISH_ABORT)) return false;
+    struct rf_error err = {0};
+    rf_fail(&err, RF_SHUTDOWN, "the request was aborted by the server");
+    rf_serve_reply_status(&c->reply, &err);
+    return true;
+}
+
+static enum MHD_Result on_complete(struct rf_call *c)
+{
+    pthread_mutex_lock(&c->lock);
+    enum rf_phase phase = c->phase;
+    pthread_mutex_unlock(&c->lock);
+    if (phase == RF_PHASE_READ) {
+        enum MHD_Result ok = dispatch(c);
+        if (!ok || c->sent_status) return ok;
+    }
+    pthread_mutex_lock(&c->lock);
+    if (c->gone) {
+        pthread_mutex_unlock(&c->lock);
+        return MHD_NO;
+    }
+    if (c->phase == RF_PHASE_WAIT && c->gen->p.stream && (c->log.len || c->hold_over)) {
+        bool failed = failed_first(c);
+        c->phase = failed ? RF_PHASE_READY : RF_PHASE_STREAM;
+        if (!failed) c->t_sent = rf_now();
+        pthread_mutex_unlock(&c->lock);
+        return failed ? answer(c) : begin_stream(c);
+    }
+    if (c->phase != RF_PHASE_READY) return sleep_or_close(c);
+    pthread_mutex_unlock(&c->lock);
+    return answer(c);
+}
+
+enum MHD_Result rf_serve_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                    const char *version, const char *data, size_t *size, void **con_cls)
+{
+    struct rf_call *c = *con_cls;
+    (void)cls;
+    (void)mhd;
+    (void)url;
+    (void)version;
+    if (!c) return MHD_NO;
+    if (!c->headers_done) return on_headers(c, method);
+    if (*size) {
+        enum MHD_Result ok = on_body(c, data, *size);
+        *size = 0;
+        return ok;
+    }
+    return on_complete(c);
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+
+static void log_line(struct rf_call *c, unsigned status)
+{
+    static const char *const names[] = {[RF_GET] = "GET", [RF_HEAD] = "HEAD", [RF_POST] = "POST", [RF_OPTIONS] = "OPTIONS"};
+    const char *m = (size_t)c->method < RF_COUNT(names) && names[c->method] ? names[c->method] : "-";
+    size_t prompt = 0, done = 0;
+    if (c->gen && status == 200) {
+        prompt = c->gen->prompt_tokens;
+        for (size_t i = 0; c->gen->seqs && i < c->gen->n_seqs; i++) done += c->gen->seqs[i].n_tokens;
+    }
+    rf_log(&c->serve->opt.log, RF_LOG_INFO, "%s %s %.200s %u prompt=%zu completion=%zu %.1fms", c->id[0] ? c->id : "-", m,
+           c->target ? c->target : "-", status, prompt, done, (rf_now() - c->t0) * 1e3);
+}
+
+static void unlink_call(struct rf_call *c)
+{
+    struct rf_serve *s = c->serve;
+    pthread_mutex_lock(&s->lock);
+    if (c->prev) c->prev->next = c->next;
+    else s->calls = c->next;
+    if (c->next) c->next->prev = c->prev;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void rf_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
+{
+    struct rf_serve *s = cls;
+    struct rf_call *c = *con_cls;
+    (void)mhd;
+    *con_cls = NULL;
+    if (!c) return;
+    rf_serve_watch_remove(s, c->conn);
+    unlink_call(c);
+    pthread_mutex_lock(&c->lock);
+    c->completed = true;
+    bool live = c->n_live > 0 || c->phase == RF_PHASE_WORK, streaming = c->phase == RF_PHASE_STREAM;
+    pthread_mutex_unlock(&c->lock);
+    bool whole = why == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (live) rf_serve_call_abandon(c);
+    if (streaming && (c->gen->failed || !whole)) shutdown(c->conn->fd, SHUT_RDWR); /* after an error frame: close */
+    unsigned status = c->sent_status && (whole || !live) ? c->sent_status : 499;
+    rf_serve_metrics_count(s, c->route, status);
+    log_line(c, status);
+    rf_serve_conn_enter(c->conn, RF_CONN_IDLE);
+    rf_serve_call_unref(c);
+}
+
+void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_cls, enum MHD_ConnectionNotificationCode what)
+{
+    struct rf_serve *s = cls;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        rf_serve_conn_close(s, *socket_cls);
+        *socket_cls = NULL;
+        return;
+    }
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    int size = SOCKET_BUFFER;
+    struct rf_conn *conn = NULL;
+    if (!info || rf_serve_conn_open(s, info->connect_fd, &conn)) return; /* its requests are then refused */
+    setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    *socket_cls = conn;
+}
