@@ -116,9 +116,10 @@ static void note(char *first, unsigned *n, const char *name)
     if (!(*n)++ || strcmp(name, first) < 0) snprintf(first, 1024, "%s", name);
 }
 
-/* Parts 2..n of a split file do not count: the set is one model, named by its first part. */
-static bool later_part(const char *name)
+/* Parts 2..n of a split file do not count: the set is one model, named by its first part. Nor do vision projectors. */
+static bool beside_model(const char *name)
 {
+    if (!strncmp(name, "mmproj", 6)) return true;
     unsigned no, count;
     const char *t = strlen(name) > 20 ? name + strlen(name) - 20 : NULL;
     return t && sscanf(t, "-%5u-of-%5u.gguf", &no, &count) == 2 && no > 1;
@@ -130,7 +131,7 @@ static rf_status list(const char *dir, struct listing *l, struct rf_error *err)
     *l = (struct listing){0};
     if (!d) return rf_fail(err, RF_IO, "%s: %s", rf_format_short(dir), strerror(errno));
     for (struct dirent *e; (e = readdir(d));) {
-        if (ends_with(e->d_name, ".gguf") && !later_part(e->d_name)) note(l->gguf, &l->n_gguf, e->d_name);
+        if (ends_with(e->d_name, ".gguf") && !beside_model(e->d_name)) note(l->gguf, &l->n_gguf, e->d_name);
         if (ends_with(e->d_name, ".safetensors")) note(l->safetensors, &l->n_safetensors, e->d_name);
         if (ends_with(e->d_name, ".bin") && !strncmp(e->d_name, "pytorch_model", 13)) l->n_torch++;
     }

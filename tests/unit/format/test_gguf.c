@@ -597,6 +597,7 @@ TEST(folders_of_gguf)
     mkdir(mk_path("one"), 0700);
     CHECK_INT(mk_open(mk_path("one"), &err, NULL), RF_NOT_FOUND);
     mk_write("one/x.gguf", b.data, b.len);
+    mk_write("one/mmproj-x.gguf", "x", 1); /* a projector beside its model */
     CHECK_INT(mk_open(mk_path("one"), &err, NULL), RF_OK);
     mk_write("one/y.gguf", b.data, b.len);
     CHECK_INT(mk_open(mk_path("one"), &err, NULL), RF_INVALID);
