@@ -1,0 +1,33 @@
+"""What all Python tests share. tests/run.sh says where the build is (RF_BUILD) and whether it is a sanitized one."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "golden"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: seconds to minutes; left out of the sanitizer pass")
+
+
+@pytest.fixture(scope="session")
+def build():
+    return pathlib.Path(os.environ.get("RF_BUILD", ROOT / "build")).resolve()
+
+
+@pytest.fixture(scope="session")
+def models():
+    """{name: path} of the trained models; a test that needs a missing one is skipped."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = pathlib.Path(os.environ.get("RF_TEST_MODELS") or os.path.join(home, "rocmforge-test-models"))
+    files = {"qwen2.5-coder-0.5b": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "gemma-3-270m": "gemma-3-270m-q4_k_m.gguf"}
+
+    def get(name):
+        if not (folder / files[name]).exists():
+            pytest.skip("no real model (make test-models fetches it)")
+        return folder / files[name]
+
+    return get

@@ -1,0 +1,138 @@
+#!/bin/bash
+# Builds and runs every test; the last line is "N passed, M failed" (", K skipped"). Exit status 1 if one failed.
+#
+#   tests/run.sh [PASS...]     passes: plain python asan tsan lint (all of them by default)
+#
+# plain   the C tests (TAP, check.h) of build/
+# python  pytest over tests/, against build/
+# asan    the C tests again, and the Python tests that drive our own programs, under ASan and UBSan (build-asan/)
+# tsan    backend, engine and server tests under TSan (build-tsan/)
+# lint    scripts/lint.py, one test
+#
+# RF_TEST_QUICK=1 makes the million-operation property tests short; the sanitizer passes set it. RF_TEST_JOBS C tests run
+# at once (default: one per core). Logs: BUILD/test-logs/.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export CC=${CC:-clang} RF_SHARED=${RF_SHARED:-$PWD/../shared}
+jobs=${RF_TEST_JOBS:-$(nproc)}
+passes=${*:-plain python asan tsan lint}
+passed=0 failed=0 skipped=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+# count PASSED FAILED SKIPPED
+count() { passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3)); }
+
+# build DIR MESON_ARGS...: configures once, then builds all; a build that fails is one failed test.
+build() {
+    local dir=$1
+    shift
+    if [ ! -f "$dir/build.ninja" ] && ! meson setup "$dir" "$@" >"$work/setup" 2>&1; then
+        cat "$work/setup"
+    elif ninja -C "$dir" >"$work/ninja" 2>&1; then
+        ln -sf src/cli/rocmforge "$dir/rocmforge"
+        return 0
+    else
+        grep -v '^\[' "$work/ninja" | tail -40
+    fi
+    echo "not ok - $dir does not build"
+    count 0 1 0
+    return 1
+}
+
+# One C test program -> LOG, and "passed failed skipped" in LOG.sum. A program that dies, or runs none, is a failed test.
+one() {
+    local exe=$1 log=$2 args=()
+    case $exe in */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;; esac
+    timeout -k 5 "${RF_TEST_TIMEOUT:-600}" "$exe" "${args[@]}" >"$log" 2>&1 </dev/null
+    local rc=$?
+    awk -v rc=$rc '/^ok .*# SKIP/ {s++; next} /^ok / {p++} /^not ok / {f++} END {
+        if ((rc != 0 && !f) || !(p + f + s)) f++
+        print p + 0, f + 0, s + 0 }' "$log" >"$log.sum"
+    read -r p f s <"$log.sum"
+    printf '%-10s %-44s %s passed, %s failed, %s skipped\n' "$([ "$f" = 0 ] && echo ok || echo FAILED)" "${exe#*/tests/}" "$p" "$f" "$s"
+    if [ "$f" != 0 ]; then
+        echo "    exit status $rc; the end of $log:"
+        grep -v '^ok ' "$log" | tail -25 | sed 's/^/    /'
+    fi
+    grep '^ok .*# SKIP' "$log" | sed 's/^ok [0-9]* - /    skipped: /'
+    return 0
+}
+export -f one
+
+# c_tests BUILD PATTERN
+c_tests() {
+    local logs=$1/test-logs
+    rm -rf "$logs"
+    mkdir -p "$logs"
+    find "$1/tests" -type f -perm -u+x \( -name 'test_*' -o -name 'replay_*' \) ! -name '*.py' ! -path '*.p/*' | grep -E "$2" | sort >"$work/list"
+    xargs -P "$jobs" -I{} bash -c 'one "$1" "$2/$(basename "$1").log"' _ {} "$logs" <"$work/list"
+    [ -s "$work/list" ] || count 0 1 0
+    local sum
+    for sum in "$logs"/*.sum; do
+        [ -f "$sum" ] && read -r p f s <"$sum" && count "$p" "$f" "$s"
+    done
+}
+
+# py_tests BUILD ARGS...: pytest, counted from its report
+py_tests() {
+    local dir=$1 python
+    shift
+    if ! python=$(scripts/pyenv.sh build/pyenv); then
+        count 0 1 0
+        return
+    fi
+    RF_BUILD=$PWD/$dir "$python" -m pytest -q -rfE --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
+    "$python" - "$work/py.xml" >"$work/py.sum" <<'PY'
+import sys, xml.etree.ElementTree as E
+try:
+    s = E.parse(sys.argv[1]).getroot().find("testsuite").attrib
+    n, bad, skip = int(s["tests"]), int(s["failures"]) + int(s["errors"]), int(s["skipped"])
+    print(n - bad - skip, bad, skip) if n else print(0, 1, 0)
+except Exception:
+    print(0, 1, 0)
+PY
+    read -r p f s <"$work/py.sum" && count "$p" "$f" "$s"
+    rm -f "$work/py.xml"
+}
+
+for pass in $passes; do
+    case $pass in
+    plain)
+        say "C tests"
+        build build && c_tests build .
+        ;;
+    python)
+        say "Python tests"
+        build build && py_tests build
+        ;;
+    asan)
+        say "everything again under ASan and UBSan"
+        export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+        build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Dbuildtype=debugoptimized &&
+            RF_TEST_QUICK=1 c_tests build-asan . && RF_TEST_QUICK=1 RF_TEST_SANITIZED=1 py_tests build-asan -m "not slow"
+        ;;
+    tsan)
+        say "threads under TSan"
+        export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+        build build-tsan -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Dbuildtype=debugoptimized &&
+            RF_TEST_QUICK=1 c_tests build-tsan '/unit/(backend|engine|serve)/'
+        ;;
+    lint)
+        say lint
+        if python3 scripts/lint.py; then count 1 0 0; else count 0 1 0; fi
+        ;;
+    *)
+        echo "tests/run.sh: no pass $pass" >&2
+        exit 2
+        ;;
+    esac
+done
+
+echo
+line="$passed passed, $failed failed"
+[ "$skipped" = 0 ] || line="$line, $skipped skipped"
+echo "$line"
+[ "$failed" = 0 ]
