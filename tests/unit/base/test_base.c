@@ -1,0 +1,221 @@
+/* base: buffers, arenas, the map, UTF-8, checked allocation, status text. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "check.h"
+
+/* Under ASan an impossible size is NULL, as without it. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+
+TEST(checked_arithmetic)
+{
+    size_t r;
+    uint64_t r64;
+    CHECK(rf_mul(SIZE_MAX / 2, 2, &r) && r == SIZE_MAX - 1);
+    CHECK(!rf_mul(SIZE_MAX / 2 + 1, 2, &r));
+    CHECK(rf_add(SIZE_MAX, 0, &r) && !rf_add(SIZE_MAX, 1, &r));
+    CHECK(!rf_mul64(UINT64_MAX, 2, &r64) && !rf_add64(UINT64_MAX, 1, &r64));
+}
+
+TEST(allocations_fail_on_demand)
+{
+    uint64_t before = rf_mem_count();
+    void *p = rf_alloc(0);
+    CHECK(p != NULL);
+    rf_free(p);
+    CHECK_INT(rf_mem_count() - before, 1);
+    rf_mem_fail_at(2);
+    void *a = rf_alloc(8), *b = rf_alloc(8), *c = rf_alloc(8);
+    rf_mem_fail_at(0);
+    CHECK(a && !b && c);
+    rf_free(a), rf_free(c);
+    CHECK(!rf_alloc_array(SIZE_MAX / 2, 4));
+    CHECK(!rf_realloc_array(NULL, SIZE_MAX / 2, 4));
+    char *z = rf_alloc_array(100, 3);
+    for (int i = 0; i < 300; i++) CHECK(z[i] == 0);
+    rf_free(z);
+    char *al = rf_alloc_aligned(4096, 10);
+    CHECK(al && (uintptr_t)al % 4096 == 0);
+    rf_free(al);
+    char *s = rf_strndup("hello", 3);
+    CHECK_STR(s, "hel");
+    rf_free(s);
+    rf_free(NULL);
+}
+
+TEST(status_text)
+{
+    struct rf_error e = {0};
+    CHECK_INT(rf_fail(&e, RF_CORRUPT, "found %d, expected %d", 1, 2), RF_CORRUPT);
+    CHECK_STR(e.message, "found 1, expected 2");
+    CHECK_STR(e.param, "");
+    CHECK_INT(rf_fail_param(&e, RF_INVALID, "top_p", "out of range"), RF_INVALID);
+    CHECK_STR(e.param, "top_p");
+    CHECK_INT(rf_fail_nomem(&e, "thing", 12345), RF_NOMEM);
+    CHECK(strstr(e.message, "12345") && strstr(e.message, "thing"));
+    CHECK_INT(rf_fail(NULL, RF_IO, "nobody listens"), RF_IO);
+    char big[2000];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = 0;
+    rf_fail(&e, RF_IO, "%s", big);
+    CHECK(strlen(e.message) == sizeof e.message - 1);
+    CHECK_INT(rf_status_http(RF_OK), 200);
+    CHECK_INT(rf_status_http(RF_TOO_LONG), 400);
+    for (int s = RF_OK; s <= RF_INTERNAL; s++) CHECK(rf_status_name((rf_status)s)[0]);
+}
+
+TEST(buffer)
+{
+    struct rf_buf b = {0};
+    CHECK_STR(rf_buf_str(&b), "");
+    for (int i = 0; i < 1000; i++) CHECK_INT(rf_buf_printf(&b, "%d,", i), RF_OK);
+    CHECK_INT(b.len, 3890);
+    CHECK(!strncmp(b.data, "0,1,2,", 6) && b.data[b.len] == 0);
+    CHECK_INT(rf_buf_append(&b, "a\0b", 3), RF_OK);
+    CHECK(b.data[b.len - 2] == 0);
+    rf_buf_clear(&b);
+    CHECK_STR(rf_buf_str(&b), "");
+    CHECK_INT(rf_buf_puts(&b, "moved"), RF_OK);
+    size_t n;
+    char *p = rf_buf_take(&b, &n);
+    CHECK_STR(p, "moved");
+    CHECK_INT(n, 5);
+    CHECK(!b.data);
+    rf_free(p);
+    p = rf_buf_take(&b, &n);
+    CHECK(p && n == 0);
+    rf_free(p);
+    rf_buf_release(&b);
+}
+
+TEST(buffer_has_a_maximum)
+{
+    struct rf_buf b = {.max = 100};
+    for (int i = 0; i < 100; i++) CHECK_INT(rf_buf_putc(&b, 'x'), RF_OK);
+    CHECK_INT(rf_buf_putc(&b, 'y'), RF_TOO_LARGE);
+    CHECK_INT(b.bad, RF_TOO_LARGE);
+    CHECK_INT(b.len, 100);
+    CHECK_INT(rf_buf_append(&b, "", 0), RF_TOO_LARGE); /* sticky */
+    CHECK(!rf_buf_take(&b, NULL));
+    rf_buf_clear(&b);
+    CHECK_INT(rf_buf_puts(&b, "again"), RF_OK);
+    rf_buf_release(&b);
+    CHECK_INT(b.max, 100);
+    rf_mem_fail_at(1);
+    CHECK_INT(rf_buf_puts(&b, "no memory"), RF_NOMEM);
+    rf_mem_fail_at(0);
+    CHECK_INT(rf_buf_reserve(&b, SIZE_MAX), RF_NOMEM);
+    rf_buf_release(&b);
+}
+
+TEST(arena)
+{
+    struct rf_arena a = {0};
+    struct rf_rng r = {check_seed()};
+    for (int i = 0; i < 2000; i++) {
+        size_t n = rf_rng_below(&r, 300);
+        unsigned char *p = rf_arena_alloc(&a, n);
+        REQUIRE(p);
+        CHECK((uintptr_t)p % 16 == 0);
+        for (size_t k = 0; k < n; k++) CHECK(p[k] == 0);
+        memset(p, 0xff, n);
+    }
+    CHECK(rf_arena_alloc(&a, 1 << 20) != NULL); /* larger than a chunk */
+    CHECK_STR(rf_arena_strndup(&a, "borrowed", 3), "bor");
+    CHECK(!rf_arena_array(&a, SIZE_MAX / 2, 4) && !rf_arena_alloc(&a, SIZE_MAX));
+    rf_arena_release(&a);
+    a.max = 1000;
+    CHECK(rf_arena_alloc(&a, 900) != NULL && !rf_arena_alloc(&a, 200));
+    rf_arena_release(&a);
+    CHECK(a.max == 1000 && rf_arena_alloc(&a, 900) != NULL);
+    rf_arena_release(&a);
+    rf_mem_fail_at(1);
+    CHECK(!rf_arena_alloc(&a, 1));
+    rf_mem_fail_at(0);
+}
+
+TEST(map_against_a_plain_list)
+{
+    enum { N = 3000 };
+    static char key[N][16];
+    static uint32_t want[N];
+    struct rf_map m = {0};
+    struct rf_rng r = {check_seed()};
+    CHECK_INT(rf_map_get(&m, "x", 1), RF_MAP_NONE);
+    for (int i = 0; i < N; i++) {
+        snprintf(key[i], sizeof key[i], "k%d", i);
+        want[i] = RF_MAP_NONE;
+    }
+    for (int step = 0; step < 20000; step++) {
+        uint32_t i = rf_rng_below(&r, N), v = rf_rng_below(&r, 1000000), old;
+        if (step % 3) {
+            REQUIRE(rf_map_set(&m, key[i], strlen(key[i]), v, &old) == RF_OK);
+            CHECK_INT(old, want[i]);
+            want[i] = v;
+        } else CHECK_INT(rf_map_get(&m, key[i], strlen(key[i])), want[i]);
+    }
+    size_t n = 0;
+    for (int i = 0; i < N; i++) n += want[i] != RF_MAP_NONE;
+    CHECK_INT(m.n, n);
+    uint32_t old;
+    CHECK_INT(rf_map_set(&m, "", 0, 7, &old), RF_OK); /* the empty key is a key */
+    CHECK_INT(rf_map_get(&m, "", 0), 7);
+    CHECK_INT(rf_map_set(&m, "a\0b", 3, 1, NULL), RF_OK);
+    CHECK_INT(rf_map_get(&m, "a\0c", 3), RF_MAP_NONE);
+    rf_map_release(&m);
+    CHECK_INT(rf_map_get(&m, "k1", 2), RF_MAP_NONE);
+    rf_mem_fail_at(1);
+    CHECK_INT(rf_map_set(&m, "x", 1, 1, NULL), RF_NOMEM);
+    rf_mem_fail_at(0);
+    rf_map_release(&m);
+    CHECK(rf_hash("abc", 3, 1) != rf_hash("abc", 3, 2) && rf_hash("abc", 3, 1) != rf_hash("abd", 3, 1));
+}
+
+TEST(utf8_every_code_point)
+{
+    char out[4];
+    uint32_t cp;
+    for (uint32_t c = 0; c <= 0x10ffff; c++) {
+        if (c >= 0xd800 && c <= 0xdfff) continue;
+        unsigned n = rf_utf8_encode(c, out);
+        if (rf_utf8_decode(out, n, &cp) != n || cp != c || !rf_utf8_valid(out, n)) CHECK_FAIL_("U+%04X", c);
+        for (unsigned k = 1; k < n; k++) {
+            if (rf_utf8_decode(out, k, &cp) != 0 || cp != 0xfffd) CHECK_FAIL_("U+%04X cut to %u", c, k);
+            if (rf_utf8_incomplete_tail(out, k) != k) CHECK_FAIL_("U+%04X tail of %u", c, k);
+        }
+        if (rf_utf8_incomplete_tail(out, n) != 0) CHECK_FAIL_("U+%04X is whole", c);
+    }
+}
+
+TEST(utf8_refuses_what_rfc_3629_refuses)
+{
+    static const char *const bad[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80",
+        "\xed\xbf\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xc3(", "\xe2\x28\xa1",
+        "\xe2\x82(", "ok\xe2\x82", "\xf8\x88\x80\x80\x80"};
+    for (size_t i = 0; i < RF_COUNT(bad); i++) CHECK(!rf_utf8_valid(bad[i], strlen(bad[i])));
+    CHECK(rf_utf8_valid("", 0) && rf_utf8_valid("a\0b", 3));
+    CHECK_INT(rf_utf8_incomplete_tail("a\xe2\x82", 3), 2);
+    CHECK_INT(rf_utf8_incomplete_tail("a\xe2(", 3), 0);
+    CHECK_INT(rf_utf8_incomplete_tail("\xc0", 1), 0);        /* can never become a character */
+    CHECK_INT(rf_utf8_incomplete_tail("\xe0\x80", 2), 0);    /* overlong: neither can this */
+    CHECK_INT(rf_utf8_incomplete_tail("\xed\xa0", 2), 0);    /* surrogate */
+    CHECK_INT(rf_utf8_incomplete_tail("", 0), 0);
+}
+
+int main(void)
+{
+    RUN(checked_arithmetic);
+    RUN(allocations_fail_on_demand);
+    RUN(status_text);
+    RUN(buffer);
+    RUN(buffer_has_a_maximum);
+    RUN(arena);
+    RUN(map_against_a_plain_list);
+    RUN(utf8_every_code_point);
+    RUN(utf8_refuses_what_rfc_3629_refuses);
+    return check_end();
+}
