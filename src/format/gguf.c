@@ -20,8 +20,8 @@ enum {
     MAX_NAME = 1024,           /* tensor names */
     MAX_KEY = 65535,           /* the specification's limit */
     MAX_NESTING = 4,           /* arrays of arrays */
-    MAX_WALKED = 8 << 20,      /* items that must be visited one by one (strings, nested arrays) */
-    MAX_META = 256 << 20,      /* bytes of header; the largest known vocabularies need 20 MB */
+    MAX_WALKED = 2 << 20,      /* items that must be visited one by one (strings, nested arrays): 300 k tokens, 500 k merges known */
+    MAX_META = 40 << 20,       /* bytes of header; the largest known vocabularies need 20 MB */
     MAX_ALIGN = 65536,
 };
 

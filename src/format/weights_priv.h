@@ -34,7 +34,7 @@ struct rf_string_table {      /* string i: base + offset[i] + 8, length offset[i
     const uint32_t *offset;   /* [n + 1]; lengths are never read from the mapping twice */
 };
 
-enum { RF_FORMAT_MAX_TENSOR = 1 << 20, RF_FORMAT_MAX_FACT = 1 << 16 };
+enum { RF_FORMAT_MAX_TENSOR = 1 << 19, RF_FORMAT_MAX_FACT = 1 << 16 };
 
 rf_status rf_format_file_add(struct rf_weights *w, const char *path, uint32_t *index, struct rf_error *err);
 /* where: short name of the file for messages. */

@@ -433,6 +433,31 @@ TEST(refuses_bad_files)
 #endif
 }
 
+/* A gigabyte (of holes) whose header asks for work: the limits strike first. */
+TEST(large_files_are_cheap_to_refuse)
+{
+    static const struct { uint64_t type, n; } rows[] = {{MK_STRING, 100 << 20}, {MK_STRING, 2 << 20}, {MK_ARRAY, 50 << 20}, {MK_ARRAY, 2 << 20},
+                                                        {MK_U64, 100 << 20}, {MK_U8, 1000 << 20}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bad r = {.x = rows[i].n, .y = rows[i].type};
+        struct rf_buf b = {0};
+        struct rf_error err;
+        double seconds;
+        array_count(&b, &r);
+        const char *path = mk_write("big.gguf", b.data, b.len);
+        REQUIRE(!truncate(path, (off_t)1 << 30));
+        rf_status s = mk_open(path, &err, &seconds);
+        bool fits = rows[i].n == 2 << 20; /* within the limits: no tensors, so a file of one long array */
+        if (s != (fits ? RF_OK : RF_TOO_LARGE)) CHECK_FAIL_("row %zu: %s %s", i, rf_status_name(s), err.message);
+        if (!fits && seconds > 0.1) CHECK_FAIL_("row %zu: took %.3f s", i, seconds);
+        rf_buf_release(&b);
+    }
+    mk_remove("big.gguf");
+#ifndef MK_SLOW
+    CHECK(mk_max_rss_mb() < 50);
+#endif
+}
+
 /* Names out of the file reach the message cut short, without control bytes or broken UTF-8. */
 TEST(error_lines_are_clean)
 {
@@ -628,6 +653,7 @@ int main(void)
 {
     mk_dir_begin();
     RUN(refuses_bad_files);
+    RUN(large_files_are_cheap_to_refuse);
     RUN(reads_all_types);
     RUN(reads_arrays);
     RUN(places_tensors);
