@@ -83,6 +83,10 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
     if (t->decode == RF_DECODE_BYTES && !spelled) return bytes_of_alphabet(p, out);
     if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
     memcpy(out, p.s, p.n);
+    if (t->decode_suffix.n && p.n >= t->decode_suffix.n && !memcmp(p.s + p.n - t->decode_suffix.n, t->decode_suffix.s, t->decode_suffix.n)) {
+        p.n -= t->decode_suffix.n;
+        out[p.n++] = ' ';
+    }
     return p.n;
 }
 

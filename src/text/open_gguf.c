@@ -70,7 +70,7 @@ static rf_status load_scores(struct rf_tokenizer *t, const struct rf_weights *w,
     for (uint32_t i = 0; i < t->vocab.n; i++) {
         double v;
         if (!rf_fact_item_float(f, i, &v) || isnan(v)) return rf_fail(err, RF_CORRUPT, "tokenizer.ggml.scores: item %u is no number", i);
-        t->score[i] = (float)v;
+        t->score[i] = v;
     }
     return RF_OK;
 }

@@ -181,7 +181,7 @@ static rf_status run_step(struct rf_tok_call *c, uint32_t k, struct piece p);
 static rf_status run_model(struct rf_tok_call *c, const char *s, size_t n)
 {
     switch (c->t->model) {
-    case RF_TOK_BPE: return rf_bpe_word(c, s, n);
+    case RF_TOK_BPE: return rf_bpe_text(c, s, n);
     case RF_TOK_SPM: return rf_spm_text(c, s, n);
     case RF_TOK_UNIGRAM: return rf_unigram_word(c, s, n);
     case RF_TOK_WORDPIECE: return rf_wordpiece_word(c, s, n);
@@ -304,10 +304,9 @@ static rf_status run_digits3(struct rf_tok_call *c, uint32_t k, struct piece p)
     return hand_on(&j, done, p.n);
 }
 
-static rf_status run_to_bytes(struct rf_tok_call *c, uint32_t k, struct piece p)
+static rf_status run_prefix_space(struct rf_tok_call *c, uint32_t k, struct piece p)
 {
-    p.mode = RF_REGEX_BYTES;
-    if (c->t->split[k].prefix && p.n && *p.s != ' ') {
+    if (*p.s != ' ') {
         char *s = rf_arena_alloc(&c->arena, p.n + 1);
         if (!s) return rf_fail_nomem(c->err, "text", p.n + 1);
         *s = ' ';
@@ -360,7 +359,10 @@ static rf_status run_step(struct rf_tok_call *c, uint32_t k, struct piece p)
     switch (c->t->split[k].kind) {
     case RF_SPLIT_REGEX:
     case RF_SPLIT_LITERAL: return run_split(c, k, p);
-    case RF_SPLIT_TO_BYTES: return run_to_bytes(c, k, p);
+    case RF_SPLIT_PREFIX_SPACE: return run_prefix_space(c, k, p);
+    case RF_SPLIT_TO_BYTES:
+        p.mode = RF_REGEX_BYTES;
+        return run_step(c, k + 1, p);
     case RF_SPLIT_METASPACE: return run_metaspace(c, k, p);
     case RF_SPLIT_DIGITS3: return run_digits3(c, k, p);
     }

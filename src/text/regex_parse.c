@@ -151,6 +151,20 @@ static uint32_t parse_hex(struct parser *p, unsigned digits)
     return v;
 }
 
+/* Letters, marks, decimal digits, connectors, and what else is Alphabetic (UTS #18): letter numbers, letters in circles. */
+static void add_word(struct parser *p, uint32_t cls, bool neg)
+{
+    static const uint32_t more[][2] = {
+        { 0x200C, 0x200D }, { 0x24B6, 0x24E9 }, { 0x1F130, 0x1F149 }, { 0x1F150, 0x1F169 }, { 0x1F170, 0x1F189 },
+    };
+    uint32_t in = neg ? class_add(p) : cls;
+    item_add(p, in, RX_I_CATS, RF_SET_L | RF_SET_M | RF_CATS(ND) | RF_CATS(NL) | RF_CATS(PC), 0);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) item_add(p, in, RX_I_RANGE, more[i][0], more[i][1]);
+    if (!neg) return;
+    p->r->cls[in].neg = true;
+    item_add(p, cls, RX_I_CLASS, in, 0);
+}
+
 /* Behind a backslash. True: *cp is one character; false: a set was added to the open class. */
 static bool parse_escape(struct parser *p, uint32_t cls, uint32_t *cp)
 {
@@ -162,6 +176,8 @@ static bool parse_escape(struct parser *p, uint32_t cls, uint32_t *cp)
     switch (c) {
     case 's': item_add(p, cls, RX_I_CATS, RF_SET_SPACE, 0); return false;
     case 'S': item_add(p, cls, RX_I_CATS, ~RF_SET_SPACE, 0); return false;
+    case 'w':
+    case 'W': add_word(p, cls, c == 'W'); return false;
     case 'd': item_add(p, cls, RX_I_CATS, RF_CATS(ND), 0); return false;
     case 'D': item_add(p, cls, RX_I_CATS, ~RF_CATS(ND), 0); return false;
     case 'p': parse_prop(p, cls, false); return false;

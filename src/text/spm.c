@@ -7,8 +7,9 @@
 #define SPACE "\xE2\x96\x81" /* U+2581 */
 
 /* Larger scores first: the bits of a float, made to order like an unsigned number, upside down. */
-static uint32_t score_key(float score)
+static uint32_t score_key(double wide)
 {
+    float score = (float)wide;
     uint32_t u;
     memcpy(&u, &score, sizeof u);
     u = u >> 31 ? ~u : u | 0x80000000u;
@@ -83,8 +84,9 @@ static rf_status spm_word(struct rf_tok_call *c, const char *s, size_t n)
 static inline bool bit(const uint8_t *set, uint32_t i) { return set[(i & 0xFFFF) >> 3] >> (i & 7) & 1; }
 
 /* Cuts before a "▁" whose left neighbour no piece joins it with: no merge can cross there, so words are independent and
- * can be remembered. An unknown character at a cut would be fused with one on the other side, so cuts need known ones. */
-rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n)
+ * can be remembered. (Unknown characters in a row become one token: "▁" is known, or nothing is cut.) */
+static rf_status cut_words(struct rf_tok_call *c, const char *s, size_t n,
+                           rf_status (*word)(struct rf_tok_call *c, const char *s, size_t n))
 {
     size_t from = 0;
     uint32_t last = 0x2581;
@@ -94,14 +96,21 @@ rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n)
         bool ok;
         unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
         if (cp == 0x2581 && last_ok && !bit(c->t->space_after, last)) {
-            RF_TRY(spm_word(c, s + from, i - from));
+            RF_TRY(word(c, s + from, i - from));
             from = i;
         }
         last = cp;
         last_ok = ok && cp != 0x2581;
         i += len;
     }
-    return from < n ? spm_word(c, s + from, n - from) : RF_OK;
+    return from < n ? word(c, s + from, n - from) : RF_OK;
+}
+
+rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n) { return cut_words(c, s, n, spm_word); }
+
+rf_status rf_bpe_text(struct rf_tok_call *c, const char *s, size_t n)
+{
+    return c->t->space_after ? cut_words(c, s, n, rf_bpe_word) : rf_bpe_word(c, s, n);
 }
 
 /* Finds the characters that stand right before a "▁" inside some piece. */
@@ -109,6 +118,7 @@ rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err)
 {
     t->space_after = rf_alloc_array(8192, 1);
     if (!t->space_after) return rf_fail_nomem(err, "vocabulary", 8192);
+    if (rf_vocab_find(&t->vocab, SPACE, 3) == RF_TOK_NONE) memset(t->space_after, 0xFF, 8192);
     for (uint32_t i = 0; i < t->vocab.n; i++) {
         struct rf_str p = t->vocab.piece[i];
         for (size_t k = 1; k + 3 <= p.n;) {

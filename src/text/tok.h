@@ -90,14 +90,13 @@ struct rf_norm_step {
     struct rf_regex *regex;
 };
 
-enum rf_split_kind { RF_SPLIT_REGEX, RF_SPLIT_LITERAL, RF_SPLIT_TO_BYTES, RF_SPLIT_METASPACE, RF_SPLIT_DIGITS3 };
+enum rf_split_kind { RF_SPLIT_REGEX, RF_SPLIT_LITERAL, RF_SPLIT_TO_BYTES, RF_SPLIT_METASPACE, RF_SPLIT_DIGITS3, RF_SPLIT_PREFIX_SPACE };
 enum rf_split_how { RF_ISOLATED, RF_REMOVED, RF_MERGED_PREV, RF_MERGED_NEXT, RF_CONTIGUOUS };
 
 struct rf_split_step {
     enum rf_split_kind kind;
     enum rf_split_how how;
     bool invert;
-    bool prefix;             /* TO_BYTES: a space before a piece that starts with none */
     uint8_t scheme;          /* METASPACE: 0 never, 1 first piece of the text, 2 always */
     bool split;              /* METASPACE: split before each replacement */
     struct rf_regex *regex;
@@ -111,7 +110,7 @@ struct rf_tokenizer {
     enum rf_tok_model model;
     struct rf_vocab vocab;
     uint8_t *attr;           /* [n] enum rf_token_attr */
-    float *score;            /* [n] SPM, UNIGRAM */
+    double *score;           /* [n] SPM, UNIGRAM */
     uint8_t *eog;            /* [n] */
     struct rf_merges merges;
     struct rf_added_set added, added_norm; /* on raw text; on normalized text */
@@ -137,6 +136,7 @@ struct rf_tokenizer {
     enum rf_decode_kind decode;
     bool decode_strip;       /* SPM: one leading space of the whole is not part of the text */
     bool decode_cleanup;     /* WORDPIECE */
+    struct rf_str decode_suffix; /* CONCAT: end of word, a space in text */
     uint32_t *byte_off;      /* [n + 1] into bytes: a token in running text */
     char *bytes;
     struct rf_arena arena;   /* strings that are not borrowed from the weights */
@@ -167,6 +167,7 @@ rf_status rf_tok_push(struct rf_tok_call *c, uint32_t id);
 /* Appends the ids of one word; each model has one. Words are cut so that nothing can merge across them. */
 rf_status rf_bpe_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n);
+rf_status rf_bpe_text(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_unigram_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_wordpiece_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n);

@@ -68,8 +68,7 @@ int32_t rf_tokenizer_find(const struct rf_tokenizer *t, const char *piece, size_
 bool rf_tok_looks_special(struct rf_str p)
 {
     static const char *const names[] = {
-        "<start_of_turn>", "<end_of_turn>", "<turn|>", "<|turn>", "<end_of_utterance>", "<start_of_image>", "<end_of_image>",
-        "<bos>", "<eos>", "<pad>", "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<EOT>", "_<EOT>", "<mask>",
+        "<start_of_turn>", "<end_of_turn>", "<turn|>", "<|turn>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[INST]", "[/INST]",
         "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[SYSTEM_PROMPT]",
         "[/SYSTEM_PROMPT]",
     };

@@ -4,10 +4,10 @@
 
 #include "text/tok.h"
 
-#define UNK_PENALTY 10.0f /* below the worst score, SentencePiece's kUnkPenalty */
+#define UNK_PENALTY 10.0 /* below the worst score, SentencePiece's kUnkPenalty */
 #define MAX_PIECE 1024
 
-struct unigram { struct rf_added_set set; float unk_score; };
+struct unigram { struct rf_added_set set; double unk_score; };
 
 rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err)
 {
@@ -19,7 +19,7 @@ rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err)
         return rf_fail_nomem(err, "vocabulary", t->vocab.n * sizeof *a);
     }
     uint32_t n = 0;
-    float low = 0;
+    double low = 0;
     for (uint32_t i = 0; i < t->vocab.n; i++) {
         if (t->attr[i] != RF_TOKEN_NORMAL && t->attr[i] != RF_TOKEN_USER && t->attr[i] != RF_TOKEN_UNUSED) continue;
         if (t->attr[i] == RF_TOKEN_NORMAL) low = RF_MIN(low, t->score[i]);
@@ -53,9 +53,7 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
     for (size_t d = 1; lo < hi; d++) {
         if (a->tok[lo].text.n == d) {
             uint32_t id = a->tok[lo].id;
-            /* user-defined pieces win over any split of their text */
-            double score = t->attr[id] == RF_TOKEN_USER ? (double)d * 1.0 - 0.1 : (double)t->score[id];
-            score += best[at].score;
+            double score = best[at].score + t->score[id];
             single = single || d == len;
             if (best[at + d].from == RF_TOK_NONE || score > best[at + d].score)
                 best[at + d] = (struct best){ score, (uint32_t)at, id };
@@ -63,7 +61,7 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
         if (at + d == n) break;
         rf_added_narrow(a, &lo, &hi, d, (unsigned char)s[at + d]);
     }
-    double score = best[at].score + (double)u->unk_score;
+    double score = best[at].score + u->unk_score;
     if (!single && (best[at + len].from == RF_TOK_NONE || score > best[at + len].score))
         best[at + len] = (struct best){ score, (uint32_t)at, RF_TOK_NONE };
 }
