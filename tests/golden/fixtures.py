@@ -157,10 +157,10 @@ VARIANTS = [
                           sliding_window=None, max_window_layers=2), "qwen2", gguf_types=("F32", "Q8_0"), seed=1),
     Variant("qwen3", base("qwen3", "Qwen3ForCausalLM", rope_theta=1000000.0, rms_norm_eps=1e-6, head_dim=32,
                           attention_bias=False, use_sliding_window=False, sliding_window=None), "qwen3"),
-    Variant("gemma3", gemma(), "gemma3", gguf_types=("F32", "Q8_0")),
+    Variant("gemma3", gemma(), "gemma3", gguf_types=("F32", "Q8_0"), seed=6),
     # As the larger ones: the full-attention layers have a scaled rope; the local ones do not.
     Variant("gemma3_linear", gemma(rope_scaling={"rope_type": "linear", "factor": 8.0}, num_key_value_heads=2), "gemma3",
-            gguf_keys={"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}),
+            gguf_keys={"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}, seed=11),
     # A softmax scale that is not 1/sqrt(head_dim): has no GGUF key, so only as a folder.
     Variant("gemma3_scalar", gemma(query_pre_attn_scalar=20, sliding_window_pattern=2, num_hidden_layers=4), "gemma3",
             gguf_types=()),
@@ -189,8 +189,8 @@ def round_to(x, type_name):
 
 
 # Where the half-precision scales of a K block sit, and roughly what one unit of them is worth.
-K_SCALES = {"Q2_K": ((80, 1 / 14.0), (82, 1 / 14.0)), "Q3_K": ((108, 1 / 30.0),), "Q4_K": ((0, 1 / 300.0), (2, 1 / 40.0)),
-            "Q5_K": ((0, 1 / 600.0), (2, 1 / 40.0)), "Q6_K": ((208, 1 / 1500.0),)}
+K_SCALES = {"Q2_K": ((80, 1 / 37.0), (82, 1 / 37.0)), "Q3_K": ((108, 1 / 120.0),), "Q4_K": ((0, 1 / 750.0), (2, 1 / 100.0)),
+            "Q5_K": ((0, 1 / 1500.0), (2, 1 / 100.0)), "Q6_K": ((208, 1 / 3700.0),)}
 
 
 def random_k_blocks(key, shape, type_name, scale):
