@@ -46,12 +46,18 @@ static bool refuse_now(struct rf_call *c, unsigned status, const char *code, con
     return false;
 }
 
+static bool is_http_1_1(struct rf_call *c)
+{
+    return strcmp(c->version, "HTTP/1.0") > 0;
+}
+
 static bool check_framing(struct rf_call *c)
 {
     struct scan s = {0};
     MHD_get_connection_values(c->mhd, MHD_HEADER_KIND, scan_header, &s);
     const char *length = rf_serve_http_header(c, "Content-Length"), *coding = rf_serve_http_header(c, "Transfer-Encoding");
     if (s.bad_name) return refuse_now(c, 400, "bad_request", "A header's name is not a token");
+    if (!s.n_host && is_http_1_1(c)) return refuse_now(c, 400, "bad_request", "HTTP/1.1 requests need a Host header");
     if (s.n_host > 1) return refuse_now(c, 400, "bad_request", "More than one Host header");
     if (s.n_type > 1) return refuse_now(c, 400, "bad_request", "More than one Content-Type header");
     if (s.n_length > 1) return refuse_now(c, 400, "bad_request", "More than one Content-Length header");

@@ -112,6 +112,7 @@ struct rf_call {
     /* request; written by the event loop before the hand-over */
     const struct rf_route *route;
     enum rf_method method;
+    const char *version;        /* "HTTP/1.1"; during rf_serve_http_check only */
     char id[RF_SERVE_ID_MAX + 1];
     char *target;               /* decoded path */
     const char *rest;           /* behind a prefix route */

@@ -128,6 +128,18 @@ void rf_serve_json_cstr(struct rf_buf *b, const char *s)
     else rf_buf_puts(b, "null");
 }
 
+/* Token lists run to millions of numbers, for which printf is too slow. */
+void rf_serve_json_int(struct rf_buf *b, int64_t x)
+{
+    char text[24];
+    size_t at = sizeof text;
+    uint64_t u = x < 0 ? 0 - (uint64_t)x : (uint64_t)x;
+    do text[--at] = (char)('0' + u % 10);
+    while (u /= 10);
+    if (x < 0) text[--at] = '-';
+    rf_buf_append(b, text + at, sizeof text - at);
+}
+
 void rf_serve_json_logprob(struct rf_buf *b, float x)
 {
     if (isfinite(x)) rf_buf_printf(b, "%.9g", (double)x);

@@ -112,9 +112,17 @@ void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     return c;
 }
 
-static enum MHD_Result on_headers(struct rf_call *c, const char *method)
+static bool has_space(const char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s <= ' ' || *s == 0x7f) return true;
+    return false;
+}
+
+static enum MHD_Result on_headers(struct rf_call *c, const char *method, const char *version)
 {
     c->headers_done = true;
+    c->version = version;
     c->method = method_of(method);
     rf_serve_http_id(c);
     const char *length = rf_serve_http_header(c, "Content-Length");
@@ -122,8 +130,8 @@ static enum MHD_Result on_headers(struct rf_call *c, const char *method)
     atomic_store(&c->conn->allowance_ms, BODY_GRACE_MS + (int64_t)(RF_MIN(bytes, 1e15) / BODY_RATE));
     rf_serve_conn_enter(c->conn, RF_CONN_BODY);
     if (!c->target) return MHD_NO;
-    if (!rf_serve_http_decode(c->target)) {
-        rf_serve_reply_error(&c->reply, 400, NULL, "bad_request", "The path holds a bad %% escape");
+    if (has_space(c->target) || !rf_serve_http_decode(c->target)) {
+        rf_serve_reply_error(&c->reply, 400, NULL, "bad_request", "The path holds a space, a control byte or a bad %% escape");
         return MHD_YES;
     }
     c->route = rf_serve_route_find(c->target, &c->rest);
@@ -244,9 +252,8 @@ enum MHD_Result rf_serve_on_request(void *cls, struct MHD_Connection *mhd, const
     (void)cls;
     (void)mhd;
     (void)url;
-    (void)version;
     if (!c) return MHD_NO;
-    if (!c->headers_done) return on_headers(c, method);
+    if (!c->headers_done) return on_headers(c, method, version);
     if (*size) {
         enum MHD_Result ok = on_body(c, data, *size);
         *size = 0;

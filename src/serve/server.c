@@ -146,7 +146,7 @@ static rf_status start_http(struct rf_serve *s, struct rf_error *err)
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->opt.max_connections,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)RF_MAX(s->opt.idle_timeout_s, 1.0),
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, /* its own refusals are not JSON: http.c checks what this would */
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_URI_LOG_CALLBACK, rf_serve_on_uri, s,
         MHD_OPTION_NOTIFY_COMPLETED, rf_serve_on_completed, s,

@@ -16,7 +16,10 @@ static void tokens_json(struct rf_call *c, const int32_t *ids, size_t n, bool wi
 {
     struct rf_buf *b = &c->reply.body;
     rf_buf_printf(b, "{\"count\":%zu,\"max_model_len\":%u,\"tokens\":[", n, c->serve->max_model_len);
-    for (size_t i = 0; i < n; i++) rf_buf_printf(b, i ? ",%d" : "%d", ids[i]);
+    for (size_t i = 0; i < n; i++) {
+        if (i) rf_buf_putc(b, ',');
+        rf_serve_json_int(b, ids[i]);
+    }
     rf_buf_puts(b, "],\"token_strs\":");
     if (!with_strs) {
         rf_buf_puts(b, "null}");
