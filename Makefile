@@ -34,7 +34,7 @@ run: build
 test: ; @scripts/deps.sh all && tests/run.sh
 bench: build ; @bench/run.sh $(MODEL)
 lint: ; @python3 scripts/lint.py
-fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh
+fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh $(SECONDS)
 test-models: ; @scripts/deps.sh all && python3 scripts/fetch_test_models.py
 install: build
 	@meson configure $(BUILD) --prefix=$(PREFIX) && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet

@@ -84,7 +84,7 @@ py_tests() {
         count 0 1 0
         return
     fi
-    RF_BUILD=$PWD/$dir "$python" -m pytest -q -rfE --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
+    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
     "$python" - "$work/py.xml" >"$work/py.sum" <<'PY'
 import sys, xml.etree.ElementTree as E
 try:

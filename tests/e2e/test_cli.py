@@ -1,0 +1,184 @@
+"""Every command as a person or a script meets it: output, exit codes, pipes. On tiny models, so on any machine in seconds."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import fixtures as F
+import pytest
+from tokenizers import Tokenizer
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OK, FAILED, USAGE, MODEL, INTERRUPTED = 0, 1, 2, 3, 130
+TEXT = "The quick brown fox\njumps: int main(void) { return 0; } 123 äöü 你好 \U0001f600"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Paths of one small model, as GGUF, split GGUF and folder."""
+    root = tmp_path_factory.mktemp("e2e")
+    out = {}
+    for name, v, t, rel in F.cases():
+        if name in ("llama-F32-gguf", "llama-F32-hf", "llama-F32-gguf-split", "gemma3-F32-gguf"):
+            F.write_case(name, v, t, str(root / rel))
+            out[name] = str(root / rel)
+    return out
+
+
+@pytest.fixture(scope="session")
+def rf(build):
+    def run(*args, code=OK, stdin="", env=None, timeout=120):
+        done = subprocess.run([build / "rocmforge", *map(str, args)], input=stdin.encode(), capture_output=True, timeout=timeout,
+                              env={**os.environ, **(env or {})})
+        err = done.stderr.decode()
+        assert done.returncode == code, f"exit {done.returncode}, expected {code}: {err[-2000:]}"
+        assert "Sanitizer" not in err and "runtime error" not in err, err[-4000:]
+        return done.stdout.decode(), err
+    return run
+
+
+def test_version(rf, build):
+    start = time.perf_counter()
+    out, err = rf("version")
+    print(f"version took {1000 * (time.perf_counter() - start):.1f} ms")
+    assert out.startswith("rocmforge 0.") and out.count("\n") == 1 and err == ""
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "bench", "perplexity", "show", "tokenize", "template", "version"])
+def test_help(rf, command):
+    out, err = rf(command, "--help")
+    assert command in out and err == ""
+
+
+def test_overview(rf):
+    out, _ = rf("--help")
+    for command in ("run", "serve", "bench", "perplexity", "show", "tokenize", "template", "version"):
+        assert command in out
+    _, err = rf(code=USAGE)
+    assert err
+
+
+@pytest.mark.parametrize("args,near", [
+    (["run", "m.gguf", "hi", "--max-tokns", "3"], "--max-tokens"), (["srve", "m.gguf"], "serve"),
+    (["bench", "m.gguf", "--thread", "2"], "--threads"), (["show", "m.gguf", "--temperature", "1"], None),
+    (["run", "m.gguf", "hi", "--max-tokens", "x"], None), (["run", "m.gguf", "hi", "--max-tokens"], None),
+    (["run", "m.gguf", "hi", "--top-p", "1.5"], None), (["run"], None), (["version", "extra"], None),
+    (["serve", "m.gguf", "--port", "70000"], None),
+])
+def test_wrong_lines(rf, args, near):
+    out, err = rf(*args, code=USAGE)
+    assert out == "" and err.strip()
+    if near:
+        assert near in err
+
+
+@pytest.mark.parametrize("command", ["run", "show", "tokenize", "bench", "serve"])
+def test_bad_models(rf, command, tmp_path):
+    extra = ["hello"] if command in ("run", "tokenize") else []
+    out, err = rf(command, tmp_path / "none.gguf", *extra, code=MODEL)
+    assert out == "" and "none.gguf" in err and err.count("\n") <= 3
+    for name, content in (("empty.gguf", b""), ("text.gguf", b"this is no model" * 100), ("magic.gguf", b"GGUF\x03\0\0\0" + b"\xff" * 64)):
+        (tmp_path / name).write_bytes(content)
+        out, err = rf(command, tmp_path / name, *extra, code=MODEL)
+        assert out == "" and name in err
+
+
+def test_show(rf, tiny):
+    out, err = rf("show", tiny["llama-F32-gguf"])
+    assert "llama" in out and err == ""
+    facts = json.loads(rf("show", tiny["llama-F32-gguf"], "--json")[0])
+    assert facts and "tensors" not in facts
+    full = json.loads(rf("show", tiny["llama-F32-gguf"], "--json", "-v")[0])
+    assert len(full["tensors"]) == 21
+    assert "blk.1.ffn_down.weight" in rf("show", tiny["llama-F32-gguf"], "-v")[0]
+    assert rf("show", tiny["llama-F32-hf"])[0]
+
+
+def test_tokenize(rf, tiny):
+    want = Tokenizer.from_file(os.path.join(F.DATA, "tokenizer.json")).encode(TEXT, add_special_tokens=False).ids
+    for name in ("llama-F32-gguf", "llama-F32-hf", "llama-F32-gguf-split"):
+        out, err = rf("tokenize", tiny[name], TEXT, "--ids", "--no-special")
+        assert out.split() == list(map(str, want)) and err == "", name
+        assert rf("tokenize", tiny[name], "--ids", "--no-special", stdin=TEXT)[0] == out
+    assert rf("tokenize", tiny[name], "", "--ids", "--no-special")[0].split() == []
+    assert rf("tokenize", tiny[name], "a</s>b", "--ids")[0].split()[1] == "1"
+    assert "1" not in rf("tokenize", tiny[name], "a</s>b", "--ids", "--no-special")[0].split()
+
+
+def test_template(rf, tmp_path):
+    (tmp_path / "t.jinja").write_text("{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}\n{% endfor %}"
+                                      "{% if add_generation_prompt %}<assistant>{% endif %}{{ extra }}")
+    (tmp_path / "m.json").write_text(json.dumps({"messages": [{"role": "user", "content": " hé "}], "extra": 7,
+                                                 "add_generation_prompt": True}))
+    out, err = rf("template", tmp_path / "t.jinja", "--messages", tmp_path / "m.json")
+    assert out.rstrip("\n") == "<user>hé\n<assistant>7" and err == ""
+    (tmp_path / "bad.jinja").write_text("{% for %}")
+    out, err = rf("template", tmp_path / "bad.jinja", "--messages", tmp_path / "m.json", code=FAILED)
+    assert out == "" and err
+
+
+def test_run(rf, tiny):
+    args = ["--raw", "--max-tokens", 24, "--ignore-eos"]
+    texts = {rf("run", tiny[n], "int main", *args, "--temperature", 0)[0] for n in ("llama-F32-gguf", "llama-F32-hf", "llama-F32-gguf-split")}
+    assert len(texts) == 1
+    greedy = texts.pop()
+    assert greedy.strip("\n")
+    assert rf("run", tiny["llama-F32-gguf"], *args, "--temperature", 0, stdin="int main")[0] == greedy
+    warm = [rf("run", tiny["llama-F32-gguf"], "int main", *args, "--temperature", 1, "--seed", s)[0] for s in (1, 1, 2)]
+    assert warm[0] == warm[1] != warm[2]
+
+
+def test_run_options_reach_the_sampler(rf, tiny):
+    args = ["run", tiny["llama-F32-gguf"], "for (int i", "--raw", "--temperature", 0, "--ignore-eos", "--max-tokens", 8]
+    plain = rf(*args)[0]
+    forced = rf(*args, "--logit-bias", "40=100")[0]
+    tok = Tokenizer.from_file(os.path.join(F.DATA, "tokenizer.json"))
+    assert forced.rstrip("\n") == tok.decode([40] * 8) != plain.rstrip("\n")
+    letter = tok.decode([40])
+    assert rf(*args, "--logit-bias", "40=100", "--stop", letter * 3)[0].strip("\n") == ""
+
+
+def test_interrupt(build, tiny):
+    p = subprocess.Popen([build / "rocmforge", "run", tiny["llama-F32-gguf"], "hi", "--raw", "--ignore-eos", "--max-tokens", "400",
+                          "--isa", "ref", "--temperature", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.read(1)
+    p.send_signal(signal.SIGINT)
+    _, err = p.communicate(timeout=30)
+    assert p.returncode in (INTERRUPTED, OK), err  # OK: it was done before the signal came
+
+
+def test_reader_that_leaves(build, tiny):
+    p = subprocess.Popen([build / "rocmforge", "run", tiny["llama-F32-gguf"], "hi", "--raw", "--ignore-eos", "--max-tokens", "400"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    p.stdout.read(1)
+    p.stdout.close()
+    err = p.stderr.read().decode()
+    p.wait(timeout=60)
+    assert "Sanitizer" not in err and p.returncode in (0, 1, -signal.SIGPIPE, 128 + signal.SIGPIPE), (p.returncode, err)
+
+
+def test_perplexity(rf, tiny, tmp_path):
+    (tmp_path / "t.txt").write_text((pathlib.Path(F.DATA).parent / "text/prompts.txt").read_text()[:1500])
+    a = json.loads(rf("perplexity", tiny["llama-F32-gguf"], tmp_path / "t.txt", "--json", "--ctx", 64)[0])
+    b = json.loads(rf("perplexity", tiny["llama-F32-hf"], tmp_path / "t.txt", "--json", "--ctx", 64)[0])
+    assert a["tokens"] > 500 and a["perplexity"] == pytest.approx(b["perplexity"], rel=1e-5)
+    assert a["perplexity"] > 50
+    assert "perplexity" in rf("perplexity", tiny["llama-F32-gguf"], tmp_path / "t.txt", "--ctx", 64)[0]
+    rf("perplexity", tiny["llama-F32-gguf"], tmp_path / "none.txt", code=FAILED)
+
+
+def test_bench(rf, tiny):
+    out, err = rf("bench", tiny["gemma3-F32-gguf"], "--pp", 32, "--tg", 8, "--batch", "1,4", "--threads", 2, "--reps", 2, "--json")
+    r = json.loads(out)
+    assert {(x["test"], x["n"], x["batch"]) for x in r["rows"]} >= {("pp", 32, 1), ("tg", 8, 1), ("tg", 8, 4)}
+    assert all(x["tokens_per_s"] > 0 and x["stddev"] >= 0 for x in r["rows"]) and r["model"] and r["machine"]
+
+
+def test_sizes(build):
+    """Resident and on-disk sizes are stated in the docs: printed here so that a jump is seen."""
+    stripped = subprocess.run(["strip", "-o", "/dev/stdout", build / "rocmforge"], capture_output=True)
+    print("stripped binary:", len(stripped.stdout) or os.path.getsize(build / "rocmforge"), "bytes")
+    if not os.environ.get("RF_TEST_SANITIZED"):
+        assert len(stripped.stdout) < 5 << 20
