@@ -18,13 +18,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#if defined(__GNUC__)
 #define RF_API __attribute__((visibility("default")))
-#else
-#define RF_API
-#endif
-
 #define RF_VERSION "0.1.0"
 
 typedef enum rf_status {
@@ -59,7 +53,6 @@ RF_API const char *rf_status_name(rf_status s);
 /* ---- model ---------------------------------------------------------------------------------------------------- */
 
 struct rf_model;
-
 enum rf_open_flags {
     RF_OPEN_META = 1u << 0,  /* header facts only: no tokenizer, no weights */
     RF_OPEN_VOCAB = 1u << 1, /* header and tokenizer and template: no weights */
@@ -114,18 +107,16 @@ RF_API rf_status rf_model_chat(const struct rf_model *m, const char *json, size_
 /* The same without a model, from template source. */
 RF_API rf_status rf_template_render(const char *source, size_t source_len, const char *json, size_t json_len, char **text,
                                     size_t *text_len, struct rf_error *err);
-
 RF_API void rf_free(void *p);
 
 /* ---- engine --------------------------------------------------------------------------------------------------- */
 
 struct rf_engine;
-
 enum rf_kv_type { RF_KV_AUTO = 0, RF_KV_F16, RF_KV_F32, RF_KV_BF16 };
 
 struct rf_engine_options {
     uint32_t max_model_len;      /* tokens per sequence; 0: the model's own, cut to what the pool holds */
-    uint64_t kv_bytes;           /* size of the KV pool; 0: chosen to fit */
+    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 sequences, at most a quarter of the free memory */
     uint32_t kv_blocks;          /* overrides kv_bytes when not 0 */
     enum rf_kv_type kv_type;
     uint32_t max_seqs;           /* sequences running together; 0: 256 */
@@ -149,11 +140,11 @@ struct rf_sampling {
     const struct rf_logit_bias *logit_bias;
     size_t n_logit_bias;
     int32_t max_tokens;          /* < 0: to the end of the context; 0: prompt only */
-    int32_t min_tokens;
+    int32_t min_tokens;          /* before them no token and no string ends the text */
     bool ignore_eos;
     const char *const *stop;     /* stop strings, left out of the text */
     size_t n_stop;
-    bool include_stop;           /* leave the stop string in */
+    bool include_stop;           /* leave the stop string, or the text of the stop token, in */
     const int32_t *stop_tokens;
     size_t n_stop_tokens;
     int32_t logprobs;            /* -1: none; k >= 0: the chosen token and the k best */
@@ -180,8 +171,8 @@ struct rf_usage {
 };
 
 enum rf_event_kind {
-    RF_EVENT_PROMPT, /* prompt logprobs, once, when asked for; before any text */
-    RF_EVENT_TOKENS, /* new tokens; text may lag behind them (UTF-8 and stop strings are held back) */
+    RF_EVENT_PROMPT, /* prompt ids and their logprobs (from the second on), once, when asked for; before any text */
+    RF_EVENT_TOKENS, /* new tokens, the one that ends it included; text may lag (UTF-8 and stop strings are held back) */
     RF_EVENT_DONE,   /* last: finish, usage and any held-back text */
     RF_EVENT_ERROR,  /* last instead of DONE: error */
 };
@@ -201,7 +192,8 @@ struct rf_event {
     const struct rf_error *error; /* on ERROR */
 };
 
-/* Engine thread; must not block. ev and all it points to are valid during the call only. */
+/* Engine thread; must not block. ev and all it points to are valid during the call only. It may call rf_engine_abort and
+ * rf_engine_submit, never rf_engine_drain, rf_engine_free or rf_engine_poll. */
 typedef void (*rf_event_fn)(void *ctx, const struct rf_event *ev);
 
 struct rf_request {
@@ -232,9 +224,8 @@ RF_API rf_status rf_engine_poll(struct rf_engine *e, uint64_t id, int timeout_ms
 RF_API void rf_event_free(struct rf_event *ev);
 /* Ends a request within one step, also while queued; its last event says RF_FINISH_ABORT. Unknown ids are ignored. */
 RF_API void rf_engine_abort(struct rf_engine *e, uint64_t id);
-/* No new requests; waits until the running ones end or timeout_s passes, then aborts the rest. */
+/* No new requests; waits until the running ones end; RF_DEADLINE if timeout_s passed and it had to abort the rest. */
 RF_API rf_status rf_engine_drain(struct rf_engine *e, double timeout_s);
-
 #define RF_HIST_BUCKETS 20
 struct rf_histogram { uint64_t bucket[RF_HIST_BUCKETS + 1]; double sum; uint64_t count; }; /* last bucket: +Inf */
 
@@ -244,7 +235,7 @@ struct rf_stats {
     uint64_t prompt_tokens, generation_tokens, cached_tokens, n_preemptions, n_steps;
     uint64_t prefix_queries, prefix_hits;           /* tokens asked for, tokens found */
     uint64_t finished[5];                           /* by enum rf_finish */
-    uint64_t rejected;
+    uint64_t rejected, n_failed_steps;              /* forward passes that failed: the device is in doubt */
     struct rf_histogram ttft, itl, e2e, queue, prefill, decode; /* seconds; bounds from rf_histogram_bounds */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;

@@ -1,0 +1,62 @@
+/* engine.h - struct rf_engine. Private to this room.
+ *
+ * One thread owns sequences, blocks, scheduler, sampler and the runner. Others post requests to its mailbox and flag
+ * aborts; `lock` guards what both touch (marked so below) and is never held during a forward pass or a callback.
+ */
+#ifndef RF_ENGINE_ENGINE_H
+#define RF_ENGINE_ENGINE_H
+
+#include <pthread.h>
+
+#include "engine/box.h"
+#include "engine/request.h"
+#include "sample/sample.h"
+
+enum { RF_ENGINE_HASH = 1024 };
+
+struct rf_engine {
+    /* Fixed after create. */
+    struct rf_model *model;
+    struct rf_req_limits limits;
+    int32_t *eog;
+    uint32_t n_group, max_seqs, max_step_tokens, max_out, n_block, max_queue;
+    uint64_t max_queue_tokens;
+    pthread_t thread;
+    bool has_lock, has_wake, has_news, has_thread;
+
+    /* The engine's thread alone. */
+    struct rf_runner *runner;
+    struct rf_kv *kv;
+    struct rf_sched *sched;
+    struct rf_sampler *sampler;
+    int32_t *tok, *pos, *seq_first, *out_row; /* inputs of a step, laid out once */
+    int32_t *table[RF_MAX_KV_GROUPS];         /* [max_seqs][blocks of max_model_len] */
+    struct rf_stats now;                      /* published at the end of each step */
+    uint64_t started_tokens;                  /* prompt tokens that left the queue since then */
+
+    /* Guarded by lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;                      /* the engine's thread waits for work */
+    pthread_cond_t news;                      /* others wait for events or for the end of requests */
+    struct rf_req *mail_first, *mail_last;
+    struct rf_req *live[RF_ENGINE_HASH];      /* by id, from submit to the last event */
+    struct rf_box *box[RF_ENGINE_HASH];       /* by id, from submit until the last event is fetched */
+    uint64_t next_id, seed, waiting_tokens, n_rejected;
+    uint32_t n_live, n_pollers;
+    bool any_aborted, draining, abort_all, stopping;
+    struct rf_stats stats;
+};
+
+/* step.c: plans, runs and tells one step. */
+void rf_engine_step(struct rf_engine *e);
+/* step.c: ends a request with its last event; err only for RF_FINISH_ERROR. r is gone after it. */
+void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token, const struct rf_error *err);
+
+/* engine.c: hands an event to its callback or box; takes the request out of the shared tables. */
+void rf_engine_tell(struct rf_engine *e, const struct rf_req *r, struct rf_event *ev);
+void rf_engine_retire(struct rf_engine *e, struct rf_req *r);
+
+/* stats.c */
+void rf_histogram_add(struct rf_histogram *h, bool of_tokens, double v);
+
+#endif

@@ -1,0 +1,34 @@
+/* handle.h - struct rf_model: one opened model, shared by the engines on it. Private to this room. */
+#ifndef RF_ENGINE_HANDLE_H
+#define RF_ENGINE_HANDLE_H
+
+#include <pthread.h>
+
+#include "base/arena.h"
+#include "model/model.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+struct rf_model {
+    struct rf_weights *weights;     /* mapped as long as the model lives: the backend reads from it */
+    struct rf_tokenizer *tokenizer; /* NULL with RF_OPEN_META */
+    struct rf_template *chat, *chat_tools; /* NULL if none; chat_tools: the one for requests with tools, else NULL */
+    struct rf_error chat_err;       /* why chat is NULL although the model has one; status RF_OK if it has none */
+    bool has_template, adds_bos;
+    struct rf_backend *backend;     /* NULL without weights */
+    struct rf_lm *lm;
+    pthread_mutex_t device;         /* the backend serves one thread at a time: engines hold this during a step */
+    bool device_ready;              /* the mutex exists */
+    struct rf_model_info info;
+    struct rf_arena arena;          /* strings of info */
+};
+
+/* describe.c: fills info from the facts, and from the language model where there is one. */
+rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_error *err);
+/* chat.c: finds and parses the chat template; a broken one is kept as chat_err, not an error. */
+rf_status rf_handle_chat_open(struct rf_model *m, const char *override, struct rf_error *err);
+
+/* A fact under the GGUF key "<arch>.<gguf>" or the config.json key `hf` (also below text_config); NULL if absent. */
+const struct rf_fact *rf_handle_fact(const struct rf_weights *w, const char *gguf, const char *hf);
+
+#endif

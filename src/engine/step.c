@@ -1,0 +1,283 @@
+/* step.c - one step of the engine, a straight line: plan, gather inputs, forward, sample, commit, emit.
+ *
+ * Up to commit nothing is changed that a failed step would have to undo. No allocation happens here but where a request's
+ * events wait in a box, or its text outgrows what was reserved.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+
+static struct rf_req *req_of(const struct rf_sched_item *it) { return (struct rf_req *)it->seq; }
+
+/* ---- gather ---- */
+
+/* Requests that run for the first time leave the queue. */
+static void note_started(struct rf_engine *e, struct rf_req *r, double t)
+{
+    if (r->started) return;
+    r->started = true;
+    r->t_start = t;
+    r->n_cached = r->seq.n_cached;
+    e->started_tokens += r->n_prompt;
+    e->now.prefix_queries += r->n_prompt;
+    e->now.prefix_hits += r->n_cached;
+    e->now.cached_tokens += r->n_cached;
+    rf_histogram_add(&e->now.queue, false, t - r->t_submit);
+}
+
+static void gather_tables(struct rf_engine *e, const struct rf_sched_plan *p, struct rf_batch *b)
+{
+    uint32_t n;
+    b->table_stride = 0;
+    for (uint32_t i = 0; i < p->n_item; i++)
+        for (uint32_t g = 0; g < e->n_group; g++) {
+            rf_kv_table(e->kv, p->item[i].seq->kv, g, &n);
+            b->table_stride = RF_MAX(b->table_stride, n);
+        }
+    for (uint32_t g = 0; g < e->n_group; g++)
+        for (uint32_t i = 0; i < p->n_item; i++) {
+            const int32_t *t = rf_kv_table(e->kv, p->item[i].seq->kv, g, &n);
+            int32_t *row = e->table[g] + (size_t)i * b->table_stride;
+            memcpy(row, t, n * sizeof *row);
+            for (; n < b->table_stride; n++) row[n] = -1;
+        }
+    b->n_group = e->n_group;
+    b->block_table = (const int32_t *const *)e->table;
+}
+
+static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t, struct rf_batch *b)
+{
+    uint32_t n = 0, n_out = 0;
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        const struct rf_sched_item *it = &p->item[i];
+        note_started(e, req_of(it), t);
+        e->seq_first[i] = (int32_t)n;
+        for (uint32_t k = 0; k < it->n; k++, n++) {
+            e->tok[n] = it->seq->token[it->from + k];
+            e->pos[n] = (int32_t)(it->from + k);
+            if (k >= it->n - it->n_out) e->out_row[n_out++] = (int32_t)n;
+        }
+    }
+    e->seq_first[p->n_item] = (int32_t)n;
+    *b = (struct rf_batch){.n_tok = n, .n_seq = p->n_item, .n_out = n_out, .token = e->tok, .pos = e->pos,
+                           .seq_first = e->seq_first, .out_row = e->out_row};
+    gather_tables(e, p, b);
+}
+
+/* ---- forward ---- */
+
+static rf_status forward(struct rf_engine *e, const struct rf_batch *b, const float **logits, struct rf_error *err)
+{
+    const int32_t *from, *to;
+    uint32_t n_copy = rf_kv_copies(e->kv, &from, &to);
+    pthread_mutex_lock(&e->model->device);
+    rf_status st = n_copy ? rf_runner_kv_copy(e->runner, from, to, n_copy, err) : RF_OK;
+    if (!st) st = rf_runner_forward(e->runner, b, logits, err);
+    pthread_mutex_unlock(&e->model->device);
+    rf_kv_copies_done(e->kv);
+    return st;
+}
+
+static void fail_all(struct rf_engine *e, const struct rf_sched_plan *p, rf_status st, struct rf_error *err)
+{
+    if (!err->status) rf_fail(err, st, "forward pass: %s", rf_status_name(st));
+    e->now.n_failed_steps++;
+    /* finish takes each out of the plan: its place becomes NULL. */
+    for (uint32_t i = 0; i < p->n_item; i++)
+        if (p->item[i].seq) rf_engine_finish(e, req_of(&p->item[i]), RF_FINISH_ERROR, -1, err);
+}
+
+/* ---- sample ---- */
+
+/* Row of prompt token `at` tells about token at + 1. */
+static rf_status prompt_row(struct rf_engine *e, struct rf_req *r, uint32_t at, const float *row)
+{
+    uint32_t k = (uint32_t)r->params.prompt_logprobs;
+    struct rf_logprob *lp = &r->prompt_lp[at];
+    struct rf_top_logprob *top = k ? r->prompt_top + (size_t)at * k : NULL;
+    *lp = (struct rf_logprob){.token = r->token[at + 1], .top = top, .n_top = RF_MIN(k, e->limits.n_vocab)};
+    return rf_sample_logprob(row, e->limits.n_vocab, lp->token, lp->n_top, &lp->logprob, top, &r->err);
+}
+
+static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const float *row)
+{
+    const struct rf_sampling *p = &r->params;
+    struct rf_sample_in in = {.logits = row, .params = p, .seed = r->seed, .token = r->token, .n_prompt = r->n_prompt,
+                              .n_token = r->seq.n_token, .ends = r->ends, .n_ends = r->n_ends};
+    if (!r->max_new) return RF_OK; /* prompt only */
+    RF_TRY(rf_sample(e->sampler, &in, &r->sampled, &r->err));
+    if (p->logprobs < 0) return RF_OK;
+    r->logprob = (struct rf_logprob){.token = r->sampled, .top = r->top,
+                                     .n_top = RF_MIN((uint32_t)p->logprobs, e->limits.n_vocab)};
+    return rf_sample_logprob(row, e->limits.n_vocab, r->sampled, r->logprob.n_top, &r->logprob.logprob, r->top, &r->err);
+}
+
+static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const float *logits)
+{
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        const struct rf_sched_item *it = &p->item[i];
+        struct rf_req *r = req_of(it);
+        r->sampled = -1;
+        r->failed = RF_OK;
+        for (uint32_t at = it->from + it->n - it->n_out; at < it->from + it->n; at++, logits += e->limits.n_vocab) {
+            if (r->failed) continue;
+            r->failed = at + 1 == r->seq.n_token ? sample_last(e, r, logits)
+                        : at + 1 < r->n_prompt   ? prompt_row(e, r, at, logits)
+                                                 : RF_OK;
+        }
+    }
+}
+
+/* ---- commit ---- */
+
+/* A request whose row was bad leaves before its blocks could be remembered; the others' tokens are computed now. */
+static void commit(struct rf_engine *e, const struct rf_sched_plan *p)
+{
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        struct rf_req *r = req_of(&p->item[i]);
+        if (r && r->failed) rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &r->err);
+    }
+    rf_sched_plan_commit(e->sched);
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        struct rf_req *r = req_of(&p->item[i]);
+        if (!r) continue;
+        uint32_t end = p->item[i].from + p->item[i].n;
+        r->seq.want_from = RF_MAX(r->seq.want_from, end);
+        if (r->sampled >= 0) r->token[r->seq.n_token++] = r->sampled;
+        r->seq.want_from = RF_MIN(r->seq.want_from, r->seq.n_token - 1);
+    }
+}
+
+/* ---- emit ---- */
+
+static void emit_prompt(struct rf_engine *e, struct rf_req *r)
+{
+    struct rf_event ev = {.kind = RF_EVENT_PROMPT, .tokens = r->token, .n_tokens = r->n_prompt, .logprobs = r->prompt_lp,
+                          .n_logprobs = r->n_prompt - 1, .stop_token = -1};
+    r->prompt_sent = true;
+    rf_engine_tell(e, r, &ev);
+}
+
+/* Why the request ends with the token just sampled. */
+static enum rf_finish reason(const struct rf_engine *e, const struct rf_req *r, int32_t *stop_token)
+{
+    const struct rf_sampling *p = &r->params;
+    *stop_token = r->sampled;
+    if (!p->ignore_eos && rf_tokenizer_is_eog(e->model->tokenizer, r->sampled)) return RF_FINISH_STOP;
+    for (size_t i = 0; i < p->n_stop_tokens; i++)
+        if (p->stop_tokens[i] == r->sampled) return RF_FINISH_STOP;
+    *stop_token = -1;
+    return rf_req_n_new(r) >= r->max_new ? RF_FINISH_LENGTH : RF_FINISH_NONE;
+}
+
+static void note_token(struct rf_engine *e, struct rf_req *r, double t)
+{
+    if (rf_req_n_new(r) == 1) {
+        r->t_first = t;
+        rf_histogram_add(&e->now.ttft, false, t - r->t_submit);
+        rf_histogram_add(&e->now.prefill, false, t - r->t_start);
+    } else {
+        rf_histogram_add(&e->now.itl, false, t - r->t_last);
+    }
+    r->t_last = t;
+    e->now.generation_tokens++;
+}
+
+static void emit_token(struct rf_engine *e, struct rf_req *r, double t)
+{
+    int32_t stop_token;
+    size_t ready = 0;
+    bool stopped = false;
+    rf_status st = RF_OK;
+    note_token(e, r, t);
+    enum rf_finish why = reason(e, r, &stop_token);
+    /* The token that ends the text is no part of it. */
+    if (stop_token < 0 || r->params.include_stop) st = rf_req_text_push(r, r->sampled, &ready, &stopped);
+    if (st) {
+        rf_fail_nomem(&r->err, "text of a request", r->text.len);
+        rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &r->err);
+        return;
+    }
+    struct rf_event ev = {.kind = RF_EVENT_TOKENS, .tokens = &r->sampled, .n_tokens = 1, .text = rf_buf_str(&r->text),
+                          .text_len = ready, .logprobs = r->params.logprobs >= 0 ? &r->logprob : NULL,
+                          .n_logprobs = r->params.logprobs >= 0, .stop_token = -1};
+    rf_engine_tell(e, r, &ev);
+    if (stopped) {
+        rf_buf_clear(&r->text);
+        why = RF_FINISH_STOP;
+        stop_token = -1;
+    } else {
+        rf_req_text_sent(r, ready);
+        if (why && rf_detok_finish(&r->detok, &r->text)) why = RF_FINISH_ERROR;
+    }
+    if (why == RF_FINISH_ERROR) rf_fail_nomem(&r->err, "text of a request", r->text.len);
+    if (why) rf_engine_finish(e, r, why, stop_token, &r->err);
+}
+
+static void emit(struct rf_engine *e, const struct rf_sched_plan *p, double t)
+{
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        struct rf_req *r = req_of(&p->item[i]);
+        if (!r || p->item[i].from + p->item[i].n < r->n_prompt) continue;
+        if (r->prompt_lp && !r->prompt_sent) emit_prompt(e, r);
+        if (r->sampled >= 0) emit_token(e, r, t);
+        else if (!r->max_new) rf_engine_finish(e, r, RF_FINISH_LENGTH, -1, NULL);
+    }
+}
+
+void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token, const struct rf_error *err)
+{
+    double t = rf_now(), t_start = r->started ? r->t_start : t, t_first = r->t_first > 0 ? r->t_first : t;
+    struct rf_event ev = {.kind = why == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE, .finish = why, .stop_token = stop_token,
+                          .error = why == RF_FINISH_ERROR ? err : NULL, .text = rf_buf_str(&r->text),
+                          .text_len = why == RF_FINISH_ERROR ? 0 : r->text.len};
+    ev.usage = (struct rf_usage){.prompt_tokens = r->n_prompt, .cached_tokens = r->n_cached, .completion_tokens = rf_req_n_new(r),
+                                 .queue_s = t_start - r->t_submit, .prefill_s = t_first - t_start, .decode_s = t - t_first};
+    if (!r->started) e->started_tokens += r->n_prompt;
+    e->now.finished[why]++;
+    if (why == RF_FINISH_STOP || why == RF_FINISH_LENGTH) {
+        rf_histogram_add(&e->now.e2e, false, t - r->t_submit);
+        rf_histogram_add(&e->now.decode, false, ev.usage.decode_s);
+        rf_histogram_add(&e->now.prompt_len, true, r->n_prompt);
+        rf_histogram_add(&e->now.generation_len, true, rf_req_n_new(r));
+    }
+    rf_sched_remove(e->sched, &r->seq);
+    rf_engine_tell(e, r, &ev);
+    rf_engine_retire(e, r);
+}
+
+/* A step's time is shared out by its tokens. */
+static void note_step(struct rf_engine *e, const struct rf_sched_plan *p, double seconds)
+{
+    uint32_t n_prefill = 0;
+    for (uint32_t i = 0; i < p->n_item; i++)
+        if (p->item[i].from < req_of(&p->item[i])->n_prompt) n_prefill += p->item[i].n;
+    e->now.n_steps++;
+    e->now.prompt_tokens += n_prefill;
+    e->now.prefill_s += seconds * n_prefill / p->n_tok;
+    e->now.decode_s += seconds * (p->n_tok - n_prefill) / p->n_tok;
+    rf_histogram_add(&e->now.step_tokens, true, p->n_tok);
+}
+
+void rf_engine_step(struct rf_engine *e)
+{
+    struct rf_batch batch;
+    struct rf_error err = {0};
+    const float *logits = NULL;
+    double t0 = rf_now();
+    const struct rf_sched_plan *p = rf_sched_plan_make(e->sched);
+    e->now.n_preemptions += p->n_preempted;
+    if (!p->n_item) return;
+    gather(e, p, t0, &batch);
+    rf_status st = forward(e, &batch, &logits, &err);
+    if (st) {
+        fail_all(e, p, st, &err);
+        return;
+    }
+    note_step(e, p, rf_now() - t0);
+    sample(e, p, logits);
+    commit(e, p);
+    emit(e, p, rf_now());
+}
