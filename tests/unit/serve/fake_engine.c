@@ -213,6 +213,8 @@ static void say(struct rf_buf *b, const char *all, const struct seq *q)
     size_t n;
     const char *s = user_text(all, &n);
     long len = (long)word(all, "@len=", 0);
+    rf_buf_reserve(b, (size_t)len + 64);
+    if (b->bad) return;
     if (strstr(all, "@unicode")) rf_buf_puts(b, "h\xc3\xa9llo \xf0\x9f\x91\x8b\xf0\x9f\x8f\xbd \xe6\x97\xa5\xe6\x9c\xac ");
     if (strstr(all, "@sampling"))
         rf_buf_printf(b, "t=%.3f p=%.3f k=%d min_p=%.3f typ=%.3f rep=%.3f pres=%.3f freq=%.3f max=%d min=%d eos=%d stop=%zu ids=%zu "
@@ -221,8 +223,8 @@ static void say(struct rf_buf *b, const char *all, const struct seq *q)
                       (double)q->s.frequency_penalty, q->s.max_tokens, q->s.min_tokens, q->s.ignore_eos, q->s.n_stop,
                       q->s.n_stop_tokens, q->s.n_logit_bias, q->s.logprobs, q->s.prompt_logprobs);
     if (len > 0) {
-        while (b->len < (size_t)len) rf_buf_puts(b, "word ");
-        b->data[b->len = (size_t)len] = 0;
+        while (b->len < (size_t)len && !b->bad) rf_buf_puts(b, "word ");
+        if (b->len > (size_t)len) b->data[b->len = (size_t)len] = 0;
         return;
     }
     rf_buf_puts(b, "echo: ");
@@ -251,16 +253,34 @@ static void find_stop(struct seq *q, const struct rf_sampling *s)
     }
 }
 
-static struct seq *seq_create(struct rf_engine *e, const struct rf_request *r)
+static void seq_free(struct seq *q)
+{
+    if (!q) return;
+    rf_free(q->out);
+    rf_free(q->prompt);
+    rf_free(q);
+}
+
+static struct seq *seq_create(struct rf_engine *e, const struct rf_request *r) /* NULL: no memory */
 {
     struct seq *q = rf_alloc_array(1, sizeof *q);
     struct rf_buf b = {0};
-    char *all;
+    char *all = NULL;
     size_t n;
-    rf_model_detokenize(NULL, r->tokens, r->n_tokens, false, &all, &n, NULL);
+    if (!q || rf_model_detokenize(NULL, r->tokens, r->n_tokens, false, &all, &n, NULL)) {
+        seq_free(q);
+        return NULL;
+    }
     q->s = r->sampling;
     say(&b, all, q);
     q->out = rf_buf_take(&b, &q->out_len);
+    q->prompt = rf_alloc_array(r->n_tokens, sizeof *q->prompt);
+    if (!q->out || !q->prompt) {
+        rf_buf_release(&b);
+        rf_free(all);
+        seq_free(q);
+        return NULL;
+    }
     find_stop(q, &r->sampling);
     q->id = ++e->next_id;
     q->fn = r->on_event;
@@ -272,7 +292,6 @@ static struct seq *seq_create(struct rf_engine *e, const struct rf_request *r)
     q->t_submit = rf_now();
     q->t_next = word(all, "@prefill=", 0) / 1e3;
     q->deadline = r->deadline_s > 0 ? q->t_submit + r->deadline_s : INFINITY;
-    q->prompt = rf_alloc_array(r->n_tokens, sizeof *q->prompt);
     memcpy(q->prompt, r->tokens, r->n_tokens * sizeof *q->prompt);
     q->n_prompt = r->n_tokens;
     rf_free(all);
@@ -312,11 +331,11 @@ static void prompt_event(struct seq *q)
 {
     struct lp *x = rf_alloc_array(q->n_prompt, sizeof *x);
     struct rf_logprob *l = rf_alloc_array(q->n_prompt, sizeof *l);
-    for (size_t i = 1; i < q->n_prompt; i++) {
+    for (size_t i = 1; x && l && i < q->n_prompt; i++) {
         fill_logprob(&x[i], q->prompt[i], q->s.prompt_logprobs);
         l[i - 1] = x[i].l;
     }
-    struct rf_event ev = {.kind = RF_EVENT_PROMPT, .id = q->id, .logprobs = l, .n_logprobs = q->n_prompt - 1};
+    struct rf_event ev = {.kind = RF_EVENT_PROMPT, .id = q->id, .logprobs = l, .n_logprobs = x && l ? q->n_prompt - 1 : 0};
     q->fn(q->ctx, &ev);
     rf_free(x);
     rf_free(l);
@@ -376,13 +395,6 @@ static bool step(struct rf_engine *e, struct seq *q, double now)
     q->fn(q->ctx, &ev);
     q->t_next = now + q->delay;
     return false;
-}
-
-static void seq_free(struct seq *q)
-{
-    rf_free(q->out);
-    rf_free(q->prompt);
-    rf_free(q);
 }
 
 static double sweep(struct rf_engine *e)
@@ -474,7 +486,7 @@ static rf_status admit(struct rf_engine *e, const struct rf_request *reqs, size_
     for (size_t i = 0; i < n; i++) {
         char *all;
         size_t len;
-        rf_model_detokenize(NULL, reqs[i].tokens, reqs[i].n_tokens, false, &all, &len, NULL);
+        if (rf_model_detokenize(NULL, reqs[i].tokens, reqs[i].n_tokens, false, &all, &len, NULL)) return rf_fail_nomem(err, "fake", 0);
         rf_status s = named(all, "@submit=");
         rf_free(all);
         if (s) return rf_fail(err, s, "fake: refused at submit, as the prompt asked");
@@ -486,11 +498,23 @@ rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, s
 {
     pthread_mutex_lock(&e->lock);
     rf_status s = admit(e, reqs, n, err);
+    struct seq *list = NULL, **tail = &list, *q;
     for (size_t i = 0; !s && i < n; i++) {
-        struct seq *q = seq_create(e, &reqs[i]);
+        if (!(q = seq_create(e, &reqs[i]))) {
+            s = rf_fail_nomem(err, "fake", 0);
+            break;
+        }
         ids[i] = q->id;
-        *e->tail = q;
-        e->tail = &q->next;
+        *tail = q;
+        tail = &q->next;
+    }
+    if (!s && list) { /* all or none */
+        *e->tail = list;
+        e->tail = tail;
+    }
+    while (s && (q = list)) {
+        list = q->next;
+        seq_free(q);
     }
     pthread_cond_signal(&e->more);
     pthread_mutex_unlock(&e->lock);
