@@ -5,8 +5,8 @@
 
 Weights are random bytes in valid blocks, with block scales that give a matrix's values a standard deviation of about
 1/sqrt(2048), so that activations and logits stay finite. Types are laid out as llama.cpp's quantiser lays out that mix:
-Q4_K_M keeps attn_v and ffn_down of half the layers, and the output matrix, in Q6_K. The vocabulary is SentencePiece-like:
-control tokens, all bytes, letters and short runs of letters, so that any text can be encoded. The text means nothing.
+Q4_K_M keeps attn_v and ffn_down of half the layers, and the output matrix, in Q6_K. The vocabulary is like
+SentencePiece's: control tokens, all bytes, letters and short runs of letters, so that any text can be encoded. The text means nothing.
 """
 import argparse
 import itertools
@@ -46,8 +46,8 @@ def random_rows(rng, kind, rows, cols):
     n = rows * cols // block
     if kind in (Q.F16, Q.BF16):
         values = rng.standard_normal(n, dtype=np.float32) * np.float32(0.022)
-        data = values.astype(np.float16).view(np.uint8) if kind == Q.F16 else (values.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
-        return data.reshape(rows, -1)
+        data = values.astype(np.float16) if kind == Q.F16 else (values.view(np.uint32) >> 16).astype(np.uint16)
+        return data.view(np.uint8).reshape(rows, -1)
     data = np.frombuffer(rng.bytes(n * size), np.uint8).reshape(n, size).copy()
     u = rng.random(n, dtype=np.float32) + np.float32(0.5)
     if kind == Q.Q4_K:
@@ -90,9 +90,9 @@ def matrices(shape):
     yield "token_embd.weight", "token_embd", None, n_vocab, n_embd
     for i in range(n_layer):
         for name, rows, cols in (
-            ("attn_norm", 0, n_embd), ("attn_q", n_embd, n_embd), ("attn_k", n_kv * head, n_embd), ("attn_v", n_kv * head, n_embd),
-            ("attn_output", n_embd, n_embd), ("ffn_norm", 0, n_embd), ("ffn_gate", n_ff, n_embd), ("ffn_up", n_ff, n_embd),
-            ("ffn_down", n_embd, n_ff)):
+            ("attn_norm", 0, n_embd), ("attn_q", n_embd, n_embd), ("attn_k", n_kv * head, n_embd),
+            ("attn_v", n_kv * head, n_embd), ("attn_output", n_embd, n_embd), ("ffn_norm", 0, n_embd),
+            ("ffn_gate", n_ff, n_embd), ("ffn_up", n_ff, n_embd), ("ffn_down", n_embd, n_ff)):
             yield f"blk.{i}.{name}.weight", name, i, rows, cols
     yield "output_norm.weight", "output_norm", None, 0, n_embd
     yield "output.weight", "output", None, n_vocab, n_embd
@@ -151,7 +151,7 @@ def main():
         if rows:
             w.write_tensor_data(random_rows(rng, kind, rows, cols))
         else:
-            w.write_tensor_data(np.full(cols, 1, np.float32) + rng.standard_normal(cols, dtype=np.float32) * np.float32(0.1))
+            w.write_tensor_data(1 + np.float32(0.1) * rng.standard_normal(cols, dtype=np.float32))
     w.close()
 
 

@@ -1,8 +1,8 @@
 /* gguf.c - GGUF version 2 and 3, little-endian, one file or split.
  *
- * Layout (GGUF specification, ggml docs/gguf.md): magic, u32 version, u64 n_tensors, u64 n_kv; then n_kv of {string key, u32 type,
- * value}; then n_tensors of {string name, u32 n_dim, u64 dim[n_dim], u32 type, u64 offset}; padding to the alignment;
- * data. A string is {u64 length, bytes}; an array is {u32 type, u64 count, items}.
+ * Layout (GGUF specification, ggml docs/gguf.md): magic, u32 version, u64 n_tensors, u64 n_kv; then n_kv of {string
+ * key, u32 type, value}; then n_tensors of {string name, u32 n_dim, u64 dim[n_dim], u32 type, u64 offset}; padding to
+ * the alignment; data. A string is {u64 length, bytes}; an array is {u32 type, u64 count, items}.
  *
  * Nothing is copied: strings and numeric arrays stay in the mapping; string arrays get one table of offsets, built in
  * the pass that checks them. Every number is compared with what is left of the file before it is used.
@@ -17,11 +17,11 @@
 enum { T_U8, T_I8, T_U16, T_I16, T_U32, T_I32, T_F32, T_BOOL, T_STRING, T_ARRAY, T_U64, T_I64, T_F64, N_TYPE };
 
 enum {
-    MAX_NAME = 1024,           /* tensor names */
-    MAX_KEY = 65535,           /* the specification's limit */
-    MAX_NESTING = 4,           /* arrays of arrays */
-    MAX_WALKED = 2 << 20,      /* items that must be visited one by one (strings, nested arrays): 300 k tokens, 500 k merges known */
-    MAX_META = 40 << 20,       /* bytes of header; the largest known vocabularies need 20 MB */
+    MAX_NAME = 1024, /* tensor names */
+    MAX_KEY = 65535, /* the specification's limit */
+    MAX_NESTING = 4, /* arrays of arrays */
+    MAX_WALKED = 2 << 20, /* items visited one by one (strings, nested arrays); known: 300 k tokens, 500 k merges */
+    MAX_META = 40 << 20, /* bytes of header; the largest known vocabularies need 20 MB */
     MAX_ALIGN = 65536,
 };
 
@@ -56,8 +56,8 @@ static uint64_t le(const uint8_t *p, unsigned n)
 
 static rf_status short_file(struct scan *s, const char *what, uint64_t want)
 {
-    return rf_fail(s->err, RF_CORRUPT, "%s: %s at byte %llu: %llu bytes left, %llu expected (truncated file?)", s->name, what,
-                   (unsigned long long)s->pos, (unsigned long long)(s->size - s->pos), (unsigned long long)want);
+    return rf_fail(s->err, RF_CORRUPT, "%s: %s at byte %llu: %llu bytes left, %llu expected (truncated file?)", s->name,
+                   what, (unsigned long long)s->pos, (unsigned long long)(s->size - s->pos), (unsigned long long)want);
 }
 
 static rf_status number(struct scan *s, unsigned bytes, const char *what, uint64_t *out)
@@ -74,7 +74,8 @@ static rf_status string(struct scan *s, const char *what, uint64_t max, struct r
     RF_TRY(number(s, 8, what, &n));
     if (n > s->size - s->pos || n > max)
         return rf_fail(s->err, RF_CORRUPT, "%s: %s at byte %llu: length %llu, at most %llu expected", s->name, what,
-                       (unsigned long long)at, (unsigned long long)n, (unsigned long long)RF_MIN(max, s->size - s->pos));
+                       (unsigned long long)at, (unsigned long long)n,
+                       (unsigned long long)RF_MIN(max, s->size - s->pos));
     *out = (struct rf_str){(const char *)s->base + s->pos, (size_t)n};
     s->pos += n;
     return RF_OK;
@@ -130,8 +131,9 @@ static rf_status string_items(struct scan *s, const char *key, uint64_t n, struc
         uint64_t left = s->size - s->pos;
         uint64_t len = left < 8 ? 0 : le(s->base + s->pos, 8);
         if (left < 8 || len > left - 8)
-            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\", string %llu of %llu at byte %llu: length %llu, %llu bytes left",
-                           s->name, key, (unsigned long long)i, (unsigned long long)n, (unsigned long long)s->pos,
+            return rf_fail(s->err, RF_CORRUPT,
+                           "%s: key \"%s\", string %llu of %llu at byte %llu: length %llu, %llu bytes left", s->name,
+                           key, (unsigned long long)i, (unsigned long long)n, (unsigned long long)s->pos,
                            (unsigned long long)len, (unsigned long long)left);
         offset[i] = (uint32_t)(s->pos - start);
         s->pos += 8 + len;
@@ -151,8 +153,8 @@ static rf_status array(struct scan *s, const char *key, unsigned nesting, struct
     RF_TRY(number(s, 4, key, &type));
     RF_TRY(number(s, 8, key, &n));
     if (type >= N_TYPE)
-        return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: array of type %llu, expected 0 to 12", s->name, key,
-                       (unsigned long long)at, (unsigned long long)type);
+        return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: array of type %llu, expected 0 to 12", s->name,
+                       key, (unsigned long long)at, (unsigned long long)type);
     f->kind = RF_FACT_ARRAY;
     f->item_kind = types[type].kind;
     f->item_type = (uint32_t)type;
@@ -161,8 +163,9 @@ static rf_status array(struct scan *s, const char *key, unsigned nesting, struct
     if (type == T_STRING) return string_items(s, key, n, f);
     uint64_t bytes;
     if (!rf_mul64(n, type == T_ARRAY ? 12 : types[type].bytes, &bytes) || bytes > s->size - s->pos)
-        return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: %llu items of %s, %llu bytes left", s->name, key,
-                       (unsigned long long)at, (unsigned long long)n, types[type].name, (unsigned long long)(s->size - s->pos));
+        return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: %llu items of %s, %llu bytes left", s->name,
+                       key, (unsigned long long)at, (unsigned long long)n, types[type].name,
+                       (unsigned long long)(s->size - s->pos));
     if (type != T_ARRAY) {
         s->pos += bytes;
         return RF_OK;
@@ -212,12 +215,13 @@ static rf_status steer(struct scan *s, const struct rf_fact *f, uint32_t type)
     for (size_t i = 0; i < RF_COUNT(rows); i++) {
         if (!key_is(f, rows[i].key)) continue;
         if (f->kind != RF_FACT_INT)
-            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\": found %s, expected an integer", s->name, rows[i].key, types[type].name);
+            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\": found %s, expected an integer", s->name, rows[i].key,
+                           types[type].name);
         uint64_t v = (uint64_t)f->i;
         if (f->i < 0 || v < rows[i].min || v > rows[i].max || (i == 0 && (v & (v - 1))))
-            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\": found %lld, expected %s%llu to %llu", s->name, rows[i].key,
-                           (long long)f->i, i == 0 ? "a power of two, " : "", (unsigned long long)rows[i].min,
-                           (unsigned long long)rows[i].max);
+            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\": found %lld, expected %s%llu to %llu", s->name,
+                           rows[i].key, (long long)f->i, i == 0 ? "a power of two, " : "",
+                           (unsigned long long)rows[i].min, (unsigned long long)rows[i].max);
         *rows[i].to = v;
         if (i == 2) s->is_split = v > 1;
     }
@@ -235,8 +239,8 @@ static rf_status facts(struct scan *s, bool keep)
         rf_format_quote(&q, f.key);
         RF_TRY(number(s, 4, q.s, &type));
         if (type >= N_TYPE)
-            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: value type %llu, expected 0 to 12", s->name, q.s,
-                           (unsigned long long)(s->pos - 4), (unsigned long long)type);
+            return rf_fail(s->err, RF_CORRUPT, "%s: key \"%s\" at byte %llu: value type %llu, expected 0 to 12",
+                           s->name, q.s, (unsigned long long)(s->pos - 4), (unsigned long long)type);
         RF_TRY(value(s, (uint32_t)type, q.s, &f));
         RF_TRY(walk(s, 0));
         RF_TRY(steer(s, &f, (uint32_t)type));
@@ -250,32 +254,37 @@ static rf_status tensor_info(struct scan *s, struct rf_tensor_view *t, uint64_t 
     struct rf_quoted q;
     uint64_t n, v, at = s->pos;
     RF_TRY(string(s, "tensor name", MAX_NAME, &t->name));
-    if (!t->name.n) return rf_fail(s->err, RF_CORRUPT, "%s: empty tensor name at byte %llu", s->name, (unsigned long long)at);
+    if (!t->name.n)
+        return rf_fail(s->err, RF_CORRUPT, "%s: empty tensor name at byte %llu", s->name, (unsigned long long)at);
     rf_format_quote(&q, t->name);
     RF_TRY(number(s, 4, q.s, &n));
     if (n < 1 || n > 4)
-        return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\" at byte %llu: %llu dimensions, expected 1 to 4", s->name, q.s,
-                       (unsigned long long)at, (unsigned long long)n);
+        return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\" at byte %llu: %llu dimensions, expected 1 to 4", s->name,
+                       q.s, (unsigned long long)at, (unsigned long long)n);
     t->n_dim = (uint32_t)n;
     uint64_t count = 1;
     for (unsigned d = 0; d < 4; d++) {
         t->dim[d] = 1;
         if (d < n) RF_TRY(number(s, 8, q.s, &t->dim[d]));
         if (!t->dim[d] || t->dim[d] > INT64_MAX || !rf_mul64(count, t->dim[d], &count) || count > INT64_MAX)
-            return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\" at byte %llu: dimension %u is %llu, expected 1 or more and a product below 2^63",
-                           s->name, q.s, (unsigned long long)at, d, (unsigned long long)t->dim[d]);
+            return rf_fail(
+                s->err, RF_CORRUPT,
+                "%s: tensor \"%s\" at byte %llu: dimension %u is %llu, expected 1 or more and a product below 2^63",
+                s->name, q.s, (unsigned long long)at, d, (unsigned long long)t->dim[d]);
     }
     RF_TRY(number(s, 4, q.s, &v));
     t->type = (uint32_t)v;
     RF_TRY(number(s, 8, q.s, offset));
     if (*offset % s->alignment)
-        return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": offset %llu, expected a multiple of the alignment %llu", s->name, q.s,
-                       (unsigned long long)*offset, (unsigned long long)s->alignment);
+        return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": offset %llu, expected a multiple of the alignment %llu",
+                       s->name, q.s, (unsigned long long)*offset, (unsigned long long)s->alignment);
     if (!rf_type_get(t->type)) return RF_OK; /* its extent is found from its neighbours */
     uint64_t row;
     if (!rf_type_row_bytes(t->type, t->dim[0], &row))
-        return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": rows of %llu values, expected a multiple of %s's block of %u below 2^63 bytes", s->name,
-                       q.s, (unsigned long long)t->dim[0], rf_type_name(t->type), rf_type_get(t->type)->block);
+        return rf_fail(
+            s->err, RF_CORRUPT,
+            "%s: tensor \"%s\": rows of %llu values, expected a multiple of %s's block of %u below 2^63 bytes", s->name,
+            q.s, (unsigned long long)t->dim[0], rf_type_name(t->type), rf_type_get(t->type)->block);
     if (!rf_mul64(row, count / t->dim[0], &t->bytes))
         return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": its size overflows 64 bits", s->name, q.s);
     return RF_OK;
@@ -302,14 +311,16 @@ static rf_status place(struct scan *s, struct extent *e, size_t first, size_t n,
         uint64_t space = data > s->size ? 0 : s->size - data;
         bool known = rf_type_get(t->type) != NULL;
         if (e[i].offset > space || t->bytes > space - e[i].offset || (!known && e[i].offset == space))
-            return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": %llu bytes at byte %llu, the file has %llu (truncated file?)", s->name,
+            return rf_fail(s->err, RF_CORRUPT,
+                           "%s: tensor \"%s\": %llu bytes at byte %llu, the file has %llu (truncated file?)", s->name,
                            rf_format_quote(&q, t->name), (unsigned long long)t->bytes,
                            (unsigned long long)(e[i].offset > UINT64_MAX - data ? UINT64_MAX : data + e[i].offset),
                            (unsigned long long)s->size);
         uint64_t next = i + 1 < n ? RF_MIN(e[i + 1].offset, space) : space;
         if (!known) t->bytes = next - e[i].offset;
         if (i + 1 < n && (t->bytes > next - e[i].offset || next == e[i].offset))
-            return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": %llu bytes at offset %llu run into the next tensor at %llu", s->name,
+            return rf_fail(s->err, RF_CORRUPT,
+                           "%s: tensor \"%s\": %llu bytes at offset %llu run into the next tensor at %llu", s->name,
                            rf_format_quote(&q, t->name), (unsigned long long)t->bytes, (unsigned long long)e[i].offset,
                            (unsigned long long)e[i + 1].offset);
         t->data = s->base + data + e[i].offset;
@@ -346,9 +357,12 @@ static rf_status header(struct scan *s)
     RF_TRY(number(s, 4, "version", &version));
     if (version != 2 && version != 3) {
         uint32_t swapped = __builtin_bswap32((uint32_t)version);
-        return rf_fail(s->err, RF_UNSUPPORTED, swapped >= 1 && swapped <= 3
-                           ? "%s: big-endian GGUF (version field %08llx), expected a little-endian file of version 2 or 3"
-                           : "%s: GGUF version %llu, expected 2 or 3", s->name, (unsigned long long)version);
+        return rf_fail(
+            s->err, RF_UNSUPPORTED,
+            swapped >= 1 && swapped <= 3
+                ? "%s: big-endian GGUF (version field %08llx), expected a little-endian file of version 2 or 3"
+                : "%s: GGUF version %llu, expected 2 or 3",
+            s->name, (unsigned long long)version);
     }
     RF_TRY(number(s, 8, "tensor count", &s->n_tensor));
     RF_TRY(number(s, 8, "key count", &s->n_kv));
@@ -385,16 +399,16 @@ static size_t split_stem(const char *path, unsigned *no, unsigned *count)
     return n - TAIL;
 }
 
-static rf_status open_shard(struct rf_weights *w, const char *path, size_t stem, uint64_t i, uint64_t count, struct scan *s,
-                            struct rf_error *err)
+static rf_status open_shard(struct rf_weights *w, const char *path, size_t stem, uint64_t i, uint64_t count,
+                            struct scan *s, struct rf_error *err)
 {
     char shard[sizeof w->path + 64];
     uint32_t file;
     int n = snprintf(shard, sizeof shard, "%.*s-%05u-of-%05u.gguf", (int)stem, path, (unsigned)i + 1, (unsigned)count);
     if (n < 0 || (size_t)n >= sizeof w->path) return rf_fail(err, RF_TOO_LARGE, "path of %d bytes is too long", n);
     if (!rf_path_exists(shard))
-        return rf_fail(err, RF_NOT_FOUND, "%s: missing, expected as part %u of %u", rf_format_short(shard), (unsigned)i + 1,
-                       (unsigned)count);
+        return rf_fail(err, RF_NOT_FOUND, "%s: missing, expected as part %u of %u", rf_format_short(shard),
+                       (unsigned)i + 1, (unsigned)count);
     RF_TRY(rf_format_file_add(w, shard, &file, err));
     RF_TRY(read_file(s, w, file, i == 0, err));
     if (s->split_no != i || s->split_count != count)
@@ -412,7 +426,8 @@ static rf_status peek(const char *path, bool *is_split, uint64_t *count, struct 
     uint32_t file;
     rf_status r = rf_format_file_add(&w, path, &file, err);
     if (!r) {
-        s = (struct scan){.w = &w, .base = w.file[0].data, .size = w.file[0].size, .err = err, .name = rf_format_short(path)};
+        s = (struct scan){
+            .w = &w, .base = w.file[0].data, .size = w.file[0].size, .err = err, .name = rf_format_short(path)};
         r = header(&s);
         if (!r) r = facts(&s, false);
         *is_split = s.is_split;
@@ -453,7 +468,7 @@ rf_status rf_gguf_open(struct rf_weights *w, const char *path, struct rf_error *
     return RF_OK;
 }
 
-/* ---- items of arrays: JSON arrays hold facts, GGUF arrays raw bytes ------------------------------------------------ */
+/* ---- items of arrays: JSON arrays hold facts, GGUF arrays raw bytes ---------------------------------------- */
 
 static bool item(const struct rf_fact *f, uint64_t i, struct rf_fact *out)
 {

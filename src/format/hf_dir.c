@@ -1,7 +1,8 @@
 /* hf_dir.c - the configuration files of a Hugging Face folder as facts.
  *
- * Objects are flattened with dots, null is absence, an array is one fact. No key stands twice in an object. Both spellings
- * of a configuration (rope_theta + rope_scaling; rope_parameters, layer_types, dtype) just come through: the arch room reads them.
+ * Objects are flattened with dots, null is absence, an array is one fact. No key stands twice in an object. Both
+ * spellings of a configuration (rope_theta + rope_scaling; rope_parameters, layer_types, dtype) just come through: the
+ * arch room reads them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,8 @@ static rf_status extend(struct flat *x, size_t *len, struct rf_str part)
 {
     bool dot = *len && x->key[*len - 1] != '.';
     if (part.n >= MAX_KEY || *len + part.n + 1 >= MAX_KEY)
-        return rf_fail(x->j.err, RF_TOO_LARGE, "%s: a key at byte %zu is longer than %d bytes", x->j.name, x->j.pos, MAX_KEY);
+        return rf_fail(x->j.err, RF_TOO_LARGE, "%s: a key at byte %zu is longer than %d bytes", x->j.name, x->j.pos,
+                       MAX_KEY);
     if (dot) x->key[(*len)++] = '.';
     memcpy(x->key + *len, part.s, part.n);
     *len += part.n;
@@ -43,7 +45,8 @@ static rf_status take_key(struct flat *x, size_t len, struct rf_str *out)
     if (!p || rf_map_set(&x->seen, p, len, 0, &old)) return rf_fail_nomem(x->j.err, x->j.name, len);
     *out = (struct rf_str){p, len};
     if (old != RF_MAP_NONE)
-        return rf_fail(x->j.err, RF_CORRUPT, "%s: key \"%s\" stands twice, at byte %zu", x->j.name, rf_format_quote(&q, *out), x->j.pos);
+        return rf_fail(x->j.err, RF_CORRUPT, "%s: key \"%s\" stands twice, at byte %zu", x->j.name,
+                       rf_format_quote(&q, *out), x->j.pos);
     if (x->seen.n > RF_FORMAT_MAX_FACT)
         return rf_fail(x->j.err, RF_TOO_LARGE, "%s: more than %d keys", x->j.name, RF_FORMAT_MAX_FACT);
     return RF_OK;
@@ -91,7 +94,8 @@ static rf_status items(struct flat *x, size_t len, unsigned nesting, struct rf_f
         RF_TRY(rf_json_next(&x->j, &more));
         if (!more) return RF_OK;
         if (x->n_items++ >= MAX_ITEMS)
-            return rf_fail(x->j.err, RF_TOO_LARGE, "%s: more than %d array items, at byte %zu", x->j.name, MAX_ITEMS, x->j.pos);
+            return rf_fail(x->j.err, RF_TOO_LARGE, "%s: more than %d array items, at byte %zu", x->j.name, MAX_ITEMS,
+                           x->j.pos);
         if (*n == cap) {
             cap = cap ? 2 * cap : 8;
             struct rf_fact *p = rf_realloc_array(*list, cap, sizeof *p);
@@ -145,7 +149,8 @@ static rf_status flatten(struct flat *x, size_t len, unsigned nesting, struct rf
     enum rf_json_kind kind;
     bool null = false;
     if (nesting > MAX_NESTING)
-        return rf_fail(x->j.err, RF_TOO_LARGE, "%s: nested deeper than %d, at byte %zu", x->j.name, MAX_NESTING, x->j.pos);
+        return rf_fail(x->j.err, RF_TOO_LARGE, "%s: nested deeper than %d, at byte %zu", x->j.name, MAX_NESTING,
+                       x->j.pos);
     RF_TRY(rf_json_peek(&x->j, &kind));
     if (kind == RF_JSON_OBJECT) return object(x, len, nesting);
     RF_TRY(kind == RF_JSON_ARRAY ? array(x, len, nesting, f) : rf_json_scalar(&x->j, f, &null));
@@ -153,7 +158,8 @@ static rf_status flatten(struct flat *x, size_t len, unsigned nesting, struct rf
 }
 
 /* One file under a prefix ("" or "name."). Absence is fine. */
-static rf_status add_file(struct rf_weights *w, const char *file, const char *prefix, struct rf_buf *text, struct rf_error *err)
+static rf_status add_file(struct rf_weights *w, const char *file, const char *prefix, struct rf_buf *text,
+                          struct rf_error *err)
 {
     char path[sizeof w->dir + 64];
     RF_TRY(rf_path_join(path, sizeof path, w->dir, file, err));
@@ -162,7 +168,11 @@ static rf_status add_file(struct rf_weights *w, const char *file, const char *pr
     struct flat *x = rf_alloc_array(1, sizeof *x);
     if (!x) return rf_fail_nomem(err, file, sizeof *x);
     x->w = w;
-    x->j = (struct rf_json){.s = rf_buf_str(text), .n = text->len, .name = rf_format_short(path), .arena = &w->arena, .err = err,
+    x->j = (struct rf_json){.s = rf_buf_str(text),
+                            .n = text->len,
+                            .name = rf_format_short(path),
+                            .arena = &w->arena,
+                            .err = err,
                             .python = true};
     size_t len = strlen(prefix);
     memcpy(x->key, prefix, len);
@@ -181,7 +191,8 @@ static rf_status lift(struct rf_weights *w, const char *prefix, struct rf_error 
         struct rf_fact f = w->fact[i];
         if (f.key.n <= len || memcmp(f.key.s, prefix, len)) continue;
         f.key = (struct rf_str){f.key.s + len, f.key.n - len};
-        if (rf_map_get(&w->fact_at, f.key.s, f.key.n) == RF_MAP_NONE) RF_TRY(rf_format_fact_add(w, &f, "config.json", err));
+        if (rf_map_get(&w->fact_at, f.key.s, f.key.n) == RF_MAP_NONE)
+            RF_TRY(rf_format_fact_add(w, &f, "config.json", err));
     }
     return RF_OK;
 }

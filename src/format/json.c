@@ -22,7 +22,9 @@ rf_status rf_json_fail(struct rf_json *j, const char *expected)
 
 static void space(struct rf_json *j)
 {
-    while (j->pos < j->n && (j->s[j->pos] == ' ' || j->s[j->pos] == '\n' || j->s[j->pos] == '\t' || j->s[j->pos] == '\r')) j->pos++;
+    while (j->pos < j->n &&
+           (j->s[j->pos] == ' ' || j->s[j->pos] == '\n' || j->s[j->pos] == '\t' || j->s[j->pos] == '\r'))
+        j->pos++;
 }
 
 rf_status rf_json_peek(struct rf_json *j, enum rf_json_kind *kind)
@@ -52,7 +54,8 @@ rf_status rf_json_enter(struct rf_json *j, char open)
     space(j);
     if (j->pos >= j->n || j->s[j->pos] != open) return rf_json_fail(j, open == '{' ? "an object" : "an array");
     if (j->depth >= RF_JSON_DEPTH)
-        return rf_fail(j->err, RF_TOO_LARGE, "%s: JSON at byte %zu: nested deeper than %d", j->name, j->pos, RF_JSON_DEPTH);
+        return rf_fail(j->err, RF_TOO_LARGE, "%s: JSON at byte %zu: nested deeper than %d", j->name, j->pos,
+                       RF_JSON_DEPTH);
     j->level[j->depth].close = open == '{' ? '}' : ']';
     j->level[j->depth++].any = false;
     j->pos++;
@@ -118,10 +121,11 @@ static rf_status escape(struct rf_json *j, char *out, size_t *n)
         return RF_OK;
     }
     size_t at = j->pos, left = j->n - at;
-    if (left < 6 || j->s[at + 1] != 'u' || !hex4(j->s + at + 2, left - 2, &cp)) return rf_json_fail(j, "a valid escape");
+    if (left < 6 || j->s[at + 1] != 'u' || !hex4(j->s + at + 2, left - 2, &cp))
+        return rf_json_fail(j, "a valid escape");
     if (cp >= 0xd800 && cp < 0xe000) {
-        if (cp >= 0xdc00 || left < 12 || j->s[at + 6] != '\\' || j->s[at + 7] != 'u' || !hex4(j->s + at + 8, left - 8, &low) ||
-            low < 0xdc00 || low >= 0xe000)
+        if (cp >= 0xdc00 || left < 12 || j->s[at + 6] != '\\' || j->s[at + 7] != 'u' ||
+            !hex4(j->s + at + 8, left - 8, &low) || low < 0xdc00 || low >= 0xe000)
             return rf_json_fail(j, "a whole surrogate pair");
         cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
         j->pos += 6;

@@ -1,7 +1,7 @@
 /* json.h - a strict pull reader for the JSON inside model files: safetensors headers, indexes, configurations.
  *
- * RFC 8259 with checked UTF-8, no lone surrogates, bounded depth, no recursion, no tree: the caller walks the text and keeps
- * what it wants, so a hostile header costs its own length and nothing more. Requests are parsed elsewhere (jansson).
+ * RFC 8259 with checked UTF-8, no lone surrogates, bounded depth, no recursion, no tree: the caller walks the text and
+ * keeps what it wants, so a hostile header costs its own length and nothing more. Requests go through jansson.
  *
  *   rf_json_enter(j, '{'); while (!(s = rf_json_next(j, &more)) && more) { rf_json_key(j, &key); ...value... }
  */

@@ -1,8 +1,8 @@
 /* safetensors.c - the safetensors container, strictly, and its shards.
  *
  * Layout: u64 length of the header, a JSON object {name: {"dtype", "shape", "data_offsets": [begin, end]}}, then data.
- * Held to what the format promises (docs of PyPI safetensors; the Trail of Bits audit of 2023): data covered exactly once
- * from 0 to the end of the file, sizes equal to shape x type, no name twice, header up to 100 MB.
+ * Held to what the format promises (docs of PyPI safetensors; the Trail of Bits audit of 2023): data covered exactly
+ * once from 0 to the end of the file, sizes equal to shape x type, no name twice, header up to 100 MB.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,10 +39,10 @@ struct entry { /* one tensor of the header */
     bool has_dtype, has_shape, has_offsets;
 };
 
-static rf_status read_dtype(struct rf_json *j, struct entry *e, const char *name)
+static rf_status read_dtype(struct rf_json *j, struct entry *e)
 {
     struct rf_str s;
-    struct rf_quoted q;
+    struct rf_quoted q, q2;
     RF_TRY(rf_json_string(j, &s));
     for (size_t i = 0; i < RF_COUNT(dtypes); i++) {
         if (!is(s, dtypes[i].name)) continue;
@@ -50,13 +50,15 @@ static rf_status read_dtype(struct rf_json *j, struct entry *e, const char *name
         e->bits = dtypes[i].bits;
         return RF_OK;
     }
-    return rf_fail(j->err, RF_UNSUPPORTED, "%s: tensor \"%s\": dtype \"%s\" is unknown", j->name, name, rf_format_quote(&q, s));
+    return rf_fail(j->err, RF_UNSUPPORTED, "%s: tensor \"%s\": dtype \"%s\" is unknown", j->name,
+                   rf_format_quote(&q, e->view.name), rf_format_quote(&q2, s));
 }
 
-/* Shapes are written slowest first; ours run fastest first. A scalar becomes one value; of more than four dimensions the
- * slowest are multiplied into the fourth. */
-static rf_status read_shape(struct rf_json *j, struct entry *e, const char *name)
+/* Shapes are written slowest first; ours run fastest first. A scalar becomes one value; of more than four dimensions
+ * the slowest are multiplied into the fourth. */
+static rf_status read_shape(struct rf_json *j, struct entry *e)
 {
+    struct rf_quoted q;
     uint64_t shape[MAX_RANK], count = 1;
     unsigned rank = 0;
     bool more;
@@ -65,11 +67,13 @@ static rf_status read_shape(struct rf_json *j, struct entry *e, const char *name
         RF_TRY(rf_json_next(j, &more));
         if (!more) break;
         if (rank == MAX_RANK)
-            return rf_fail(j->err, RF_UNSUPPORTED, "%s: tensor \"%s\": more than %d dimensions", j->name, name, MAX_RANK);
+            return rf_fail(j->err, RF_UNSUPPORTED, "%s: tensor \"%s\": more than %d dimensions", j->name,
+                           rf_format_quote(&q, e->view.name), MAX_RANK);
         RF_TRY(rf_json_u64(j, "a dimension", &shape[rank]));
         if (!shape[rank] || !rf_mul64(count, shape[rank], &count) || count > INT64_MAX)
-            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": dimension %u is %llu, expected 1 or more and a product below 2^63",
-                           j->name, name, rank, (unsigned long long)shape[rank]);
+            return rf_fail(j->err, RF_CORRUPT,
+                           "%s: tensor \"%s\": dimension %u is %llu, expected 1 or more and a product below 2^63",
+                           j->name, rf_format_quote(&q, e->view.name), rank, (unsigned long long)shape[rank]);
         rank++;
     }
     e->view.n_dim = rank == 0 ? 1 : RF_MIN(rank, 4u);
@@ -97,7 +101,6 @@ static rf_status read_entry(struct rf_json *j, struct entry *e)
     struct rf_quoted q, k;
     struct rf_str key;
     bool more;
-    rf_format_quote(&q, e->view.name);
     RF_TRY(rf_json_enter(j, '{'));
     for (;;) {
         RF_TRY(rf_json_next(j, &more));
@@ -106,22 +109,26 @@ static rf_status read_entry(struct rf_json *j, struct entry *e)
         bool *seen = is(key, "dtype") ? &e->has_dtype : is(key, "shape") ? &e->has_shape
                    : is(key, "data_offsets") ? &e->has_offsets : NULL;
         if (!seen || *seen)
-            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": field \"%s\" %s", j->name, q.s, rf_format_quote(&k, key),
+            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": field \"%s\" %s", j->name,
+                           rf_format_quote(&q, e->view.name), rf_format_quote(&k, key),
                            seen ? "stands twice" : "is unknown, expected dtype, shape, data_offsets");
         *seen = true;
-        RF_TRY(seen == &e->has_dtype ? read_dtype(j, e, q.s) : seen == &e->has_shape ? read_shape(j, e, q.s) : read_offsets(j, e));
+        RF_TRY(seen == &e->has_dtype   ? read_dtype(j, e)
+               : seen == &e->has_shape ? read_shape(j, e)
+                                       : read_offsets(j, e));
     }
     if (!e->has_dtype || !e->has_shape || !e->has_offsets)
-        return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": no %s", j->name, q.s,
+        return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": no %s", j->name, rf_format_quote(&q, e->view.name),
                        !e->has_dtype ? "dtype" : !e->has_shape ? "shape" : "data_offsets");
     uint64_t bits = 1;
     bool fits = true;
     for (unsigned d = 0; d < 4; d++) fits = fits && rf_mul64(bits, e->view.dim[d], &bits);
     fits = fits && rf_mul64(bits, e->bits, &bits) && bits % 8 == 0;
     if (!fits || e->end < e->begin || e->end - e->begin != bits / 8)
-        return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": data_offsets [%llu, %llu], expected %llu bytes for its shape and dtype",
-                       j->name, q.s, (unsigned long long)e->begin, (unsigned long long)e->end,
-                       fits ? (unsigned long long)bits / 8 : 0ULL);
+        return rf_fail(j->err, RF_CORRUPT,
+                       "%s: tensor \"%s\": data_offsets [%llu, %llu], expected %llu bytes for its shape and dtype",
+                       j->name, rf_format_quote(&q, e->view.name), (unsigned long long)e->begin,
+                       (unsigned long long)e->end, fits ? (unsigned long long)bits / 8 : 0ULL);
     e->view.bytes = bits / 8;
     return RF_OK;
 }
@@ -170,8 +177,8 @@ static rf_status check_cover(struct rf_weights *w, size_t first, const uint8_t *
         at = begin + order[i]->bytes;
     }
     if (!s && at != size)
-        s = rf_fail(err, RF_CORRUPT, "%s: tensors end at byte %llu of the data, the file holds %llu", name, (unsigned long long)at,
-                    (unsigned long long)size);
+        s = rf_fail(err, RF_CORRUPT, "%s: tensors end at byte %llu of the data, the file holds %llu", name,
+                    (unsigned long long)at, (unsigned long long)size);
     rf_free(order);
     return s;
 }
@@ -194,8 +201,10 @@ static rf_status read_header(struct rf_weights *w, struct rf_json *j, const uint
         struct rf_quoted q;
         RF_TRY(read_entry(j, &e));
         if (e.end > size)
-            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\": ends at %llu, the file has %llu bytes of data (truncated file?)",
-                           j->name, rf_format_quote(&q, e.view.name), (unsigned long long)e.end, (unsigned long long)size);
+            return rf_fail(j->err, RF_CORRUPT,
+                           "%s: tensor \"%s\": ends at %llu, the file has %llu bytes of data (truncated file?)",
+                           j->name, rf_format_quote(&q, e.view.name), (unsigned long long)e.end,
+                           (unsigned long long)size);
         e.view.data = data + e.begin;
         RF_TRY(rf_format_tensor_add(w, &e.view, j->name, j->err));
     }
@@ -213,8 +222,8 @@ rf_status rf_safetensors_add(struct rf_weights *w, const char *path, struct rf_e
     if (f->size < 8) return rf_fail(err, RF_CORRUPT, "%s: %zu bytes, expected a safetensors header", name, f->size);
     for (int i = 0; i < 8; i++) n |= (uint64_t)f->data[i] << (8 * i);
     if (n > MAX_HEADER || n > f->size - 8)
-        return rf_fail(err, RF_CORRUPT, "%s: header length %llu at byte 0, at most %llu expected", name, (unsigned long long)n,
-                       (unsigned long long)RF_MIN((uint64_t)MAX_HEADER, f->size - 8));
+        return rf_fail(err, RF_CORRUPT, "%s: header length %llu at byte 0, at most %llu expected", name,
+                       (unsigned long long)n, (unsigned long long)RF_MIN((uint64_t)MAX_HEADER, f->size - 8));
     struct rf_json j = {.s = (const char *)f->data + 8, .n = (size_t)n, .name = name, .arena = &w->arena, .err = err};
     if (!n || j.s[0] != '{') return rf_json_fail(&j, "'{' as the first byte of the header");
     const uint8_t *data = f->data + 8 + n;
@@ -238,9 +247,10 @@ static rf_status shard_number(struct index *x, struct rf_json *j, struct rf_str 
     struct rf_quoted q;
     *no = rf_map_get(&x->shard_at, name.s, name.n);
     if (*no != RF_MAP_NONE) return RF_OK;
-    if (name.n < 13 || name.n > 255 || memcmp(name.s + name.n - 12, ".safetensors", 12) || memchr(name.s, '/', name.n) ||
-        memchr(name.s, 0, name.n) || name.s[0] == '.')
-        return rf_fail(j->err, RF_INVALID, "%s: shard \"%s\", expected the bare name of a .safetensors file in this folder", j->name,
+    if (name.n < 13 || name.n > 255 || memcmp(name.s + name.n - 12, ".safetensors", 12) ||
+        memchr(name.s, '/', name.n) || memchr(name.s, 0, name.n) || name.s[0] == '.')
+        return rf_fail(j->err, RF_INVALID,
+                       "%s: shard \"%s\", expected the bare name of a .safetensors file in this folder", j->name,
                        rf_format_quote(&q, name));
     if (x->n_shard == x->cap_shard) {
         size_t cap = x->cap_shard ? 2 * x->cap_shard : 16;
@@ -272,7 +282,8 @@ static rf_status read_weight_map(struct index *x, struct rf_json *j)
             return rf_fail(j->err, RF_TOO_LARGE, "%s: more than %d tensors", j->name, RF_FORMAT_MAX_TENSOR);
         if (rf_map_set(&x->shard_of, tensor.s, tensor.n, no, &old)) return rf_fail_nomem(j->err, j->name, tensor.n);
         if (old != RF_MAP_NONE)
-            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\" stands twice in weight_map", j->name, rf_format_quote(&q, tensor));
+            return rf_fail(j->err, RF_CORRUPT, "%s: tensor \"%s\" stands twice in weight_map", j->name,
+                           rf_format_quote(&q, tensor));
     }
 }
 
@@ -305,7 +316,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* One shard: in the folder, and holding exactly what the index says of it. */
-static rf_status add_shard(struct rf_weights *w, struct index *x, struct rf_str shard, const char *where, struct rf_error *err)
+static rf_status add_shard(struct rf_weights *w, struct index *x, struct rf_str shard, const char *where,
+                           struct rf_error *err)
 {
     char name[256], path[sizeof w->dir + 256];
     struct rf_quoted q, q2;
@@ -315,13 +327,14 @@ static rf_status add_shard(struct rf_weights *w, struct index *x, struct rf_str 
     name[shard.n] = 0;
     RF_TRY(rf_path_join(path, sizeof path, w->dir, name, err));
     if (!rf_path_exists(path))
-        return rf_fail(err, RF_NOT_FOUND, "%s: shard \"%s\" is missing from the folder", where, rf_format_quote(&q, shard));
+        return rf_fail(err, RF_NOT_FOUND, "%s: shard \"%s\" is missing from the folder", where,
+                       rf_format_quote(&q, shard));
     RF_TRY(rf_safetensors_add(w, path, err));
     for (size_t i = first; i < w->n_tensor; i++) {
         struct rf_str t = w->tensor[i].name;
         if (rf_map_get(&x->shard_of, t.s, t.n) != no)
-            return rf_fail(err, RF_CORRUPT, "%s: tensor \"%s\" is in shard \"%s\", expected elsewhere", where, rf_format_quote(&q, t),
-                           rf_format_quote(&q2, shard));
+            return rf_fail(err, RF_CORRUPT, "%s: tensor \"%s\" is in shard \"%s\", expected elsewhere", where,
+                           rf_format_quote(&q, t), rf_format_quote(&q2, shard));
     }
     return RF_OK;
 }
@@ -335,7 +348,8 @@ static rf_status add_index(struct rf_weights *w, struct index *x, const char *pa
     qsort(x->shard, x->n_shard, sizeof *x->shard, by_name); /* numbers stay in shard_at */
     for (size_t i = 0; i < x->n_shard; i++) RF_TRY(add_shard(w, x, x->shard[i], where, err));
     if (w->n_tensor != x->shard_of.n)
-        return rf_fail(err, RF_CORRUPT, "%s: names %zu tensors, the shards hold %zu", where, x->shard_of.n, w->n_tensor);
+        return rf_fail(err, RF_CORRUPT, "%s: names %zu tensors, the shards hold %zu", where, x->shard_of.n,
+                       w->n_tensor);
     return RF_OK;
 }
 

@@ -56,7 +56,8 @@ static bool grow(void **p, size_t n, size_t *cap, size_t size)
 
 rf_status rf_format_file_add(struct rf_weights *w, const char *path, uint32_t *index, struct rf_error *err)
 {
-    if (w->n_file >= MAX_FILE) return rf_fail(err, RF_TOO_LARGE, "%s: more than %d files", rf_format_short(path), MAX_FILE);
+    if (w->n_file >= MAX_FILE)
+        return rf_fail(err, RF_TOO_LARGE, "%s: more than %d files", rf_format_short(path), MAX_FILE);
     if (!grow((void **)&w->file, w->n_file, &w->cap_file, sizeof *w->file))
         return rf_fail_nomem(err, "file table", w->cap_file * 2 * sizeof *w->file);
     RF_TRY(rf_file_open(&w->file[w->n_file], path, err));
@@ -68,16 +69,19 @@ rf_status rf_format_fact_add(struct rf_weights *w, const struct rf_fact *f, cons
 {
     struct rf_quoted q;
     uint32_t old;
-    if (w->n_fact >= RF_FORMAT_MAX_FACT) return rf_fail(err, RF_TOO_LARGE, "%s: more than %d keys", where, RF_FORMAT_MAX_FACT);
+    if (w->n_fact >= RF_FORMAT_MAX_FACT)
+        return rf_fail(err, RF_TOO_LARGE, "%s: more than %d keys", where, RF_FORMAT_MAX_FACT);
     if (!grow((void **)&w->fact, w->n_fact, &w->cap_fact, sizeof *w->fact) ||
         rf_map_set(&w->fact_at, f->key.s, f->key.n, (uint32_t)w->n_fact, &old))
         return rf_fail_nomem(err, "fact table", w->n_fact * sizeof *f);
-    if (old != RF_MAP_NONE) return rf_fail(err, RF_CORRUPT, "%s: key \"%s\" stands twice", where, rf_format_quote(&q, f->key));
+    if (old != RF_MAP_NONE)
+        return rf_fail(err, RF_CORRUPT, "%s: key \"%s\" stands twice", where, rf_format_quote(&q, f->key));
     w->fact[w->n_fact++] = *f;
     return RF_OK;
 }
 
-rf_status rf_format_tensor_add(struct rf_weights *w, const struct rf_tensor_view *t, const char *where, struct rf_error *err)
+rf_status rf_format_tensor_add(struct rf_weights *w, const struct rf_tensor_view *t, const char *where,
+                               struct rf_error *err)
 {
     struct rf_quoted q;
     uint32_t old;
@@ -151,16 +155,19 @@ static rf_status open_folder(struct rf_weights *w, struct rf_error *err)
             return rf_gguf_open(w, path, err);
         }
         if (l.n_gguf > 1)
-            return rf_fail(err, RF_INVALID, "%s: %u GGUF models in this folder, expected one; name the file, for example %s",
+            return rf_fail(err, RF_INVALID,
+                           "%s: %u GGUF models in this folder, expected one; name the file, for example %s",
                            rf_format_short(w->dir), l.n_gguf, rf_format_short(l.gguf));
         if (l.n_safetensors)
             return rf_fail(err, RF_NOT_FOUND, "%s: %u .safetensors files but no model.safetensors.index.json",
                            rf_format_short(w->dir), l.n_safetensors);
         if (l.n_torch)
-            return rf_fail(err, RF_UNSUPPORTED, "%s: weights only as pytorch_model*.bin (pickle), expected .safetensors or .gguf",
+            return rf_fail(err, RF_UNSUPPORTED,
+                           "%s: weights only as pytorch_model*.bin (pickle), expected .safetensors or .gguf",
                            rf_format_short(w->dir));
         if (!has(w, "config.json") && !has(w, "tokenizer.json") && !has(w, "tokenizer.model"))
-            return rf_fail(err, RF_NOT_FOUND, "%s: found no model in this folder, expected a .gguf or a config.json with .safetensors",
+            return rf_fail(err, RF_NOT_FOUND,
+                           "%s: found no model in this folder, expected a .gguf or a config.json with .safetensors",
                            rf_format_short(w->dir));
     }
     w->source = RF_SOURCE_HF;
@@ -283,7 +290,8 @@ void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t)
     rf_file_drop(f, (size_t)(t->data - f->data), (size_t)t->bytes);
 }
 
-rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out, struct rf_error *err)
+rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out,
+                                    struct rf_error *err)
 {
     char path[sizeof w->dir + 256];
     RF_TRY(rf_path_join(path, sizeof path, w->dir, name, err));

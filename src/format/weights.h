@@ -4,7 +4,8 @@
  * Hugging Face folder gives config.json flattened with dots ("hidden_size", "rope_scaling.factor", "layer_types"),
  * generation_config.json under "generation_config." and tokenizer_config.json under "tokenizer_config.". JSON arrays of
  * objects or arrays are flattened as well ("tokenizer_config.chat_template.0.name"). Keys of a "text_config" are also
- * there without that prefix, where the top level lacks them. tokenizer_config's "added_tokens_decoder" is left out if long.
+ * there without that prefix, where the top level lacks them. tokenizer_config's "added_tokens_decoder" is left out if
+ * long.
  * Strings are byte strings out of the file: any bytes, not NUL-terminated where borrowed from a mapping.
  *
  * Thread: immutable after open. Everything lives as long as the struct.
@@ -48,9 +49,9 @@ struct rf_tensor_view {
 
 struct rf_weights;
 
-/* path: a GGUF file (or any part of a split one, all found by name), a .safetensors file or model.safetensors.index.json
- * beside its config.json, a Hugging Face folder, or a folder with one GGUF model. A folder with config.json or a tokenizer
- * but no weights opens with no tensors. Every length, count, offset and name is checked here; data is never read. */
+/* path: a GGUF file (or any part of a split one, all found by name), a .safetensors file or its .index.json beside the
+ * config.json, a Hugging Face folder, or a folder with one GGUF model. A folder with config.json or a tokenizer but no
+ * weights opens with no tensors. Every length, count, offset and name is checked here; data is never read. */
 rf_status rf_weights_open(struct rf_weights **out, const char *path, struct rf_error *err);
 void rf_weights_close(struct rf_weights *w);
 
@@ -76,6 +77,7 @@ bool rf_fact_item_float(const struct rf_fact *f, uint64_t i, double *out);
 bool rf_fact_item_str(const struct rf_fact *f, uint64_t i, struct rf_str *out);
 
 /* An in-memory copy of a small file of the folder ("tokenizer.json", "chat_template.jinja"); RF_NOT_FOUND if absent. */
-rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out, struct rf_error *err);
+rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out,
+                                    struct rf_error *err);
 
 #endif

@@ -39,7 +39,8 @@ enum { RF_FORMAT_MAX_TENSOR = 1 << 19, RF_FORMAT_MAX_FACT = 1 << 16 };
 rf_status rf_format_file_add(struct rf_weights *w, const char *path, uint32_t *index, struct rf_error *err);
 /* where: short name of the file for messages. */
 rf_status rf_format_fact_add(struct rf_weights *w, const struct rf_fact *f, const char *where, struct rf_error *err);
-rf_status rf_format_tensor_add(struct rf_weights *w, const struct rf_tensor_view *t, const char *where, struct rf_error *err);
+rf_status rf_format_tensor_add(struct rf_weights *w, const struct rf_tensor_view *t, const char *where,
+                               struct rf_error *err);
 
 /* The last part of a path, short enough to leave a message room for what follows. */
 const char *rf_format_short(const char *path);

@@ -1,7 +1,8 @@
 /* The bytes behind the first one as one of the JSON files of a Hugging Face folder. */
 #include "unit/format/ggufmake.h"
 
-static const char *const names[] = {"config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors.index.json"};
+static const char *const names[] = {"config.json", "generation_config.json", "tokenizer_config.json",
+                                    "model.safetensors.index.json"};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

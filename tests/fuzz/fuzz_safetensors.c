@@ -1,5 +1,5 @@
-/* The bytes as a safetensors header (length field made right) or, where the first byte is odd, as a whole file. A shard's
- * worth of zeros follows the header, as many as the second byte says. */
+/* The bytes as a safetensors header (length field made right) or, where the first byte is odd, as a whole file. Behind
+ * a header come as many zeros as the second byte says. */
 #include "unit/format/ggufmake.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

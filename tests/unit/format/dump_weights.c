@@ -74,10 +74,12 @@ int main(int argc, char **argv)
             const struct rf_tensor_view *v = rf_weights_tensor(w, i);
             printf("{\"tensor\":");
             hex(v->name);
-            printf(",\"type\":%u,\"n_dim\":%u,\"dim\":[%llu,%llu,%llu,%llu],\"from_first\":%lld,\"bytes\":%llu,\"file\":%u}\n", v->type,
-                   v->n_dim, (unsigned long long)v->dim[0], (unsigned long long)v->dim[1], (unsigned long long)v->dim[2],
-                   (unsigned long long)v->dim[3], v->file ? 0LL : (long long)((intptr_t)v->data - (intptr_t)first),
-                   (unsigned long long)v->bytes, v->file);
+            printf(",\"type\":%u,\"n_dim\":%u,\"dim\":[%llu,%llu,%llu,%llu],\"from_first\":%lld,\"bytes\":%llu,"
+                   "\"file\":%u}\n",
+                   v->type, v->n_dim, (unsigned long long)v->dim[0], (unsigned long long)v->dim[1],
+                   (unsigned long long)v->dim[2], (unsigned long long)v->dim[3],
+                   v->file ? 0LL : (long long)((intptr_t)v->data - (intptr_t)first), (unsigned long long)v->bytes,
+                   v->file);
         }
     }
     rf_weights_close(w);

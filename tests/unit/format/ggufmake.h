@@ -58,7 +58,8 @@ static inline void mk_kv(struct rf_buf *b, const char *key, uint64_t type, uint6
     mk_le(b, v, bytes);
 }
 
-static inline void mk_tensor(struct rf_buf *b, const char *name, uint64_t n_dim, const uint64_t *dim, uint64_t type, uint64_t offset)
+static inline void mk_tensor(struct rf_buf *b, const char *name, uint64_t n_dim, const uint64_t *dim, uint64_t type,
+                             uint64_t offset)
 {
     mk_str(b, name);
     mk_le(b, n_dim, 4);
@@ -130,7 +131,7 @@ static inline void mk_safetensors(struct rf_buf *b, const char *header, size_t d
 
 /* ---- looking at everything --------------------------------------------------------------------------------------- */
 
-/* Touches every fact, the first and last items of arrays, the ends of every tensor. Returns the bytes of the tensors. */
+/* Touches every fact, the first and last items of arrays, the ends of every tensor. Returns the bytes of tensors. */
 static inline uint64_t mk_visit(const struct rf_weights *w)
 {
     unsigned sink = 0;

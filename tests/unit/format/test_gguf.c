@@ -93,7 +93,8 @@ TEST(reads_all_types)
         CHECK_INT(rf_weights_fact(w, "u64")->i, INT64_MAX);
         CHECK_INT(rf_weights_fact(w, "i64")->i, INT64_MIN);
         CHECK_NEAR(rf_weights_fact(w, "f64")->f, -1.5, 0);
-        CHECK(!rf_weights_fact(w, "absent") && !rf_weights_find(w, "absent") && !rf_weights_fact_at(w, 99) && !rf_weights_tensor(w, 9));
+        CHECK(!rf_weights_fact(w, "absent") && !rf_weights_find(w, "absent") && !rf_weights_fact_at(w, 99) &&
+              !rf_weights_tensor(w, 9));
         rf_weights_close(w);
         rf_buf_release(&b);
     }
@@ -113,7 +114,8 @@ TEST(reads_arrays)
     CHECK_INT(tokens->item_kind, RF_FACT_STRING);
     CHECK(rf_fact_item_str(tokens, 999, &s) && s.n == 4 && !memcmp(s.s, "t999", 4));
     CHECK(rf_fact_item_str(tokens, 3, &s) && s.n == 0);
-    CHECK(!rf_fact_item_str(tokens, 1000, &s) && !rf_fact_item_int(tokens, 0, &i) && !rf_fact_item_float(tokens, 0, &d));
+    CHECK(!rf_fact_item_str(tokens, 1000, &s) && !rf_fact_item_int(tokens, 0, &i) &&
+          !rf_fact_item_float(tokens, 0, &d));
     CHECK(rf_fact_item_float(scores, 1, &d) && d == -2);
     CHECK(!rf_fact_item_int(scores, 0, &i) && !rf_fact_item_str(scores, 0, &s) && !rf_fact_item_float(scores, 2, &d));
     CHECK_INT(rf_weights_fact(w, "nested")->item_kind, RF_FACT_ARRAY);
@@ -130,8 +132,8 @@ TEST(places_tensors)
     struct rf_weights *w = NULL;
     good(&b, 3);
     REQUIRE(!rf_weights_open(&w, mk_write("good.gguf", b.data, b.len), NULL));
-    const struct rf_tensor_view *a = rf_weights_find(w, "a"), *odd = rf_weights_find(w, "odd"), *h = rf_weights_find(w, "h"),
-                                *later = rf_weights_find(w, "later");
+    const struct rf_tensor_view *a = rf_weights_find(w, "a"), *odd = rf_weights_find(w, "odd"),
+                                *h = rf_weights_find(w, "h"), *later = rf_weights_find(w, "later");
     REQUIRE(a && odd && h && later);
     CHECK_INT(a->bytes, 3 * 144);
     CHECK_INT(a->n_dim, 2);
@@ -356,7 +358,8 @@ static const struct bad bad[] = {
     {"string length 2^64-1", string_length, UINT64_MAX, 0, 0, RF_CORRUPT, "tokenizer.chat_template"},
     {"string one byte too long", string_length, 65, 0, 0, RF_CORRUPT, "length 65, at most 64"},
     {"array of 2^63-1 strings", array_count, INT64_MAX, MK_STRING, 0, RF_CORRUPT, "tokenizer.ggml.tokens"},
-    {"array of 2^61 uint64 (product wraps)", array_count, (uint64_t)1 << 61, MK_U64, 0, RF_CORRUPT, "tokenizer.ggml.tokens"},
+    {"array of 2^61 uint64 (product wraps)", array_count, (uint64_t)1 << 61, MK_U64, 0, RF_CORRUPT,
+     "tokenizer.ggml.tokens"},
     {"array of 2^61+1 uint64", array_count, ((uint64_t)1 << 61) + 1, MK_U64, 0, RF_CORRUPT, "items of uint64"},
     {"array of 2^62 float32", array_count, (uint64_t)1 << 62, MK_F32, 0, RF_CORRUPT, "items of float32"},
     {"array of 65 bytes in 64", array_count, 65, MK_U8, 0, RF_CORRUPT, "65 items of uint8, 64 bytes left"},
@@ -423,8 +426,8 @@ TEST(refuses_bad_files)
         bad[i].make(&b, &bad[i]);
         rf_status s = mk_open(mk_write("bad.gguf", b.data, b.len), &err, &seconds);
         if (s != bad[i].want || !strstr(err.message, bad[i].says) || !strstr(err.message, "bad.gguf"))
-            CHECK_FAIL_("%s: got %s \"%s\", want %s \"%s\"", bad[i].name, rf_status_name(s), err.message, rf_status_name(bad[i].want),
-                        bad[i].says);
+            CHECK_FAIL_("%s: got %s \"%s\", want %s \"%s\"", bad[i].name, rf_status_name(s), err.message,
+                        rf_status_name(bad[i].want), bad[i].says);
         if (seconds > 0.1) CHECK_FAIL_("%s: took %.3f s", bad[i].name, seconds);
         rf_buf_release(&b);
     }
@@ -436,8 +439,10 @@ TEST(refuses_bad_files)
 /* A gigabyte (of holes) whose header asks for work: the limits strike first. */
 TEST(large_files_are_cheap_to_refuse)
 {
-    static const struct { uint64_t type, n; } rows[] = {{MK_STRING, 100 << 20}, {MK_STRING, 2 << 20}, {MK_ARRAY, 50 << 20}, {MK_ARRAY, 2 << 20},
-                                                        {MK_U64, 100 << 20}, {MK_U8, 1000 << 20}};
+    static const struct {
+        uint64_t type, n;
+    } rows[] = {{MK_STRING, 100 << 20}, {MK_STRING, 2 << 20}, {MK_ARRAY, 50 << 20},
+                {MK_ARRAY, 2 << 20},    {MK_U64, 100 << 20},  {MK_U8, 1000 << 20}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct bad r = {.x = rows[i].n, .y = rows[i].type};
         struct rf_buf b = {0};
@@ -496,8 +501,24 @@ TEST(truncation_at_every_4k)
 
 static void mutate(struct rf_buf *b, size_t header, struct rf_rng *r)
 {
-    static const uint64_t edge[] = {0, 1, 7, 8, 13, 255, 65535, 65536, INT32_MAX, (uint64_t)1 << 31, UINT32_MAX, (uint64_t)1 << 32,
-                                    (uint64_t)1 << 60, (uint64_t)1 << 61, (uint64_t)1 << 62, INT64_MAX, (uint64_t)1 << 63, UINT64_MAX};
+    static const uint64_t edge[] = {0,
+                                    1,
+                                    7,
+                                    8,
+                                    13,
+                                    255,
+                                    65535,
+                                    65536,
+                                    INT32_MAX,
+                                    (uint64_t)1 << 31,
+                                    UINT32_MAX,
+                                    (uint64_t)1 << 32,
+                                    (uint64_t)1 << 60,
+                                    (uint64_t)1 << 61,
+                                    (uint64_t)1 << 62,
+                                    INT64_MAX,
+                                    (uint64_t)1 << 63,
+                                    UINT64_MAX};
     for (uint32_t k = 1 + rf_rng_below(r, 4); k; k--) {
         size_t at = rf_rng_below(r, (uint32_t)header - 8);
         uint64_t v = edge[rf_rng_below(r, sizeof edge / sizeof *edge)];

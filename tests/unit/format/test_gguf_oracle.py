@@ -1,6 +1,7 @@
 """Facts, tensor shapes and offsets of GGUF files as PyPI gguf's GGUFReader sees them, against our reader's.
 
-GGUFReader takes many seconds for a large vocabulary: by default the small files run and one real model; RF_TEST_FULL=1 runs all.
+GGUFReader takes many seconds for a large vocabulary: by default the small files run and one real model; RF_TEST_FULL=1
+runs all.
 """
 import json
 import os

@@ -23,9 +23,12 @@ TEST(flattens)
     struct rf_weights *w = open_config(
         "{\"model_type\":\"llama\",\"hidden_size\":64,\"rope_theta\":1e6,\"tie\":true,\"nothing\":null,\"neg\":-3,"
         "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"llama3\",\"deeper\":{\"x\":1}},\"empty\":{},\"none\":[],"
-        "\"layer_types\":[\"full_attention\",\"sliding\\u005fattention\"],\"eos_token_id\":[1,2],\"mixed\":[1,2.5],\"odd\":[1,\"a\",null],"
-        "\"list\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"emoji\":\"\\ud83d\\ude00\\n\\t\\\"\",\"big\":9223372036854775807,\"huge\":1e30,"
-        "\"inf\":[0.0,Infinity,-Infinity,NaN]}", &err);
+        "\"layer_types\":[\"full_attention\",\"sliding\\u005fattention\"],\"eos_token_id\":[1,2],\"mixed\":[1,2.5],"
+        "\"odd\":[1,\"a\",null],"
+        "\"list\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"emoji\":\"\\ud83d\\ude00\\n\\t\\\"\",\"big\":"
+        "9223372036854775807,\"huge\":1e30,"
+        "\"inf\":[0.0,Infinity,-Infinity,NaN]}",
+        &err);
     CHECK_STR(err.message, "");
     REQUIRE(w);
     int64_t i = 0;
@@ -46,14 +49,16 @@ TEST(flattens)
     CHECK(str_is(rf_weights_fact(w, "rope_scaling.rope_type"), "llama3"));
     CHECK_INT(rf_weights_fact(w, "rope_scaling.deeper.x")->i, 1);
     CHECK_INT(rf_weights_fact(w, "none")->n_items, 0);
-    const struct rf_fact *types = rf_weights_fact(w, "layer_types"), *mixed = rf_weights_fact(w, "mixed"), *odd = rf_weights_fact(w, "odd");
+    const struct rf_fact *types = rf_weights_fact(w, "layer_types"), *mixed = rf_weights_fact(w, "mixed"),
+                         *odd = rf_weights_fact(w, "odd");
     CHECK_INT(types->item_kind, RF_FACT_STRING);
     CHECK(rf_fact_item_str(types, 1, &s) && s.n == 17 && !memcmp(s.s, "sliding_attention", 17));
     CHECK(rf_fact_item_int(rf_weights_fact(w, "eos_token_id"), 1, &i) && i == 2);
     CHECK_INT(mixed->item_kind, RF_FACT_FLOAT);
     CHECK(rf_fact_item_float(mixed, 0, &d) && d == 1 && rf_fact_item_float(mixed, 1, &d) && d == 2.5);
     CHECK_INT(odd->item_kind, RF_FACT_ARRAY);
-    CHECK(rf_fact_item_int(odd, 0, &i) && rf_fact_item_str(odd, 1, &s) && !rf_fact_item_int(odd, 2, &i) && !rf_fact_item_int(odd, 3, &i));
+    CHECK(rf_fact_item_int(odd, 0, &i) && rf_fact_item_str(odd, 1, &s) && !rf_fact_item_int(odd, 2, &i) &&
+          !rf_fact_item_int(odd, 3, &i));
     CHECK(str_is(rf_weights_fact(w, "list.1.name"), "b"));
     CHECK(str_is(rf_weights_fact(w, "emoji"), "\xf0\x9f\x98\x80\n\t\""));
     CHECK(rf_fact_item_float(rf_weights_fact(w, "inf"), 1, &d) && isinf(d));
@@ -66,7 +71,8 @@ TEST(lifts_text_config)
     struct rf_error err;
     struct rf_weights *w = open_config(
         "{\"model_type\":\"gemma3\",\"text_config\":{\"model_type\":\"gemma3_text\",\"hidden_size\":640,"
-        "\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1000000.0}}},\"vision_config\":{\"hidden_size\":1}}", &err);
+        "\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1000000.0}}},\"vision_config\":{\"hidden_size\":1}}",
+        &err);
     REQUIRE(w);
     CHECK(str_is(rf_weights_fact(w, "model_type"), "gemma3"));
     CHECK(str_is(rf_weights_fact(w, "text_config.model_type"), "gemma3_text"));
@@ -90,7 +96,8 @@ TEST(prefixes_other_files)
     CHECK(str_is(rf_weights_fact(w, "tokenizer_config.added_tokens_decoder.0.content"), "<pad>"));
     rf_weights_close(w);
     rf_buf_puts(&b, "{\"added_tokens_decoder\":{");
-    for (int i = 0; i < 4000; i++) rf_buf_printf(&b, "%s\"%d\":{\"content\":\"<%d>\",\"special\":true}", i ? "," : "", i, i);
+    for (int i = 0; i < 4000; i++)
+        rf_buf_printf(&b, "%s\"%d\":{\"content\":\"<%d>\",\"special\":true}", i ? "," : "", i, i);
     rf_buf_puts(&b, "},\"chat_template\":[{\"name\":\"default\",\"template\":\"T\"}]}");
     mk_write("tokenizer_config.json", b.data, b.len);
     w = open_config("{\"hidden_size\":64}", &err);
@@ -140,7 +147,8 @@ TEST(refuses_bad_configs)
         struct rf_error err;
         struct rf_weights *w = open_config(bad[i].config, &err);
         if (w || err.status != bad[i].want || !strstr(err.message, bad[i].says) || !strstr(err.message, "config.json"))
-            CHECK_FAIL_("%s: got %s \"%s\", want \"%s\"", bad[i].config, rf_status_name(err.status), err.message, bad[i].says);
+            CHECK_FAIL_("%s: got %s \"%s\", want \"%s\"", bad[i].config, rf_status_name(err.status), err.message,
+                        bad[i].says);
         rf_weights_close(w);
     }
 }
@@ -182,7 +190,8 @@ TEST(side_files)
     CHECK_STR(rf_buf_str(&b), "{\"x\":1}");
     CHECK_INT(rf_weights_read_side_file(w, "chat_template.jinja", &b, &err), RF_NOT_FOUND);
     static const char *const names[] = {"../x", "/etc/passwd", "..", ".", "", "a/b"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) CHECK_INT(rf_weights_read_side_file(w, names[i], &b, &err), RF_INVALID);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK_INT(rf_weights_read_side_file(w, names[i], &b, &err), RF_INVALID);
     REQUIRE(!mkfifo(mk_path("chat_template.json"), 0600));
     CHECK_INT(rf_weights_read_side_file(w, "chat_template.json", &b, &err), RF_INVALID);
     rf_weights_close(w);

@@ -40,7 +40,8 @@ TEST(reads_a_file)
     CHECK_STR(rf_weights_dir(w), mk_dir);
     CHECK_INT(rf_weights_n_tensor(w), 6);
     CHECK_INT(rf_weights_file_bytes(w), data + GOOD_DATA);
-    const struct rf_tensor_view *t = rf_weights_find(w, "w"), *f8 = rf_weights_find(w, "f8 \xc3\xa9"), *scalar = rf_weights_find(w, "scalar");
+    const struct rf_tensor_view *t = rf_weights_find(w, "w"), *f8 = rf_weights_find(w, "f8 \xc3\xa9"),
+                                *scalar = rf_weights_find(w, "scalar");
     REQUIRE(t && f8 && scalar);
     CHECK_INT(t->type, RF_TYPE_BF16);
     CHECK_INT(t->n_dim, 2);
@@ -67,7 +68,8 @@ TEST(reads_a_file)
 #define T(rest) "{\"t\":{" rest "}}"
 #define F32_2 "\"dtype\":\"F32\",\"shape\":[2],"
 
-static const struct { const char *name, *header; size_t data; rf_status want; const char *says; } bad[] = {
+static const struct { const char *name, *header; size_t data; rf_status want; const char *says;
+} bad[] = {
     {"no object", "[]", 0, RF_CORRUPT, "'{' as the first byte"},
     {"space first", " {}", 0, RF_CORRUPT, "'{' as the first byte"},
     {"empty header", "", 0, RF_CORRUPT, "'{' as the first byte"},
@@ -76,9 +78,10 @@ static const struct { const char *name, *header; size_t data; rf_status want; co
     {"NUL behind", "{}\x01", 0, RF_CORRUPT, "the end"},
     {"data without tensors", "{}", 8, RF_CORRUPT, "the file holds 8"},
     {"trailing comma", "{\"__metadata__\":{},}", 0, RF_CORRUPT, "a string"},
-    {"name twice", "{\"t\":{" F32_2 "\"data_offsets\":[0,8]},\"t\":{" F32_2 "\"data_offsets\":[8,16]}}", 16, RF_CORRUPT, "stands twice"},
-    {"name twice, escaped", "{\"t\":{" F32_2 "\"data_offsets\":[0,8]},\"\\u0074\":{" F32_2 "\"data_offsets\":[8,16]}}", 16, RF_CORRUPT,
+    {"name twice", "{\"t\":{" F32_2 "\"data_offsets\":[0,8]},\"t\":{" F32_2 "\"data_offsets\":[8,16]}}", 16, RF_CORRUPT,
      "stands twice"},
+    {"name twice, escaped", "{\"t\":{" F32_2 "\"data_offsets\":[0,8]},\"\\u0074\":{" F32_2 "\"data_offsets\":[8,16]}}",
+     16, RF_CORRUPT, "stands twice"},
     {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, RF_CORRUPT, "only once"},
     {"metadata with a number", "{\"__metadata__\":{\"a\":1}}", 0, RF_CORRUPT, "a string"},
     {"field twice", T(F32_2 "\"shape\":[2],\"data_offsets\":[0,8]"), 8, RF_CORRUPT, "\"shape\" stands twice"},
@@ -92,11 +95,14 @@ static const struct { const char *name, *header; size_t data; rf_status want; co
     {"dimension -1", T("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,8]"), 8, RF_CORRUPT, "a dimension"},
     {"dimension 1.5", T("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,8]"), 8, RF_CORRUPT, "a dimension"},
     {"dimension 2e0", T("\"dtype\":\"F32\",\"shape\":[2e0],\"data_offsets\":[0,8]"), 8, RF_CORRUPT, "a dimension"},
-    {"dimension 2^64", T("\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,0]"), 0, RF_CORRUPT, "a dimension"},
-    {"product wraps", T("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]"), 0, RF_CORRUPT, "below 2^63"},
-    {"bytes wrap", T("\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]"), 0, RF_CORRUPT, "data_offsets"},
-    {"17 dimensions", T("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4, RF_UNSUPPORTED,
-     "more than 16"},
+    {"dimension 2^64", T("\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,0]"), 0, RF_CORRUPT,
+     "a dimension"},
+    {"product wraps", T("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]"), 0, RF_CORRUPT,
+     "below 2^63"},
+    {"bytes wrap", T("\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]"), 0, RF_CORRUPT,
+     "data_offsets"},
+    {"17 dimensions", T("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4,
+     RF_UNSUPPORTED, "more than 16"},
     {"half a byte", T("\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]"), 2, RF_CORRUPT, "data_offsets"},
     {"size too small", T(F32_2 "\"data_offsets\":[0,4]"), 4, RF_CORRUPT, "expected 8 bytes"},
     {"size too large", T(F32_2 "\"data_offsets\":[0,12]"), 12, RF_CORRUPT, "expected 8 bytes"},
@@ -108,12 +114,14 @@ static const struct { const char *name, *header; size_t data; rf_status want; co
     {"file too long", T(F32_2 "\"data_offsets\":[0,8]"), 9, RF_CORRUPT, "the file holds 9"},
     {"not from 0", T(F32_2 "\"data_offsets\":[8,16]"), 16, RF_CORRUPT, "begins at 8, expected 0"},
     {"offset 2^63", T(F32_2 "\"data_offsets\":[9223372036854775808,9223372036854775816]"), 8, RF_CORRUPT, "an offset"},
-    {"offset near 2^63", T(F32_2 "\"data_offsets\":[9223372036854775792,9223372036854775800]"), 8, RF_CORRUPT, "truncated"},
+    {"offset near 2^63", T(F32_2 "\"data_offsets\":[9223372036854775792,9223372036854775800]"), 8, RF_CORRUPT,
+     "truncated"},
     {"hole", "{\"a\":{" F32_2 "\"data_offsets\":[0,8]},\"b\":{" F32_2 "\"data_offsets\":[12,20]}}", 20, RF_CORRUPT,
      "begins at 12, expected 8"},
     {"overlap", "{\"a\":{" F32_2 "\"data_offsets\":[0,8]},\"b\":{" F32_2 "\"data_offsets\":[4,12]}}", 12, RF_CORRUPT,
      "begins at 4, expected 8"},
-    {"same place", "{\"a\":{" F32_2 "\"data_offsets\":[0,8]},\"b\":{" F32_2 "\"data_offsets\":[0,8]}}", 8, RF_CORRUPT, "expected 8"},
+    {"same place", "{\"a\":{" F32_2 "\"data_offsets\":[0,8]},\"b\":{" F32_2 "\"data_offsets\":[0,8]}}", 8, RF_CORRUPT,
+     "expected 8"},
     {"bad UTF-8", "{\"\xff\":{" F32_2 "\"data_offsets\":[0,8]}}", 8, RF_CORRUPT, "UTF-8"},
     {"lone surrogate", "{\"\\ud800\":{" F32_2 "\"data_offsets\":[0,8]}}", 8, RF_CORRUPT, "surrogate"},
     {"control byte", "{\"a\nb\":{" F32_2 "\"data_offsets\":[0,8]}}", 8, RF_CORRUPT, "control byte"},
@@ -129,8 +137,8 @@ TEST(refuses_bad_headers)
         struct rf_error err;
         rf_status s = open_header(bad[i].header, bad[i].data, &err);
         if (s != bad[i].want || !strstr(err.message, bad[i].says) || !strstr(err.message, "x.safetensors"))
-            CHECK_FAIL_("%s: got %s \"%s\", want %s \"%s\"", bad[i].name, rf_status_name(s), err.message, rf_status_name(bad[i].want),
-                        bad[i].says);
+            CHECK_FAIL_("%s: got %s \"%s\", want %s \"%s\"", bad[i].name, rf_status_name(s), err.message,
+                        rf_status_name(bad[i].want), bad[i].says);
     }
 }
 
@@ -176,13 +184,15 @@ TEST(truncation_at_every_4k)
     size_t end = 0;
     rf_buf_putc(&header, '{');
     for (int i = 0; i < 300; i++, end += 400)
-        rf_buf_printf(&header, "%s\"model.layers.%d.weight\":{\"dtype\":\"F32\",\"shape\":[10,10],\"data_offsets\":[%zu,%zu]}",
+        rf_buf_printf(&header,
+                      "%s\"model.layers.%d.weight\":{\"dtype\":\"F32\",\"shape\":[10,10],\"data_offsets\":[%zu,%zu]}",
                       i ? "," : "", i, end, end + 400);
     rf_buf_putc(&header, '}');
     mk_safetensors(&b, header.data, end);
     CHECK_INT(mk_open(mk_write("cut.safetensors", b.data, b.len), &err, NULL), RF_OK);
     for (size_t n = 0; n < b.len; n += 4096)
-        if (mk_open(mk_write("cut.safetensors", b.data, n), &err, NULL) != RF_CORRUPT) CHECK_FAIL_("cut at %zu opened", n);
+        if (mk_open(mk_write("cut.safetensors", b.data, n), &err, NULL) != RF_CORRUPT)
+            CHECK_FAIL_("cut at %zu opened", n);
     CHECK_INT(mk_open(mk_write("cut.safetensors", b.data, b.len - 1), &err, NULL), RF_CORRUPT);
     mk_remove("cut.safetensors");
     rf_buf_release(&header);
@@ -234,11 +244,14 @@ static void shard(const char *name, const char *tensor)
 #define A_IN_1 "\"a\":\"m-00001-of-00002.safetensors\""
 #define B_IN_2 "\"b\":\"m-00002-of-00002.safetensors\""
 
-static const struct { const char *index; rf_status want; const char *says; } bad_index[] = {
+static const struct { const char *index; rf_status want; const char *says;
+} bad_index[] = {
     {INDEX(A_IN_1), RF_OK, ""}, /* the other shard is not this model's */
-    {INDEX(A_IN_1 "," B_IN_2 ",\"c\":\"m-00003.safetensors\""), RF_NOT_FOUND, "shard \"m-00003.safetensors\" is missing"},
+    {INDEX(A_IN_1 "," B_IN_2 ",\"c\":\"m-00003.safetensors\""), RF_NOT_FOUND,
+     "shard \"m-00003.safetensors\" is missing"},
     {INDEX(A_IN_1 ",\"c\":\"m-00001-of-00002.safetensors\""), RF_CORRUPT, "names 2 tensors, the shards hold 1"},
-    {INDEX("\"b\":\"m-00001-of-00002.safetensors\",\"a\":\"m-00002-of-00002.safetensors\""), RF_CORRUPT, "expected elsewhere"},
+    {INDEX("\"b\":\"m-00001-of-00002.safetensors\",\"a\":\"m-00002-of-00002.safetensors\""), RF_CORRUPT,
+     "expected elsewhere"},
     {INDEX(A_IN_1 ",\"a\":\"m-00002-of-00002.safetensors\""), RF_CORRUPT, "stands twice"},
     {INDEX("\"a\":\"../x.safetensors\""), RF_INVALID, "bare name"},
     {INDEX("\"a\":\"/etc/x.safetensors\""), RF_INVALID, "bare name"},
