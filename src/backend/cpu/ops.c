@@ -56,6 +56,7 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *st, cons
     for (uint32_t s = 0; s < batch->n_seq; s++)
         for (int32_t t = batch->seq_first[s]; t < batch->seq_first[s + 1]; t++) seq[t] = s;
     for (int i = 0; i < RF_CPU_ANGLES; i++) c->angles[i].inv_freq = 0;
+    c->next_angles = 0; /* layers ask in the same order each step: the places already have the right size */
     c->batch = batch;
     return RF_OK;
 }
