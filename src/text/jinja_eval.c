@@ -281,7 +281,7 @@ static rf_status eval_slice(struct rf_jinja *J, struct rf_jv of, const struct rf
     RF_TRY(slice_part(J, n->b, &to, &ok));
     RF_TRY(slice_part(J, n->c, &step, &ok));
     RF_TRY(rf_jinja_use(J, of));
-    if (!ok) return rf_jinja_undefined(J, out, "%s object has no such element", rf_jinja_type(of));
+    if (!ok) return rf_jinja_fail(J, "'%s' object cannot be sliced so", rf_jinja_type(of));
     rf_jinja_len(of, &len);
     int64_t k = step.kind == RF_JV_NONE ? 1 : rf_jv_i64(step), size = (int64_t)len;
     if (!k) return rf_jinja_fail(J, "slice step cannot be zero");

@@ -260,12 +260,19 @@ FILTER(f_slice) /* slices, fill_with */
     return rf_jinja_gen(J, RF_JGEN_WALK, parts, &g, out);
 }
 
+static rf_status empty_gen(struct rf_jinja *J, struct rf_jv *out) /* nothing to walk: arguments are not even looked at */
+{
+    struct rf_jgen *g;
+    struct rf_jv nothing;
+    RF_TRY(rf_jinja_list(J, RF_JV_LIST, 0, &nothing));
+    return rf_jinja_gen(J, RF_JGEN_WALK, nothing, &g, out);
+}
+
 static rf_status f_map(struct rf_jinja *J, struct rf_jv v, const struct rf_jargs *args, struct rf_jv *out)
 {
     struct rf_jgen *g;
-    struct rf_jargs none = {0};
     struct rf_jv a[2];
-    if (v.kind == RF_JV_UNDEF) return rf_jinja_gen(J, RF_JGEN_WALK, v, &g, out);
+    if (!rf_jinja_truth(v)) return empty_gen(J, out);
     if (args->n_pos) {
         if (args->pos[0].kind != RF_JV_STR) return rf_jinja_fail(J, "map requires a filter's name");
         RF_TRY(rf_jinja_gen(J, RF_JGEN_MAP_FILTER, v, &g, out));
@@ -276,7 +283,6 @@ static rf_status f_map(struct rf_jinja *J, struct rf_jv v, const struct rf_jargs
         return RF_OK;
     }
     if (!args->n_kw) return rf_jinja_fail(J, "map requires a filter argument");
-    (void)none;
     RF_TRY(rf_jinja_bind(J, "map", args, "attribute,default", 0, a));
     RF_TRY(rf_jinja_gen(J, RF_JGEN_MAP_ATTR, v, &g, out));
     g->attr = a[0];
@@ -287,12 +293,8 @@ static rf_status f_map(struct rf_jinja *J, struct rf_jv v, const struct rf_jargs
 static rf_status select_with(struct rf_jinja *J, struct rf_jv v, const struct rf_jargs *args, bool attr, bool want, struct rf_jv *out)
 {
     struct rf_jgen *g;
-    struct rf_jv nothing;
     uint32_t off = attr;
-    if (!rf_jinja_truth(v)) {
-        RF_TRY(rf_jinja_list(J, RF_JV_LIST, 0, &nothing));
-        return rf_jinja_gen(J, RF_JGEN_WALK, nothing, &g, out);
-    }
+    if (!rf_jinja_truth(v)) return empty_gen(J, out);
     if (attr && !args->n_pos) return rf_jinja_fail(J, "Missing parameter for attribute name");
     RF_TRY(rf_jinja_gen(J, RF_JGEN_SELECT, v, &g, out));
     g->want = want;
@@ -517,11 +519,13 @@ FILTER(f_filesizeformat) /* binary */
 {
     static const char *const units[2][8] = {{"kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"},
                                             {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"}};
-    struct rf_jv zero[1] = {rf_jv_missing()}, f;
+    struct rf_jv zero[1], f;
     char text[64];
     bool binary = rf_jinja_truth(a[0]);
     double base = binary ? 1024 : 1000, unit = base;
+    zero[0] = rf_jv_none();
     RF_TRY(f_float(J, v, zero, &f));
+    if (f.kind == RF_JV_NONE) return rf_jinja_fail(J, "could not convert %s to float", rf_jinja_type(v));
     if (!isfinite(f.f)) return rf_jinja_fail(J, "filesizeformat: not a finite number");
     if (f.f == 1) snprintf(text, sizeof text, "1 Byte");
     else if (f.f < base) snprintf(text, sizeof text, "%.0f Bytes", trunc(f.f));

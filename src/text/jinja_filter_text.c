@@ -117,7 +117,8 @@ FILTER(f_truncate) /* length, killwords, end, leeway */
 {
     int64_t length = 255, leeway = 5;
     struct rf_jv end, cut, parts, space;
-    RF_TRY(want_str(J, v));
+    size_t n;
+    if (!rf_jinja_len(v, &n)) return rf_jinja_fail(J, "object of type '%s' has no len()", rf_jinja_type(v));
     if (a[0].kind != RF_JV_MISSING) RF_TRY(rf_jinja_to_int(J, a[0], &length));
     if (given(a[3])) RF_TRY(rf_jinja_to_int(J, a[3], &leeway));
     if (a[2].kind == RF_JV_MISSING) RF_TRY(rf_jinja_str_from(J, "...", 3, true, &end));
@@ -125,10 +126,11 @@ FILTER(f_truncate) /* length, killwords, end, leeway */
     RF_TRY(want_str(J, end));
     if (length < end.s->n_chars) return rf_jinja_fail(J, "expected length >= %u, got %lld", end.s->n_chars, (long long)length);
     if (leeway < 0) return rf_jinja_fail(J, "expected leeway >= 0, got %lld", (long long)leeway);
-    if (v.s->n_chars <= length || v.s->n_chars - length <= leeway) {
+    if ((int64_t)n <= length || (int64_t)n - length <= leeway) {
         *out = v;
         return RF_OK;
     }
+    RF_TRY(want_str(J, v));
     RF_TRY(rf_jinja_str_slice(J, v.s, 0, rf_jinja_char_at(v.s, (size_t)length - end.s->n_chars), &cut));
     if (!rf_jinja_truth(a[1])) {
         RF_TRY(rf_jinja_str_from(J, " ", 1, true, &space));
@@ -184,10 +186,10 @@ static size_t chunk_end(const struct rf_jstr *s, size_t from, bool hyphens)
 
 struct wrap { struct rf_jsb *b; const struct rf_jstr *s, *sep; size_t width, line_from, line_to, line_chars; bool any; };
 
-static void wrap_flush(struct wrap *w)
+static void wrap_flush(struct wrap *w, bool trim)
 {
     size_t to = w->line_to;
-    while (to > w->line_from && wrap_space(w->s->p[to - 1])) to--;
+    while (trim && to > w->line_from && wrap_space(w->s->p[to - 1])) to--;
     if (to > w->line_from) {
         if (w->any) rf_jinja_sb_str(w->b, w->sep);
         rf_jinja_sb_slice(w->b, w->s, w->line_from, to);
@@ -210,10 +212,10 @@ static void wrap_line(struct wrap *w, bool break_long, bool hyphens)
                     do end++;
                     while (end < s->len && (s->p[end] & 0xc0) == 0x80);
                 w->line_to = end;
-                wrap_flush(w);
+                wrap_flush(w, true);
                 continue;
             }
-            wrap_flush(w);
+            wrap_flush(w, !too_long); /* as in textwrap, an over-long word that finds no room keeps the space before it */
         }
         if (!w->line_chars) {
             if (wrap_space(s->p[i]) && w->any) continue; /* no white space at a line's beginning, but at the first's */
@@ -226,13 +228,13 @@ static void wrap_line(struct wrap *w, bool break_long, bool hyphens)
                 while (end < s->len && (s->p[end] & 0xc0) == 0x80);
             w->line_to = end;
             w->line_chars = w->width;
-            wrap_flush(w);
+            wrap_flush(w, true);
             continue;
         }
         w->line_to = end;
         w->line_chars += chars;
     }
-    if (w->line_chars) wrap_flush(w);
+    if (w->line_chars) wrap_flush(w, true);
 }
 
 FILTER(f_wordwrap) /* width, break_long_words, wrapstring, break_on_hyphens */

@@ -423,7 +423,7 @@ static rf_status format_value(struct rf_jinja *J, struct rf_jv v, struct rf_jstr
     struct rf_jv s;
     RF_TRY(parse_spec(J, spec_text, &sp));
     bool plain = !spec_text->len;
-    if (rf_jv_is_num(v) && !plain && !(v.kind == RF_JV_BOOL && !sp.type && sp.align != '=')) return add_number(b, v, &sp);
+    if (rf_jv_is_num(v) && !plain) return add_number(b, v, &sp);
     RF_TRY(rf_jinja_str(J, v, &s));
     if (!plain && v.kind != RF_JV_STR && !rf_jv_is_num(v))
         return rf_jinja_fail(J, "unsupported format string passed to %s.__format__", rf_jinja_type(v));

@@ -2,6 +2,7 @@
  * Rules follow Jinja2's documentation, section "Whitespace Control", and were checked against it by tests.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -255,6 +256,10 @@ static rf_status unescape(struct lexer *lx, size_t *i, size_t end, char *out, si
     if (!width) {
         if (c == 'N') return FAIL(lx, "named characters (\\N{...}) are not supported", lx->line);
         out[(*n)++] = '\\'; /* as in Python: unknown escapes stay */
+        if ((unsigned char)c >= 0x80) { /* Jinja decodes such a character from its own escape, which is then escaped */
+            *i += rf_utf8_decode(lx->s + *i, end - *i, &cp);
+            *n += (size_t)sprintf(out + *n, cp < 0x100 ? "x%02x" : cp < 0x10000 ? "u%04x" : "U%08x", cp);
+        }
         return RF_OK;
     }
     for (unsigned k = 1; k <= width; k++) {
@@ -275,7 +280,7 @@ static rf_status lex_string(struct lexer *lx)
     size_t end = lx->at + 1, n = 0;
     while (end < lx->n && lx->s[end] != quote) end += lx->s[end] == '\\' ? 2 : 1;
     if (end >= lx->n) return FAIL(lx, "this string is never closed: missing %c", lx->line, quote);
-    char *out = rf_arena_alloc(lx->a, 2 * (end - lx->at)); /* an escaped non-ASCII character may double */
+    char *out = rf_arena_alloc(lx->a, 4 * (end - lx->at)); /* an escaped non-ASCII character may grow */
     if (!out) return FAIL(lx, "the template is too large", lx->line);
     for (size_t i = lx->at + 1; i < end;) {
         if (lx->s[i] != '\\') {

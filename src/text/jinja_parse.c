@@ -404,6 +404,8 @@ static rf_status parse_subscript(struct parser *ps, struct rf_jnode *of, struct 
         (*out)->b = v.v[0];
         return RF_OK;
     }
+    for (uint32_t i = 0; i < v.n; i++)
+        if (v.v[i]->kind == RF_JN_SLICE) return FAIL(ps, "a slice must stand alone between its brackets", t->line);
     RF_TRY(make(ps, RF_JN_TUPLE, t->line, &(*out)->b));
     return finish_list((*out)->b, &v);
 }

@@ -282,9 +282,8 @@ static rf_status split_space(struct rf_jinja *J, struct rf_jstr *s, int64_t max,
         while (i < s->len && (n = space_len(s, i))) i += n;
         if (i >= s->len) return RF_OK;
         size_t from = i, to;
-        if (max-- == 0) { /* the rest, without the white space at its end */
-            for (to = s->len; to > from && (n = space_len_before(s, to));) to -= n;
-            i = s->len;
+        if (max-- == 0) { /* the rest, with the white space at its end */
+            to = i = s->len;
         } else {
             while (i < s->len && !space_len(s, i)) i++;
             to = i;
@@ -303,7 +302,6 @@ static rf_status rsplit_space(struct rf_jinja *J, struct rf_jstr *s, int64_t max
         if (!i) return RF_OK;
         size_t to = i, from = 0;
         if (max-- == 0) {
-            while (from < to && (n = space_len(s, from))) from += n;
             i = 0;
         } else {
             while (i > 0 && !space_len_before(s, i)) i--;

@@ -1,0 +1,282 @@
+"""One small template per construct, against Jinja2. Both must give the same text, or both must fail."""
+import pytest
+import template_oracle as oracle
+from test_template import compare
+
+pytestmark = pytest.mark.skipif(not oracle.find_cli(), reason="template_cli is not built")
+
+VARS = {
+    "n": 3, "m": -7, "f": 2.5, "big": 9007199254740993, "huge": 123456789012345678901234567890, "t": True, "z": 0, "none_": None,
+    "s": "Hello World", "e": "", "u": "Ünïcödé ß 中文 🙂", "q": "it's \"quoted\" \\ \n\t\u0007\u00a0",
+    "words": ["pear", "Apple", "fig", "apple"], "nums": [3, 1, 2, 1], "mixed": [1, "a", None, 2.0, True, [1, [2]], {"k": "v"}],
+    "d": {"b": 1, "a": "two", "C": [1, 2], "items": 5, "get": "g"}, "empty": [], "nested": {"x": {"y": {"z": [10, 20, {"w": 1}]}}},
+    "users": [{"name": "Bob", "age": 30, "city": "ny", "tags": ["a", "b"]}, {"name": "alice", "age": 25, "city": "NY"},
+              {"name": "Carl", "age": 30, "city": "LA", "on": True}, {"age": None, "name": "dora", "city": "la"}],
+    "tree": [{"v": 1, "c": [{"v": 2, "c": []}, {"v": 3, "c": [{"v": 4, "c": []}]}]}, {"v": 5, "c": []}],
+    "text": "line one\nline two\n\n  line four\r\nfive", "html": "<b class=\"x\">bold & 'q'</b> <!-- c --> &lt;x&gt; &#65;",
+    "long": "The quick brown fox jumps over the lazy dog and runs away from the well-known semi-automatic supercalifragilistic bear",
+}
+
+SNIPPETS = r'''
+{{ 1 + 2 * 3 - 4 / 2 }}|{{ 7 // 2 }}|{{ -7 // 2 }}|{{ 7 % 3 }}|{{ -7 % 3 }}|{{ 7 % -3 }}|{{ 2 ** 10 }}|{{ 2 ** -1 }}|{{ 2 ** 3 ** 2 }}
+{{ -2 ** 2 }}|{{ (-2) ** 2 }}|{{ - n }}|{{ +n }}|{{ --n }}|{{ not n }}|{{ not not n }}|{{ -n|abs }}|{{ -1.5|abs }}
+{{ 7.5 // 2 }}|{{ -7.5 // 2 }}|{{ 7.5 % 2 }}|{{ -7.5 % 2 }}|{{ 7.5 % -2 }}|{{ 1e3 }}|{{ 1e16 }}|{{ 1e22 }}|{{ 1.5e-7 }}|{{ 0.1 + 0.2 }}|{{ 1/3 }}|{{ 5e-324 }}|{{ 1.0 }}|{{ 123456789.0 * 10 }}
+{{ 1_000 }}|{{ 0x1F }}|{{ 0b101 }}|{{ 0o17 }}|{{ 1_0.5_0 }}|{{ 00 }}|{{ 1.e }}
+{{ 1 / 0 }}
+{{ 1 // 0 }}
+{{ 1 % 0 }}
+{{ 1.0 / 0 }}
+{{ 0.0 ** -1 }}
+{{ 9223372036854775807 }}|{{ -9223372036854775807 - 1 }}
+{{ 'a' 'b' "c" }}|{{ 'a' ~ 1 ~ none ~ true ~ 1.5 ~ [1] }}|{{ 'x' * 3 }}|{{ 3 * 'x' }}|{{ 'x' * -1 }}|{{ [1] * 2 }}|{{ (1, 2) * 2 }}
+{{ 'a' + 1 }}
+{{ 1 + 'a' }}
+{{ [1] + (2,) }}
+{{ none + 1 }}
+{{ 'a' - 'b' }}
+{{ [1] + [2] }}|{{ (1,) + (2, 3) }}|{{ 'a' + 'b' }}|{{ true + true }}|{{ true * 5 }}
+{{ 1 < 2 < 3 }}|{{ 1 < 3 < 2 }}|{{ 3 > 2 >= 2 != 1 }}|{{ 1 == 1.0 }}|{{ 1 == true }}|{{ 'a' < 'b' }}|{{ [1, 2] < [1, 3] }}|{{ (1,) == [1] }}
+{{ 1 < 'a' }}
+{{ none < 1 }}
+{{ {} < {} }}
+{{ 'a' in 'abc' }}|{{ 'a' not in 'abc' }}|{{ 1 in [1, 2] }}|{{ 'b' in d }}|{{ 'zz' in d }}|{{ '' in '' }}|{{ 1 in (1,) }}|{{ 3 in range(5) }}|{{ 'x' in nothing }}
+{{ 1 in 'abc' }}
+{{ 1 in 5 }}
+{{ nothing in 'abc' }}
+{{ 1 and 2 }}|{{ 0 and 2 }}|{{ 0 or 'x' }}|{{ '' or [] or none }}|{{ not '' }}|{{ not 1 == 2 }}|{{ 1 or 1/0 }}
+{{ 'y' if t else 'n' }}|{{ 'y' if z else 'n' }}|{{ 'y' if z }}|{{ 'a' if z else 'b' if z else 'c' }}|{{ (1 if t else 2) + 1 }}|{{ 'x' if nothing is defined else 'u' }}
+{{ [1, 'a', none, true, 1.5, (1,), {}, {'a': 1}] }}|{{ () }}|{{ (1) }}|{{ (1,) }}|{{ 1, 2 }}|{{ [1,] }}|{{ {'a': 1,} }}|{{ {1: 2, 'b': [3], none: 4} }}
+{{ [] }}|{{ {} }}|{{ '' }}|{{ none }}|{{ true }}|{{ false }}|{{ True }}|{{ None }}|{{ nothing }}|{{ d }}|{{ mixed }}|{{ [q] }}|{{ [u] }}|{{ ["it's", 'a"b', 'it\'s "x"'] }}
+{{ '\n\t\x41\u00e9\101\\\'\"' }}|{{ "\d\q" }}|{{ 'é\é' }}|{{ 'a\
+b' }}
+{{ s[0] }}|{{ s[-1] }}|{{ s[1:4] }}|{{ s[::-1] }}|{{ s[::2] }}|{{ s[-3:] }}|{{ s[:-3] }}|{{ s[99] }}|{{ s[5:2] }}|{{ s[99:] }}|{{ s[-99:2] }}|{{ s[8:2:-2] }}|{{ u[1:6] }}|{{ u[::-1] }}|{{ u[-1] }}|{{ u[0] }}
+{{ nums[0] }}|{{ nums[-1] }}|{{ nums[1:3] }}|{{ nums[::-1] }}|{{ nums[::2] }}|{{ nums[9] }}|{{ nums['a'] }}|{{ nums[none] }}|{{ nums[true] }}|{{ nums[1.0] }}|{{ (1,2,3)[1:] }}|{{ range(10)[2:5]|list }}|{{ range(10)[::-3]|list }}|{{ nums.0 }}
+{{ nums[::0] }}
+{{ 5[1:] }}|{{ d[1:] }}|{{ none[0] }}|{{ 5['a'] }}|{{ 'abc'['a'] }}|{{ d[[1]] }}|{{ s[1, 2] }}|{{ s[1:2, 3] }}
+{{ nothing[0] }}
+{{ nothing[1:] }}
+{{ nothing.a }}
+{{ nothing.a.b }}
+{{ nothing() }}
+{{ nothing + 1 }}
+{{ nothing ~ 'x' }}|{{ nothing == other }}|{{ nothing == none }}|{{ nothing != 1 }}|{{ not nothing }}|{% for x in nothing %}x{% endfor %}|{{ nothing|length }}|{{ nothing|list }}|{{ nothing is defined }}|{{ [nothing] }}
+{{ d.a }}|{{ d['a'] }}|{{ d.b }}|{{ d.zz }}|{{ d['items'] }}|{{ d['get'] }}|{{ d.get('a') }}|{{ d.get('zz') }}|{{ d.get('zz', 7) }}|{{ d.keys()|list }}|{{ d.values()|list }}|{{ d.items()|list }}|{{ nested.x.y.z[2].w }}|{{ nested['x'].y['z'].0 }}
+{{ d.zz.yy }}
+{{ none.a }}|{{ 5.a }}|{{ (5).a }}|{{ s.nope }}|{{ s.upper is defined }}|{{ s.__class__ }}|{{ s['__class__'] }}|{{ d.__class__ }}|{{ nothing.__class__ }}|{{ d._x }}
+{{ ''.__class__.__mro__ }}
+{{ ''.__class__() }}
+{{ [].append(1) }}
+{{ words.append('x') }}
+{{ d.update({}) }}
+{{ d.pop('a') }}
+{{ words.sort() }}
+{{ words.append is defined }}|{{ d.update }}|{{ words.append }}
+{{ d.items() }}|{{ d.keys() }}|{{ d.values() }}|{{ range(3) }}|{{ range(1, 7, 2) }}|{{ range(3)|list }}|{{ range(5, 0, -2)|list }}|{{ range(0)|list }}|{{ range(1,7,2) == range(1,6,2) }}
+{{ s.upper() }}|{{ s.lower() }}|{{ s.title() }}|{{ 'heLLo wORLD'.capitalize() }}|{{ s.swapcase() }}|{{ u.upper() }}|{{ u.lower() }}|{{ "they're bill's".title() }}|{{ 'ΑΣ ΟΔΟΣ'.lower() }}|{{ 'ǆ'.title() }}|{{ 'ﬁ'.upper() }}
+{{ '  x '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'xyaxy'.lstrip('yx') }}|{{ 'abc'.rstrip('bc') }}|{{ '\u00a0x\u2003'.strip() }}|{{ 'ünü'.strip('ü') }}|{{ 'a'.strip(none) }}|{{ 'aXa'.strip('') }}
+{{ 'a,b,c'.split(',') }}|{{ 'a,b,c'.split(',', 1) }}|{{ ' a  b c '.split() }}|{{ ' a  b c '.split(none, 1) }}|{{ 'a,b,c'.rsplit(',', 1) }}|{{ ' a  b c '.rsplit(none, 1) }}|{{ ''.split() }}|{{ ''.split(',') }}|{{ 'abc'.split('') }}
+{{ 'a--b--c'.split('--') }}|{{ 'a,b'.split(sep=',') }}|{{ 'a b c'.rsplit() }}|{{ 'aaa'.split('a') }}|{{ 'aaa'.rsplit('aa') }}|{{ 'a,b,c'.split(',', maxsplit=0) }}|{{ 'a,b,c'.split(',', -1) }}|{{ '<think>x</think>y'.split('</think>')[-1] }}
+{{ text.splitlines() }}|{{ text.splitlines(true) }}|{{ 'a\n'.splitlines() }}|{{ ''.splitlines() }}|{{ '\n\n'.splitlines() }}|{{ 'a\x0bb\x0cc\x1cd\u2028e'.splitlines() }}
+{{ ','.join(['a', 'b']) }}|{{ ''.join('abc') }}|{{ '-'.join(d) }}
+{{ ','.join([1]) }}
+{{ 'aXbX'.replace('X', '-') }}|{{ 'aXbX'.replace('X', '-', 1) }}|{{ 'abc'.replace('', '-') }}|{{ 'abc'.replace('', '-', 2) }}|{{ ''.replace('', 'x') }}|{{ 'aaa'.replace('aa', 'b') }}|{{ 'é中'.replace('', '.') }}
+{{ s.startswith('Hell') }}|{{ s.startswith(('x', 'H')) }}|{{ s.endswith('ld') }}|{{ s.startswith('ell', 1) }}|{{ s.endswith('lo', 0, 5) }}|{{ s.startswith('') }}|{{ s.startswith('', 99) }}|{{ s.endswith(()) }}
+{{ s.find('o') }}|{{ s.rfind('o') }}|{{ s.find('zz') }}|{{ s.index('W') }}|{{ s.count('l') }}|{{ s.count('') }}|{{ u.find('中') }}|{{ s.find('o', 5) }}|{{ s.find('o', 0, 3) }}|{{ s.rfind('o', 0, 5) }}|{{ s.rindex('l') }}|{{ s.rfind('') }}|{{ 'aaa'.count('aa') }}|{{ s.find('o', -4) }}
+{{ s.index('zz') }}
+{{ '42'.zfill(5) }}|{{ '-42'.zfill(5) }}|{{ 'x'.zfill(0) }}|{{ 'a'.ljust(3) }}.|{{ 'a'.rjust(3, '*') }}|{{ 'a'.center(4) }}.|{{ 'ab'.center(5, '-') }}|{{ 'abc'.center(6) }}.|{{ 'é'.center(4, '中') }}
+{{ 'a=b=c'.partition('=') }}|{{ 'a=b=c'.rpartition('=') }}|{{ 'abc'.partition('=') }}|{{ 'abc'.rpartition('=') }}|{{ 'prefix-x'.removeprefix('prefix-') }}|{{ 'x.py'.removesuffix('.py') }}|{{ 'x'.removesuffix('') }}|{{ 'a\tb'.expandtabs(4) }}
+{{ 'abc'.isalpha() }}|{{ '123'.isdigit() }}|{{ 'a1'.isalnum() }}|{{ ' \n'.isspace() }}|{{ 'ABC'.isupper() }}|{{ 'abc'.islower() }}|{{ ''.isalpha() }}|{{ 'é'.isalpha() }}|{{ '²'.isdigit() }}|{{ '½'.isnumeric() }}|{{ 'a b'.isalpha() }}|{{ '٣'.isdecimal() }}|{{ 'Ab Cd'.istitle() }}|{{ 'é'.isascii() }}|{{ '1'.isupper() }}|{{ 'A1'.isupper() }}
+{{ words.index('fig') }}|{{ nums.count(1) }}|{{ (1, 2, 1).count(1) }}|{{ (1, 2).index(2) }}|{{ nums.copy() }}|{{ d.copy() }}|{{ range(5).index(3) }}
+{{ words.index('zz') }}
+{{ '%s is %d' % ('x', 3) }}|{{ '%s' % 5 }}|{{ '%r' % 'a' }}|{{ '%5.2f|' % 3.14159 }}|{{ '%-5s|' % 'a' }}|{{ '%05d' % 42 }}|{{ '%x %X %o' % (255, 255, 8) }}|{{ '%e' % 12345.678 }}|{{ '%g' % 0.00001 }}|{{ '%%' % () }}|{{ '%(a)s' % {'a': 1} }}|{{ '%c' % 'x' }}|{{ '%+d' % 5 }}|{{ '%.2s' % 'abc' }}|{{ '%*d' % (5, 42) }}|{{ '%#x' % 255 }}|{{ '% d' % 5 }}|{{ '%i' % 3.7 }}|{{ '%s %s' % ([1], {}) }}|{{ '%s' % ((1,2),) }}
+{{ '%d' % 'x' }}
+{{ '%s %s' % 'x' }}
+{{ '%s' % ('x', 'y') }}
+{{ '%z' % 1 }}
+{{ 'x' % 1 }}
+{{ 'x' % [1] }}|{{ 'x' % {'a': 1} }}|{{ '%s' % none }}|{{ '%s' % nothing }}|{{ '%.3d' % 5 }}|{{ '%08.3f' % -3.14159 }}|{{ '%-08d|' % 5 }}
+{{ '{} {}'.format(1, 'a') }}|{{ '{1} {0}'.format(1, 2) }}|{{ '{a}'.format(a=5) }}|{{ '{:>5}|{:<5}|{:^5}|'.format(1, 'b', 'c') }}|{{ '{:05d}'.format(42) }}|{{ '{:.2f}'.format(3.14159) }}|{{ '{:,}'.format(1234567) }}|{{ '{:x}'.format(255) }}|{{ '{:%}'.format(0.25) }}|{{ '{{}}'.format() }}|{{ '{0[a]} {0[b]}'.format(d) }}|{{ '{!r}'.format('x') }}|{{ '{:*^9}'.format('mid') }}|{{ '{:{}}'.format('x', 4) }}|{{ '{:e}'.format(1234.5) }}|{{ '{:+}'.format(3) }}|{{ '{:#b}'.format(5) }}|{{ '{:g}'.format(1e10) }}|{{ '{}'.format(none) }}|{{ '{:.3}'.format('abcdef') }}
+{{ '{}'.format() }}
+{{ '{x}'.format() }}
+{{ '{0.__class__}'.format(1) }}|{{ '{:,.2f}'.format(1234567.891) }}|{{ '{:_}'.format(1234567) }}|{{ '{:<5}|'.format(true) }}|{{ '{:d}'.format(true) }}|{{ '{:.1f}'.format(3) }}|{{ '{:08.2f}'.format(-3.14159) }}
+{{ s|upper }}|{{ s|lower }}|{{ 'heLLo wORLD'|capitalize }}|{{ "hello-world (foo bar) they're"|title }}|{{ 5|upper }}|{{ none|lower }}|{{ nothing|upper }}|{{ [1]|upper }}
+{{ '  x '|trim }}|{{ 'xxaxx'|trim('x') }}|{{ 5|trim }}|{{ none|trim }}|{{ s|length }}|{{ u|length }}|{{ d|count }}|{{ range(4)|length }}|{{ s|first }}|{{ s|last }}|{{ nums|first }}|{{ nums|last }}|{{ empty|first }}|{{ empty|last }}|{{ d|first }}|{{ d|last }}|{{ d.items()|first }}
+{{ 5|length }}
+{{ none|length }}
+{{ 5|first }}
+{{ s|default('x') }}|{{ nothing|default('x') }}|{{ nothing|default }}|{{ ''|default('x') }}|{{ ''|default('x', true) }}|{{ none|default('x') }}|{{ none|d('x', boolean=true) }}|{{ d.zz|d(1) }}|{{ nothing|default(default_value='q') }}
+{{ nums|join }}|{{ nums|join(', ') }}|{{ users|join(', ', attribute='name') }}|{{ s|join('-') }}|{{ mixed|join('|') }}|{{ words|join(d='+') }}|{{ d|join }}|{{ none_|string|join('.') }}|{{ nums|join(1) }}
+{{ nums|sort }}|{{ words|sort }}|{{ words|sort(true) }}|{{ words|sort(case_sensitive=true) }}|{{ users|sort(attribute='name')|map(attribute='name')|list }}|{{ users[:3]|sort(attribute='age,name')|map(attribute='name')|list }}|{{ d|sort }}|{{ 'bca'|sort }}|{{ users[:3]|sort(attribute='age', reverse=true)|map(attribute='name')|join(',') }}
+{{ mixed|sort }}
+{{ users|sort(attribute='age') }}
+{{ d|dictsort }}|{{ {'b': 1, 'a': 2}|dictsort(by='value') }}|{{ {'b': 1, 'A': 2}|dictsort(true) }}|{{ {'b': 1, 'A': 2}|dictsort(reverse=true) }}
+{{ nums|unique|list }}|{{ words|unique|list }}|{{ words|unique(true)|list }}|{{ users|unique(attribute='city')|map(attribute='name')|list }}
+{{ nums|min }}|{{ nums|max }}|{{ words|min }}|{{ words|max }}|{{ empty|min }}|{{ users|min(attribute='name') }}|{{ words|max(case_sensitive=true) }}
+{{ nums|sum }}|{{ users[:3]|sum(attribute='age') }}|{{ [1.5, 2]|sum }}|{{ nums|sum(start=10) }}|{{ [[1],[2]]|sum(start=[]) }}|{{ empty|sum }}
+{{ words|sum }}
+{{ nums|reverse|list }}|{{ s|reverse }}|{{ u|reverse }}|{{ d|reverse|list }}|{{ nums|batch(3)|list }}|{{ nums|batch(3, 'x')|list }}|{{ nums|slice(3)|list }}|{{ nums|slice(3, 'x')|list }}|{{ range(7)|slice(3)|list }}|{{ d|items|list }}|{{ nothing|items|list }}
+{{ users|map(attribute='name')|list }}|{{ users|map(attribute='on', default='?')|list }}|{{ words|map('upper')|list }}|{{ words|map('replace', 'p', 'P')|list }}|{{ users|map(attribute='tags.0')|list }}|{{ nums|map('string')|list }}|{{ nothing|map('upper')|list }}|{{ [1.5, 2.5]|map('round')|list }}
+{{ nums|select('odd')|list }}|{{ nums|reject('odd')|list }}|{{ nums|select('gt', 1)|list }}|{{ mixed|select|list }}|{{ users|selectattr('on')|map(attribute='name')|list }}|{{ users|selectattr('age', 'eq', 30)|map(attribute='name')|list }}|{{ users|rejectattr('age', 'none')|map(attribute='name')|list }}|{{ users|selectattr('age', '==', 30)|list|length }}|{{ users|selectattr('tags', 'defined')|list|length }}|{{ words|reject('equalto', 'fig')|list }}|{{ words|select('in', ['fig'])|list }}|{{ users|selectattr('on', 'undefined')|list|length }}
+{{ [1.5]|map('nofilter')|list }}
+{{ words|select('notest')|list }}
+{% for g in users|groupby('city') %}{{ g.grouper }}={{ g.list|map(attribute='name')|join('+') }};{{ g|length }}{% endfor %}|{% for k, v in users|groupby('city', case_sensitive=true) %}{{ k }}:{{ v|length }} {% endfor %}|{% for k, v in users|groupby('on', default=false) %}{{ k }}:{{ v|length }} {% endfor %}|{{ [{'a': 1}]|groupby('a') }}
+{{ '42'|int }}|{{ '42.7'|int }}|{{ 'x'|int }}|{{ 'x'|int(5) }}|{{ '0x1f'|int(0, 16) }}|{{ '1f'|int(base=16) }}|{{ 3.9|int }}|{{ -3.9|int }}|{{ true|int }}|{{ none|int }}|{{ ' 7 '|int }}|{{ '1_000'|int }}|{{ [1]|int }}|{{ '0b11'|int(base=2) }}|{{ '-5'|int }}|{{ '1e3'|int }}|{{ 'nan'|int }}|{{ 'inf'|int }}|{{ '0x1f'|int(base=0) }}
+{{ '1.5'|float }}|{{ 'x'|float }}|{{ 'x'|float(2.5) }}|{{ 3|float }}|{{ '1e5'|float }}|{{ ' 2 '|float }}|{{ 'inf'|float }}|{{ '-nan'|float }}|{{ none|float }}|{{ '1_0.5'|float }}|{{ '0x10'|float }}|{{ 'infinity'|float }}|{{ '.5'|float }}|{{ '5.'|float }}
+{{ 42.55|round }}|{{ 42.55|round(1) }}|{{ 42.55|round(1, 'floor') }}|{{ 42.51|round(1, 'ceil') }}|{{ 42|round }}|{{ 2.5|round }}|{{ 3.5|round }}|{{ -2.5|round }}|{{ 1234|round(-2) }}|{{ 1234.5|round(-2) }}|{{ 2.675|round(2) }}|{{ 0.5|round|int }}|{{ 7|round(1, 'ceil') }}|{{ 1250|round(-2) }}|{{ -1350|round(-2) }}
+{{ 'x'|round }}
+{{ 5|string }}|{{ none|string }}|{{ [1, 'a']|string }}|{{ nothing|string }}|{{ 5|string|length }}|{{ s|string is string }}|{{ s|list }}|{{ d|list }}|{{ u|list }}
+{{ 5|list }}
+{{ text|indent }}|{{ text|indent(2) }}|{{ text|indent(2, true) }}|{{ text|indent(2, blank=true) }}|{{ text|indent('> ', first=true) }}|{{ ''|indent }}|{{ 'a\n'|indent }}|{{ 'a'|indent(width=0) }}
+{{ 5|indent }}
+{{ long|truncate(20) }}|{{ long|truncate(20, true) }}|{{ long|truncate(20, false, '…') }}|{{ 'short'|truncate(10) }}|{{ 'foo bar baz qux'|truncate(9) }}|{{ 'foo bar baz qux'|truncate(11) }}|{{ 'foo bar baz qux'|truncate(11, false, '...', 0) }}|{{ u|truncate(6, true, '') }}
+{{ 'x'|truncate(1) }}
+{{ long|wordwrap(20) }}|{{ long|wordwrap(10) }}|{{ long|wordwrap(10, false) }}|{{ text|wordwrap(5) }}|{{ long|wordwrap(15, true, '<br>') }}|{{ long|wordwrap(12, break_on_hyphens=false) }}|{{ 'a  b   c'|wordwrap(3) }}|{{ ''|wordwrap }}|{{ 'abcdefghij'|wordwrap(3) }}|{{ 'ab cdefghij'|wordwrap(4) }}
+{{ s|wordcount }}|{{ u|wordcount }}|{{ "it's a-b c_d"|wordcount }}|{{ ''|wordcount }}|{{ s|center(21) }}|{{ 'x'|center(4) }}.|{{ s|replace('o', '0') }}|{{ s|replace('o', '0', 1) }}|{{ 5|replace(5, 6) }}|{{ 'aaa'|replace('a', 'b', count=2) }}|{{ s|replace(old='H', new='J') }}
+{{ html|e }}|{{ html|escape }}|{{ html|forceescape }}|{{ html|e|e }}|{{ html|safe }}|{{ html|striptags }}|{{ ('<'|e) + '>' }}|{{ '<' + ('>'|safe) }}|{{ ('<'|safe) ~ '>' }}|{{ ('<i>'|safe) * 2 }}|{{ ('<i>'|safe)[0] + '<' }}|{{ ('<%s>'|safe) % '<' }}|{{ ('a'|safe)|upper + '<' }}|{{ 5|e }}
+{{ 'a b/c?d=é&'|urlencode }}|{{ {'a b': 'c d', 'x': 1}|urlencode }}|{{ [('a', 'b/c')]|urlencode }}|{{ 5|urlencode }}|{{ {'class': 'a<b', 'n': none, 'id': 5}|xmlattr }}|{{ {'a': 1}|xmlattr(false) }}
+{{ {'a b': 1}|xmlattr }}
+{{ 1|filesizeformat }}|{{ 999|filesizeformat }}|{{ 1000|filesizeformat }}|{{ 1500000|filesizeformat }}|{{ 1024|filesizeformat(true) }}|{{ 123456789012|filesizeformat }}|{{ 0|filesizeformat }}
+{{ '%s-%s'|format('a', 1) }}|{{ '%(x)s'|format(x=5) }}|{{ 'a'|format }}
+{{ d|attr('a') }}|{{ s|attr('upper') is callable }}|{{ d|attr('get') is defined }}
+{{ mixed|tojson }}|{{ d|tojson }}|{{ d|tojson(indent=2) }}|{{ mixed|tojson(indent=4) }}|{{ u|tojson }}|{{ u|tojson(ensure_ascii=true) }}|{{ q|tojson }}|{{ {'b': 1, 'a': 2}|tojson(sort_keys=true) }}|{{ [1, {'a': 2}]|tojson(separators=(',', ':')) }}|{{ (1, 2)|tojson }}|{{ {1: 2, none: 3, true: 4, 1.5: 6}|tojson }}|{{ []|tojson(indent=2) }}|{{ {}|tojson(indent=2) }}|{{ 1e100|tojson }}|{{ huge|tojson }}|{{ '</script>&'|tojson }}|{{ [[], {}]|tojson(indent=1) }}|{{ d|tojson(indent='--') }}|{{ d|tojson(indent=0) }}|{{ d|tojson(indent=2, separators=(',', ': ')) }}|{{ '\x7f\u2028'|tojson }}|{{ '🙂'|tojson(true) }}
+{{ nothing|tojson }}
+{{ range(3)|tojson }}
+{{ (nums|map('string'))|tojson }}
+{{ huge }}|{{ huge|string|length }}|{{ huge == huge }}|{{ huge is number }}|{{ huge is integer }}|{{ big + 1 }}|{{ [huge] }}
+{{ n is odd }}|{{ n is even }}|{{ n is divisibleby 3 }}|{{ n is divisibleby(2) }}|{{ n is number }}|{{ s is string }}|{{ d is mapping }}|{{ words is sequence }}|{{ words is iterable }}|{{ none is none }}|{{ nothing is undefined }}|{{ s is defined }}|{{ t is true }}|{{ t is false }}|{{ t is boolean }}|{{ n is integer }}|{{ f is float }}|{{ t is integer }}|{{ t is number }}|{{ s is lower }}|{{ 'abc' is lower }}|{{ 'ABC' is upper }}|{{ n is eq 3 }}|{{ n is ne(3) }}|{{ n is gt 2 }}|{{ n is lt(2) }}|{{ n is ge 3 }}|{{ n is le 3 }}|{{ n is in [1, 3] }}|{{ n is not in [1] }}|{{ n is sameas 3 }}|{{ none is sameas none }}|{{ s.upper is callable }}|{{ 5 is callable }}|{{ 'upper' is filter }}|{{ 'nope' is filter }}|{{ 'odd' is test }}|{{ s is escaped }}|{{ (s|e) is escaped }}
+{{ n is not none }}|{{ n is not odd }}|{{ not n is odd }}|{{ d is sequence }}|{{ s is sequence }}|{{ s is iterable }}|{{ s is mapping }}|{{ none is iterable }}|{{ 5 is iterable }}|{{ nothing is iterable }}|{{ nothing is sequence }}|{{ nothing is callable }}|{{ d.items() is iterable }}|{{ d.items() is sequence }}|{{ range(3) is sequence }}|{{ (nums|map('string')) is iterable }}|{{ (nums|map('string')) is sequence }}|{{ n is defined and s is string }}|{{ 1 if n is odd else 2 }}|{{ n is number and n > 2 }}|{{ s is string or 1/0 }}
+{{ 's' is odd }}
+{{ n is nosuch }}
+{{ n is divisibleby }}
+{{ s|nosuch }}
+{{ s|upper(1) }}
+{{ s|replace('a') }}
+{{ s|truncate(foo=1) }}
+{% if n %}a{% elif z %}b{% else %}c{% endif %}|{% if z %}a{% elif n %}b{% endif %}|{% if z %}a{% elif z %}b{% else %}c{% endif %}|{% if not z %}x{% endif %}|{% if 1, %}t{% endif %}
+{% for x in nums %}{{ x }}{% if not loop.last %},{% endif %}{% endfor %}|{% for x in empty %}x{% else %}none{% endfor %}|{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}|{% for k in d %}{{ k }}{% endfor %}|{% for c in u %}[{{ c }}]{% endfor %}|{% for a, (b, c) in [(1, (2, 3))] %}{{ a }}{{ b }}{{ c }}{% endfor %}
+{% for x in words %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('a', 'b') }}{{ loop.changed(x|length) }};{% endfor %}
+{% for x in words|map('upper') %}{{ loop.length }}{{ loop.last }}{{ loop.index }}{{ x }}{{ loop.nextitem }};{% endfor %}|{% for x in nums if x > 1 %}{{ x }}{{ loop.index }}/{{ loop.length }} {% endfor %}|{% for x in nums if x > 9 %}x{% else %}no{% endfor %}|{% for x in words|map('upper') %}{{ loop.last }}{{ loop.length }}{% endfor %}
+{% for a in [1, 2] %}{% for b in [3, 4] %}{{ loop.index }}{{ a }}{{ b }}{% endfor %}{{ loop.index }}{% endfor %}|{% for x in [1,2,3] %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% endfor %}|{% for x in [1,2,3] %}{% if x == 2 %}{% break %}{% endif %}{{ x }}{% endfor %}|{% for x in [1] %}{% break %}{% else %}E{% endfor %}|{% for x in [1] %}{% continue %}{% else %}E{% endfor %}|{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}
+{% for i in tree recursive %}{{ i.v }}@{{ loop.depth }}{% if i.c %}[{{ loop(i.c) }}]{% endif %}{% endfor %}
+{% for i in [1] %}{{ loop([2]) }}{% endfor %}
+{% for a, b in [(1, 2, 3)] %}x{% endfor %}
+{% for a, b in [(1,)] %}x{% endfor %}
+{% for a, b in [1] %}x{% endfor %}
+{% for x in 5 %}x{% endfor %}
+{% for x in none %}x{% endfor %}
+{% for loop in nums %}x{% endfor %}
+{% for x in [1,2] %}{% set y = x %}{% endfor %}{{ y }}|{% set y = 5 %}{% for x in [1,2] %}{{ y }}{% set y = x %}{{ y }}{% endfor %}{{ y }}|{{ x }}
+{% set a = 1 %}{% set b, c = 2, 3 %}{% set (d2, e2) = (4, 5) %}{{ a }}{{ b }}{{ c }}{{ d2 }}{{ e2 }}|{% set n = n + 1 %}{{ n }}|{% if true %}{% set g = 1 %}{% endif %}{{ g }}|{% set x %}a{{ n }}b{% endset %}{{ x }}|{% set x | upper | replace('A', 'Q') %}abc{% endset %}{{ x }}|{% set x = 1, 2 %}{{ x }}
+{% set ns = namespace(a=1, b=[]) %}{% for x in nums %}{% set ns.a = ns.a + x %}{% endfor %}{{ ns.a }}|{{ ns.b }}|{{ ns.zz is defined }}|{% set ns.b = ns.b + [1] %}{{ ns.b }}|{{ ns['a'] }}|{{ ns }}|{% set ns.q %}block{% endset %}{{ ns.q }}|{% set ns.a, ns.b = 1, 2 %}{{ ns.a }}{{ ns.b }}
+{% set d.a = 1 %}
+{% set nothing.a = 1 %}
+{{ namespace({'a': 1}, b=2).b }}|{{ namespace([('x', 9)]).x }}|{{ dict(a=1, b=2) }}|{{ dict({'a': 1}, b=2) }}|{{ dict([('a', 1)]) }}|{{ dict() }}
+{% macro m(a, b=2, c='x') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}|{{ m(1, 3) }}|{{ m(1, c='y') }}|{{ m(b=5, a=4) }}|{{ m() }}|{{ m(*[7, 8]) }}|{{ m(**{'a': 1, 'c': 'k'}) }}|{{ m.name }}|{{ m is callable }}|{{ m }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(z=2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, a=2) }}
+{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}|{{ m() }}
+{% macro m(a, b=a) %}{{ a }}{{ b }}{% endmacro %}{{ m(1) }}{{ m(1, 2) }}|{% macro r(k) %}{{ k }}{% if k > 0 %}{{ r(k - 1) }}{% endif %}{% endmacro %}{{ r(3) }}|{% set v = 1 %}{% macro w() %}{{ v }}{% endmacro %}{% set v = 2 %}{{ w() }}|{% macro o() %}{% set v = 9 %}{{ v }}{% endmacro %}{{ o() }}{{ v }}
+{% macro m(t) %}<{{ t }}>{{ caller() }}</{{ t }}>{% endmacro %}{% call m('b') %}in{{ n }}{% endcall %}|{% macro l(xs) %}{% for x in xs %}{{ caller(x, 2) }}{% endfor %}{% endmacro %}{% call(x, y=0) l([1, 2]) %}[{{ x }}{{ y }}]{% endcall %}
+{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}
+{% macro m() %}{{ caller is defined }}{% if caller %}{{ caller() }}{% endif %}{% endmacro %}{{ m() }}{% call m() %}c{% endcall %}
+{% macro m() %}{{ caller() }}{% endmacro %}{{ m() }}
+{% filter upper %}abc {{ s }}{% endfilter %}|{% filter replace('a', 'b')|upper %}aaa{% endfilter %}|{% with a = 1, b = 2 %}{{ a }}{{ b }}{% endwith %}{{ a }}|{% with %}{% set z9 = 1 %}{{ z9 }}{% endwith %}{{ z9 }}|{% set a = 5 %}{% with a = 1, b = a %}{{ a }}{{ b }}{% endwith %}
+{% raw %}{{ not }} {% if %}{% endraw %}|{%- raw -%}  {{ x }}  {%- endraw -%}  |{# comment #}|{#- c -#} |{% generation %}gen {{ n }}{% set inner = 1 %}{% endgeneration %}{{ inner }}|{% autoescape false %}{{ html }}{% endautoescape %}|{% block b %}B{{ n }}{% endblock %}|{% print n, s %}
+{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.current }}|{% set j = joiner() %}{{ j() }}a{{ j() }}b{{ j() }}|{% set j = joiner(' - ') %}{{ j() }}a{{ j() }}
+{{ strftime_now('%Y-%m-%d %H:%M:%S') }}|{{ strftime_now('%d %b %Y') }}|{{ strftime_now('%A %B %-d') }}|{{ strftime_now('') }}|{{ strftime_now('%z%Z%%') }}
+{{ raise_exception('no') }}
+{% if strftime_now is defined %}y{% endif %}{{ range is defined }}{{ namespace is callable }}
+{{ range(100001) }}
+{{ range(0, 1, 0) }}
+{{ range('a') }}
+{{ foo(1) }}
+{{ 5() }}
+{{ s() }}
+{{ s.upper(1) }}
+{{ x y }}
+{{ }}
+{{ 1 +
+{{ (1 }}
+{{ 'abc }}
+{% if %}x{% endif %}
+{% if n %}x
+{% endif %}
+{% for x %}{% endfor %}
+{% nosuch %}
+{% set 5 = 1 %}
+{% set true = 1 %}
+{% set x %}
+{% break %}
+{% macro %}{% endmacro %}
+{% macro m(a=1, b) %}{% endmacro %}
+{% include 'x' %}
+{% extends 'x' %}
+{% import 'x' as y %}
+{# never
+{% raw %} never
+{{ a | }}
+{{ a.b. }}
+{{ a[ }}
+{{ f(a=1, 2) }}
+{{ f(**a, *b) }}
+{{ [1, 2 }}
+{{ {1: 2 }}
+{{ {'a'} }}
+{{ 1 is odd is even }}
+{{ a ? b }}
+{{ $ }}
+{% endfor %}
+{% if n %}{% endfor %}
+{% else %}
+{%- if n -%}   a   {%- endif -%}   b
+  {% if n %}  
+ x
+  {% endif %}
+y
+  {%+ if n %}
+x{% endif +%}
+z
+a   {{- n -}}   b {{ n }}
+c
+  {# c #}
+d   {#- c -#}   e
+  {{ n }}
+    {%- for x in nums %}
+  {{ x }}
+    {%- endfor %}
+	{% set q9 = 1 %}	
+end
+'''
+
+
+def snippets():
+    """A line is a template; a line that does not begin with a tag belongs to the one before."""
+    lines, out = SNIPPETS.strip("\n").split("\n"), []
+    for line in lines:
+        if line.startswith(("{{", "{%", "{#")) or not out:
+            out.append(line)
+        else:
+            out[-1] += "\n" + line
+    return out
+
+
+@pytest.fixture(scope="module")
+def ours():
+    o = oracle.Ours()
+    yield o
+    o.close()
+
+
+def test_constructs(ours):
+    bad = []
+    for source in snippets():
+        parts = [source] if "|{%" in source or "%}|" in source or "\n" in source else source.split("}}|{{")
+        if len(parts) > 1:  # each expression alone, so that one difference does not hide the next
+            parts = [("" if i == 0 else "{{") + p + ("" if i == len(parts) - 1 else "}}") for i, p in enumerate(parts)]
+        for part in parts:
+            try:
+                compare(ours, part, VARS)
+            except AssertionError as e:
+                bad.append(f"{part!r}: {str(e)[:600]}")
+    assert not bad, f"{len(bad)} differences\n" + "\n".join(bad)
