@@ -27,7 +27,7 @@ static void print_object(const json_t *o)
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)o, key, v) {
-        if (!strcmp(key, "tensors") || !strcmp(key, "metadata")) continue;
+        if (!strcmp(key, "tensors") || !strcmp(key, "facts")) continue;
         printf("%-18s ", key);
         print_value(v);
     }
@@ -55,8 +55,8 @@ static void print_text(const char *text, bool verbose)
     json_t *v;
     if (!root) return;
     print_object(root);
-    printf("\nmetadata\n");
-    json_object_foreach(json_object_get(root, "metadata"), key, v) {
+    printf("\nfacts\n");
+    json_object_foreach(json_object_get(root, "facts"), key, v) {
         printf("  %-42s ", key);
         print_value(v);
     }

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 static void print_ids(const int32_t *ids, size_t n)
@@ -18,17 +19,18 @@ static void print_json(const int32_t *ids, size_t n)
     printf("],\"count\":%zu}\n", n);
 }
 
-/* A token's bytes with everything but printable ASCII escaped: a vocabulary is a stranger's text. */
+/* A token's bytes, control characters and broken UTF-8 escaped: a vocabulary is a stranger's text. */
 static void print_pieces(const struct rf_model *m, const int32_t *ids, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         size_t len;
         const char *s = rf_model_token_bytes(m, ids[i], &len);
+        bool whole = len && rf_utf8_valid(s, len);
         printf("%8d  \"", ids[i]);
         for (size_t k = 0; k < len; k++) {
             unsigned char b = (unsigned char)s[k];
             if (b == '"' || b == '\\') printf("\\%c", b);
-            else if (b < 0x20 || b == 0x7f) printf("\\x%02x", b);
+            else if (b < 0x20 || b == 0x7f || (b >= 0x80 && !whole)) printf("\\x%02x", b);
             else putchar(b);
         }
         printf("\"\n");
