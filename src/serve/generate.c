@@ -198,6 +198,7 @@ static void collect(struct rf_gen *g, struct rf_seq *q, const struct rf_record *
     q->ended = true;
     q->finish = r->finish;
     q->usage = r->usage;
+    q->n_tokens = r->usage.completion_tokens; /* the engine's own count, as in its statistics */
     if (r->kind == RF_EVENT_ERROR || r->finish == RF_FINISH_ABORT || r->finish == RF_FINISH_ERROR) {
         if (!g->failed) {
             if (r->has_error) g->error = r->error;

@@ -127,7 +127,7 @@ static void http_metrics(struct rf_serve *s, struct rf_buf *b)
         }
     head(b, "rocmforge_http_connections", "gauge", "Open connections.");
     rf_buf_printf(b, "rocmforge_http_connections %zu\n", conns);
-    head(b, "rocmforge_http_disconnects_total", "counter", "Clients that left before their answer was complete.");
+    head(b, "rocmforge_http_disconnects_total", "counter", "Requests that ended before their answer was complete.");
     rf_buf_printf(b, "rocmforge_http_disconnects_total %llu\n", (unsigned long long)gone);
     head(b, "rocmforge_http_slow_readers_total", "counter", "Streams aborted because nobody read them.");
     rf_buf_printf(b, "rocmforge_http_slow_readers_total %llu\n", (unsigned long long)slow);

@@ -277,10 +277,11 @@ static void log_line(struct rf_call *c, unsigned status)
            c->target ? c->target : "-", status, prompt, done, (rf_now() - c->t0) * 1e3);
 }
 
-static void unlink_call(struct rf_call *c)
+static void unlink_call(struct rf_call *c, bool cut_off)
 {
     struct rf_serve *s = c->serve;
     pthread_mutex_lock(&s->lock);
+    s->n_disconnects += cut_off;
     if (c->prev) c->prev->next = c->next;
     else s->calls = c->next;
     if (c->next) c->next->prev = c->prev;
@@ -295,15 +296,15 @@ void rf_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
     *con_cls = NULL;
     if (!c) return;
     rf_serve_watch_remove(s, c->conn);
-    unlink_call(c);
     pthread_mutex_lock(&c->lock);
     c->completed = true;
     bool live = c->n_live > 0 || c->phase == RF_PHASE_WORK, streaming = c->phase == RF_PHASE_STREAM;
     pthread_mutex_unlock(&c->lock);
     bool whole = why == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    unsigned status = c->sent_status && (whole || !live) ? c->sent_status : 499;
+    unlink_call(c, status == 499);
     if (live) rf_serve_call_abandon(c);
     if (streaming && (c->gen->failed || !whole)) shutdown(c->conn->fd, SHUT_RDWR); /* after an error frame: close */
-    unsigned status = c->sent_status && (whole || !live) ? c->sent_status : 499;
     rf_serve_metrics_count(s, c->route, status);
     log_line(c, status);
     rf_serve_conn_enter(c->conn, RF_CONN_IDLE);

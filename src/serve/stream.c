@@ -72,6 +72,7 @@ static void frame(struct rf_call *c, const struct rf_record *r)
     if (last) {
         q->ended = true;
         q->usage = r->usage;
+        q->n_tokens = r->usage.completion_tokens;
         rf_serve_chunk_json(c, q, false, NULL, 0, r->finish, &g->out);
     }
 }

@@ -83,7 +83,7 @@ void rf_serve_watch_add(struct rf_serve *s, struct rf_conn *conn, struct rf_call
     pthread_mutex_lock(&s->lock);
     ev.data.u64 = (uint64_t)(uint32_t)conn->fd << 32 | conn->serial;
     conn->call = c;
-    epoll_ctl(s->watch.epoll_fd, EPOLL_CTL_ADD, conn->fd, &ev); /* if it fails, the next write notices instead */
+    epoll_ctl(s->watch.epoll_fd, EPOLL_CTL_ADD, conn->fd, &ev); /* if it fails, the next write notices */
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -104,7 +104,6 @@ static void hangup(struct rf_serve *s, uint64_t key)
     if (conn && conn->call) {
         c = conn->call;
         rf_serve_call_ref(c);
-        s->n_disconnects++;
     }
     pthread_mutex_unlock(&s->lock);
     if (!c) return;
