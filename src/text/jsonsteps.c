@@ -252,7 +252,8 @@ static rf_status pre_metaspace(struct rf_tokenizer *t, const struct rf_jnode *n,
 
 rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
 {
-    static const char punct[] = "[!-/:-@\\[-`{-~\\p{P}]";
+#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+    static const char word[] = "[" WORD "]+|[^" WORD "\\s]+"; /* rf_uni_is_word as a class */
     if (!n || n->kind == RF_JSON_NULL) return RF_OK;
     struct rf_str type = rf_jtree_str(n, "type");
     enum rf_split_how how;
@@ -270,13 +271,13 @@ rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n,
     }
     if (rf_str_is(type, "Punctuation")) {
         RF_TRY(parse_how(n, RF_ISOLATED, &how, err));
-        return add_regex(t, punct, sizeof punct - 1, how, false, err);
+        return add_regex(t, RF_PUNCT, sizeof RF_PUNCT - 1, how, false, err);
     }
     if (rf_str_is(type, "WhitespaceSplit")) return add_regex(t, "\\s", 2, RF_REMOVED, false, err);
-    if (rf_str_is(type, "Whitespace")) return add_regex(t, "\\w+|[^\\w\\s]+", 13, RF_REMOVED, true, err);
+    if (rf_str_is(type, "Whitespace")) return add_regex(t, word, sizeof word - 1, RF_REMOVED, true, err);
     if (rf_str_is(type, "BertPreTokenizer")) {
         RF_TRY(add_regex(t, "\\s", 2, RF_REMOVED, false, err));
-        return add_regex(t, punct, sizeof punct - 1, RF_ISOLATED, false, err);
+        return add_regex(t, RF_PUNCT, sizeof RF_PUNCT - 1, RF_ISOLATED, false, err);
     }
     if (rf_str_is(type, "CharDelimiterSplit")) return add_literal(t, rf_jtree_str(n, "delimiter"), RF_REMOVED, false, err);
     return unknown(err, "pre_tokenizer", type);

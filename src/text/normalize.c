@@ -119,8 +119,19 @@ static void put(struct rf_buf *out, uint32_t cp)
     rf_buf_append(out, u, rf_utf8_encode(cp, u));
 }
 
+/* Lower case, with what Unicode 16 and 17 added to utf8proc's tables. */
 static void put_lower(struct rf_buf *out, uint32_t cp)
 {
+    static const struct { uint32_t lo, hi, to; } newer[] = {
+        { 0x1C89, 0x1C89, 0x1C8A }, { 0xA7CB, 0xA7CB, 0x264 },  { 0xA7CC, 0xA7CC, 0xA7CD }, { 0xA7CE, 0xA7CE, 0xA7CF },
+        { 0xA7D2, 0xA7D2, 0xA7D3 }, { 0xA7D4, 0xA7D4, 0xA7D5 }, { 0xA7DA, 0xA7DA, 0xA7DB }, { 0xA7DC, 0xA7DC, 0x19B },
+        { 0x10D50, 0x10D65, 0x10D70 }, { 0x16EA0, 0x16EB8, 0x16EBB },
+    };
+    for (size_t i = 0; i < RF_COUNT(newer) && cp >= 0x1C89; i++)
+        if (cp >= newer[i].lo && cp <= newer[i].hi) {
+            put(out, newer[i].to + (cp - newer[i].lo));
+            return;
+        }
     put(out, cp == 0x130 ? 'i' : (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
     if (cp == 0x130) put(out, 0x307); /* the only one whose full mapping is longer */
 }
@@ -131,21 +142,21 @@ static bool is_cjk(uint32_t c)
            (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-enum char_op { OP_LOWER, OP_DROP_MN, OP_BERT_CLEAN, OP_BERT_CJK, OP_NMT };
+enum char_op { OP_LOWER, OP_DROP_M, OP_DROP_MN, OP_BERT_CLEAN, OP_BERT_CJK, OP_NMT };
 
 static void put_op(struct rf_buf *out, uint32_t cp, enum char_op op)
 {
     switch (op) {
     case OP_LOWER: put_lower(out, cp); break;
+    case OP_DROP_M:
+        if (!rf_uni_in(cp, RF_SET_M)) put(out, cp);
+        break;
     case OP_DROP_MN:
         if (!rf_uni_in(cp, RF_CATS(MN))) put(out, cp);
         break;
     case OP_BERT_CLEAN:
-        if (cp == 0 || cp == 0xFFFD) break;
         if (cp == '\t' || cp == '\n' || cp == '\r' || rf_uni_in(cp, RF_SET_Z)) put(out, ' ');
-        else if (cp != 0x85 && (cp < 9 || cp > 13) && rf_uni_in(cp, RF_SET_C)) break;
-        else if (rf_uni_in(cp, RF_SET_C)) break;
-        else put(out, cp);
+        else if (cp != 0xFFFD && !rf_uni_in(cp, RF_SET_C & ~RF_CATS(CN))) put(out, cp);
         break;
     case OP_BERT_CJK:
         if (is_cjk(cp)) put(out, ' ');
@@ -320,7 +331,7 @@ static rf_status apply(const struct rf_norm_step *st, struct rf_buf *a, struct r
     case RF_NORM_NFKD: return normal_form(s, n, false, true, b);
     case RF_NORM_LOWER: return each_char(s, n, OP_LOWER, b);
     case RF_NORM_STRIP: return strip(s, n, st->flags, b);
-    case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_MN, b);
+    case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, b);
     case RF_NORM_REPLACE: return replace(st, s, n, b);
     case RF_NORM_PREPEND:
         if (n) rf_buf_append(b, st->content.s, st->content.n);

@@ -34,8 +34,8 @@ static rf_status load_pieces(struct rf_tokenizer *t, const struct rf_weights *w,
     RF_TRY(rf_vocab_init(&t->vocab, (uint32_t)f->n_items, err));
     for (uint32_t i = 0; i < t->vocab.n; i++) {
         if (!rf_fact_item_str(f, i, &t->vocab.piece[i])) return rf_fail(err, RF_CORRUPT, "tokenizer.ggml.tokens: item %u is no string", i);
-        if (t->vocab.piece[i].n) rf_vocab_add(&t->vocab, i);
     }
+    rf_vocab_add_all(&t->vocab);
     return RF_OK;
 }
 
@@ -75,39 +75,24 @@ static rf_status load_scores(struct rf_tokenizer *t, const struct rf_weights *w,
     return RF_OK;
 }
 
-/* A merge is "left right"; the result is nearly always the piece behind the last merge's result, so that is tried first. */
+/* A merge is "left right"; a piece may itself start with a space. */
+static bool get_merge(const void *list, size_t i, struct rf_merge_pair *out)
+{
+    struct rf_str m;
+    if (!rf_fact_item_str(list, i, &m) || m.n < 3) return false;
+    const char *gap = memchr(m.s + 1, ' ', m.n - 1);
+    if (!gap) return false;
+    out->left = (struct rf_str){ m.s, (size_t)(gap - m.s) };
+    out->right = (struct rf_str){ gap + 1, (size_t)(m.s + m.n - gap - 1) };
+    return true;
+}
+
 static rf_status load_merges(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
 {
     const struct rf_fact *f = rf_weights_fact(w, "tokenizer.ggml.merges");
     if (!f || f->kind != RF_FACT_ARRAY || (f->n_items && f->item_kind != RF_FACT_STRING) || f->n_items > RF_TOK_MAX_VOCAB)
         return rf_fail(err, RF_CORRUPT, "tokenizer.ggml.merges: found %s, expected an array of strings", f ? "something else" : "nothing");
-    RF_TRY(rf_merges_init(&t->merges, f->n_items, err));
-    struct rf_buf join = { 0 };
-    uint32_t guess = 0;
-    rf_status st = RF_OK;
-    for (uint32_t i = 0; i < f->n_items && !st; i++) {
-        struct rf_str m;
-        const char *gap = NULL;
-        if (rf_fact_item_str(f, i, &m) && m.n > 2) gap = memchr(m.s + 1, ' ', m.n - 1);
-        if (!gap) continue; /* nothing it could join */
-        size_t nl = (size_t)(gap - m.s), nr = m.n - nl - 1;
-        uint32_t left = rf_vocab_find(&t->vocab, m.s, nl), right = rf_vocab_find(&t->vocab, gap + 1, nr), id = guess;
-        if (left == RF_TOK_NONE || right == RF_TOK_NONE) continue;
-        bool hit = guess < t->vocab.n && t->vocab.piece[guess].n == nl + nr && !memcmp(t->vocab.piece[guess].s, m.s, nl) &&
-                   !memcmp(t->vocab.piece[guess].s + nl, gap + 1, nr);
-        if (!hit) {
-            rf_buf_clear(&join);
-            rf_buf_append(&join, m.s, nl);
-            st = rf_buf_append(&join, gap + 1, nr);
-            if (st) break;
-            id = rf_vocab_find(&t->vocab, join.data, join.len);
-        }
-        if (id == RF_TOK_NONE) continue;
-        rf_merges_add(&t->merges, left, right, i, id);
-        guess = id + 1;
-    }
-    rf_buf_release(&join);
-    return st ? rf_fail_nomem(err, "merges", 0) : RF_OK;
+    return rf_merges_load(t, f, f->n_items, false, get_merge, err);
 }
 
 /* Files from before tokenizer.ggml.pre existed say by their architecture what they are. */
@@ -164,7 +149,7 @@ static rf_status open_wordpiece(struct rf_tokenizer *t, const struct rf_weights 
     t->word_first = (struct rf_str){ "\xE2\x96\x81", 3 }; /* GGUF writes "▁word" and "piece" for "word" and "##piece" */
     t->norm[t->n_norm++] = (struct rf_norm_step){ .kind = RF_NORM_BERT, .flags = RF_BERT_CLEAN | RF_BERT_CJK | RF_BERT_ACCENTS | RF_BERT_LOWER };
     RF_TRY(rf_pretok_add_regex(t, "\\s", 2, RF_REMOVED, err));
-    return rf_pretok_add_regex(t, "[!-/:-@\\[-`{-~\\p{P}]", 20, RF_ISOLATED, err);
+    return rf_pretok_add_regex(t, RF_PUNCT, sizeof RF_PUNCT - 1, RF_ISOLATED, err);
 }
 
 static rf_status open_unigram(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)

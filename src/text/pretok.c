@@ -20,8 +20,9 @@
 #define K2_UPPER NOT_HAN("\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}")
 #define K2_LOWER NOT_HAN("\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}")
 #define K2_CASED "[^\\r\\n\\p{L}\\p{N}]?" K2_UPPER "*" K2_LOWER "+" CONTRACTION "?|[^\\r\\n\\p{L}\\p{N}]?" K2_UPPER "+" K2_LOWER "*" CONTRACTION "?"
+/* Cased letters as DeepSeek-LLM lists them. What NFC would change stands as a number. */
 #define DS_LETTERS \
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-" \
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝ\\x{1F5F}-\\x{1F7D}ᾀ-ᾴᾶ-ᾼ\\x{1FBE}ῂ-ῄῆ-ῌ\\x{1FD0}-\\x{1FD3}\\x{1FD6}-\\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\\x{2126}ℨ\\x{212A}-\\x{212D}ℯ-" \
     "ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
 #define DIGITS3 "\x01" /* not a pattern: groups of three digits counted from the right */
 #define DIGITS3_WORD "\x02" /* the same, only in runs that a word boundary ends */
@@ -81,7 +82,7 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "joyai-llm", 0, { "\\p{N}{1,3}", KANA_HAN, DEEPSEEK3 } },
     { "youtu", IGNORE_MERGES, { "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" KANA_HAN,
         CASED(CONTRACTION "?") "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES } },
-    { "falcon", BYTES_FIRST, { "[!-/:-@\\[-`{-~\\p{P}]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]" } },
+    { "falcon", BYTES_FIRST, { RF_PUNCT "+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]" } },
     { "starcoder", 0, { "\\p{N}", GPT2 } },
     { "refact", 0, { "\\p{N}", GPT2 } },
     { "command-r", NFC, { "\\p{N}", GPT2 } },
@@ -114,7 +115,7 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "jais-2", 0, { CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|"
         "\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}" } },
     { "chameleon", BOS, { "<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", GPT2 } },
-    { "afmoe", 0, { DIGITS3, "[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+", DEEPSEEK3 } },
+    { "afmoe", 0, { DIGITS3, "[一-鿿㐀-䶿\\x{F900}-\\x{FAFF}぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+", DEEPSEEK3 } },
     { "ufakzeka", 0, { "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES } },
     { "hy_v4", 0, { "\\p{N}{1,3}", KANA_HAN, DEEPSEEK3 } },
     { "gemma4", CHARS | BOS, { "[^\\n]+|[\\n]+" } },
@@ -268,6 +269,13 @@ static rf_status run_split(struct rf_tok_call *c, uint32_t k, struct piece p)
     return j.held ? hand_on(&j, j.from, j.to) : RF_OK;
 }
 
+/* Oniguruma's \w: like rf_uni_is_word, but without joiners and with the Latin-1 fractions and superscripts. */
+static bool is_regex_word(uint32_t cp)
+{
+    if (cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || (cp >= 0xBC && cp <= 0xBE)) return true;
+    return cp != 0x200C && cp != 0x200D && rf_uni_is_word(cp);
+}
+
 /* Digit runs cut into threes from the right; with invert only runs that no letter, mark or underscore follows. */
 static rf_status run_digits3(struct rf_tok_call *c, uint32_t k, struct piece p)
 {
@@ -283,7 +291,7 @@ static rf_status run_digits3(struct rf_tok_call *c, uint32_t k, struct piece p)
             len = rf_uni_next(p.s + i, p.n - i, &cp, &ok);
             if (!rf_uni_in(cp, RF_CATS(ND))) break;
         }
-        bool edge = i == p.n || !rf_uni_in(cp, RF_SET_L | RF_SET_M | RF_CATS(PC));
+        bool edge = i == p.n || !is_regex_word(cp);
         if (count && (!need_edge || edge)) {
             if (need_edge || count % 3 == 0) {
                 RF_TRY(hand_on(&j, done, from));

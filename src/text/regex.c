@@ -67,49 +67,6 @@ static uint32_t put(struct build *b, enum op op, uint32_t x, uint32_t y)
     return b->n_inst++;
 }
 
-static bool nullable(const struct rx *r, int nd)
-{
-    const struct rx_node *n = &r->node[nd];
-    switch ((enum rx_kind)n->kind) {
-    case RX_CLASS: return false;
-    case RX_REP: return !n->min || nullable(r, n->child);
-    case RX_CAT:
-        for (int c = n->child; c >= 0; c = r->node[c].next)
-            if (!nullable(r, c)) return false;
-        return true;
-    case RX_ALT:
-        for (int c = n->child; c >= 0; c = r->node[c].next)
-            if (nullable(r, c)) return true;
-        return false;
-    default: return true;
-    }
-}
-
-static bool classes_meet(const struct build *b, uint32_t x, uint32_t y)
-{
-    for (unsigned i = 0; i < 4; i++)
-        if (b->has[x][i] & b->has[y][i]) return true;
-    return false;
-}
-
-/* Possessive X means the same as greedy X where nothing behind it could use a character that X gave back: the rest can
- * be empty without a condition, or starts outside X. */
-static bool possessive_is_greedy(const struct build *b, int nd, int rest)
-{
-    const struct rx *r = &b->rx;
-    int x = r->node[nd].child;
-    if (r->node[x].kind != RX_CLASS) return false;
-    for (; rest >= 0; rest = r->node[rest].next) {
-        const struct rx_node *n = &r->node[rest];
-        if (n->kind == RX_ASSERT) return !classes_meet(b, n->cls, r->node[x].cls);
-        const struct rx_node *first = n->kind == RX_REP ? &r->node[n->child] : n;
-        if (first->kind != RX_CLASS) return false;
-        if (classes_meet(b, first->cls, r->node[x].cls) && !nullable(r, rest)) return false;
-        if (!nullable(r, rest)) return true;
-    }
-    return true;
-}
-
 static void emit(struct build *b, int nd);
 
 static void emit_rep(struct build *b, int nd)
@@ -152,18 +109,13 @@ static void emit(struct build *b, int nd)
         break;
     }
     case RX_CAT:
-        for (int c = n->child; c >= 0; c = b->rx.node[c].next) {
-            const struct rx_node *k = &b->rx.node[c];
-            if (k->kind == RX_REP && k->possessive && !possessive_is_greedy(b, c, k->next)) b->bad = true;
-            emit(b, c);
-        }
+        for (int c = n->child; c >= 0; c = b->rx.node[c].next) emit(b, c);
         break;
     case RX_ALT: {
         uint32_t jumps = UINT32_MAX; /* chain of jumps to patch, linked through x */
         for (int c = n->child; c >= 0 && !b->bad; c = b->rx.node[c].next) {
             bool last = b->rx.node[c].next < 0;
             uint32_t at = last ? 0 : put(b, OP_SPLIT, 0, 0);
-            if (b->rx.node[c].kind == RX_REP && b->rx.node[c].possessive && !possessive_is_greedy(b, c, -1)) b->bad = true;
             emit(b, c);
             if (last) break;
             jumps = put(b, OP_JUMP, jumps, 0);

@@ -7,7 +7,7 @@ struct parser {
     struct rx *r;
     const char *s;
     size_t n, at;
-    bool icase;
+    bool icase, in_class;
     unsigned depth;
     bool bad;
 };
@@ -151,15 +151,16 @@ static uint32_t parse_hex(struct parser *p, unsigned digits)
     return v;
 }
 
-/* Letters, marks, decimal digits, connectors, and what else is Alphabetic (UTS #18): letter numbers, letters in circles. */
+/* Letters, marks, decimal digits, connectors, letter numbers, letters in circles; and, as Oniguruma has it outside
+ * brackets, the fractions and superscripts of Latin-1. */
 static void add_word(struct parser *p, uint32_t cls, bool neg)
 {
     static const uint32_t more[][2] = {
-        { 0x200C, 0x200D }, { 0x24B6, 0x24E9 }, { 0x1F130, 0x1F149 }, { 0x1F150, 0x1F169 }, { 0x1F170, 0x1F189 },
+        { 0x24B6, 0x24E9 }, { 0x1F130, 0x1F149 }, { 0x1F150, 0x1F169 }, { 0x1F170, 0x1F189 }, { 0xB2, 0xB3 }, { 0xB9, 0xB9 }, { 0xBC, 0xBE },
     };
     uint32_t in = neg ? class_add(p) : cls;
     item_add(p, in, RX_I_CATS, RF_SET_L | RF_SET_M | RF_CATS(ND) | RF_CATS(NL) | RF_CATS(PC), 0);
-    for (size_t i = 0; i < sizeof more / sizeof *more; i++) item_add(p, in, RX_I_RANGE, more[i][0], more[i][1]);
+    for (size_t i = 0; i < (p->in_class ? 4 : sizeof more / sizeof *more); i++) item_add(p, in, RX_I_RANGE, more[i][0], more[i][1]);
     if (!neg) return;
     p->r->cls[in].neg = true;
     item_add(p, cls, RX_I_CLASS, in, 0);
@@ -234,8 +235,10 @@ static uint32_t parse_class_char(struct parser *p, uint32_t cls, bool *one)
 {
     uint32_t cp = 0;
     *one = true;
+    p->in_class = true;
     if (accept(p, "\\")) *one = parse_escape(p, cls, &cp);
     else cp = next_char(p);
+    p->in_class = false;
     return cp;
 }
 
@@ -382,6 +385,27 @@ static bool parse_quantifier(struct parser *p, struct rx_node *q)
     return true;
 }
 
+/* Possessive X is greedy X that may stop only where no X follows: X++ is X+(?!X), X?+ is X|(?!X). X is one character. */
+static int possessive(struct parser *p, int rep)
+{
+    int x = p->r->node[rep].child, cat = node_add(p, RX_CAT);
+    if (p->r->node[x].kind != RX_CLASS) p->bad = true;
+    uint32_t cls = class_add(p);
+    item_add(p, cls, RX_I_CLASS, p->r->node[x].cls, 0);
+    p->r->cls[cls].neg = true;
+    int stop = class_node(p, RX_ASSERT, cls);
+    p->r->node[stop].end_ok = true;
+    if (p->r->node[rep].max == 1) {
+        p->r->node[cat].kind = RX_ALT;
+        p->r->node[cat].child = x;
+        p->r->node[x].next = stop;
+        return cat;
+    }
+    p->r->node[cat].child = rep;
+    p->r->node[rep].next = stop;
+    return cat;
+}
+
 static int parse_repeat(struct parser *p)
 {
     int nd = parse_atom(p);
@@ -392,9 +416,8 @@ static int parse_repeat(struct parser *p)
         r->min = q.min;
         r->max = q.max;
         r->lazy = q.lazy;
-        r->possessive = q.possessive;
         r->child = nd;
-        nd = rep;
+        nd = q.possessive ? possessive(p, rep) : rep;
     }
     return nd;
 }

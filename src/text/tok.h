@@ -37,6 +37,9 @@ struct rf_vocab {
 rf_status rf_vocab_init(struct rf_vocab *v, uint32_t n, struct rf_error *err); /* pieces empty, table sized */
 void rf_vocab_add(struct rf_vocab *v, uint32_t id);                            /* the first of equal pieces stays */
 uint32_t rf_vocab_find(const struct rf_vocab *v, const char *s, size_t n);     /* RF_TOK_NONE */
+void rf_vocab_add_all(struct rf_vocab *v);                                     /* every piece that is not empty, in order */
+struct rf_vocab_query { const char *s; size_t n; uint64_t hash; uint32_t id; };
+void rf_vocab_find_many(const struct rf_vocab *v, struct rf_vocab_query *q, size_t n); /* fills id; best 16 to 128 at once */
 void rf_vocab_release(struct rf_vocab *v);
 
 /* ---- merges: pair of ids -> rank and result ---- */
@@ -46,6 +49,12 @@ struct rf_merges { struct rf_merge *slot; uint32_t mask; };
 
 rf_status rf_merges_init(struct rf_merges *m, size_t n, struct rf_error *err);
 void rf_merges_add(struct rf_merges *m, uint32_t left, uint32_t right, uint32_t rank, uint32_t id); /* later ones win */
+/* A list of merges in order of rank into t->merges: "left right" pairs, asked for one by one through get (false: no pair).
+ * strict: a pair that the vocabulary lacks is an error, else it is left out. */
+struct rf_merge_pair { struct rf_str left, right; };
+struct rf_tokenizer;
+rf_status rf_merges_load(struct rf_tokenizer *t, const void *list, size_t n, bool strict,
+                         bool (*get)(const void *list, size_t i, struct rf_merge_pair *out), struct rf_error *err);
 static inline const struct rf_merge *rf_merges_find(const struct rf_merges *m, uint32_t left, uint32_t right)
 {
     uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
@@ -89,6 +98,15 @@ struct rf_norm_step {
     struct rf_str pattern, content;  /* REPLACE (pattern unless regex), PREPEND; CHARSMAP: pattern is the blob */
     struct rf_regex *regex;
 };
+
+/* ASCII punctuation and category P as the PyPI package `tokenizers` knows it (tables of Unicode 8): later ones are left out. */
+#define RF_PUNCT                                                                                                       \
+    "[!-/:-@\\[-`{-~\\p{P}\\x{166D}&&[^\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}"                    \
+    "\\x{2E43}-\\x{2E4F}\\x{2E52}-\\x{2E5D}\\x{10D6E}\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}\\x{113D5}"         \
+    "\\x{113D7}\\x{113D8}\\x{1144B}-\\x{1144F}\\x{1145A}\\x{1145B}\\x{1145D}\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}"               \
+    "\\x{11944}-\\x{11946}\\x{119E2}\\x{11A3F}-\\x{11A46}\\x{11A9A}-\\x{11A9C}\\x{11A9E}-\\x{11AA2}\\x{11B00}-\\x{11B09}"           \
+    "\\x{11BE1}\\x{11C41}-\\x{11C45}\\x{11C70}\\x{11C71}\\x{11EF7}\\x{11EF8}\\x{11F43}-\\x{11F4F}\\x{11FFF}\\x{12FF1}\\x{12FF2}"    \
+    "\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}\\x{16FE2}\\x{1E5FF}\\x{1E95E}\\x{1E95F}]]"
 
 enum rf_split_kind { RF_SPLIT_REGEX, RF_SPLIT_LITERAL, RF_SPLIT_TO_BYTES, RF_SPLIT_METASPACE, RF_SPLIT_DIGITS3, RF_SPLIT_PREFIX_SPACE };
 enum rf_split_how { RF_ISOLATED, RF_REMOVED, RF_MERGED_PREV, RF_MERGED_NEXT, RF_CONTIGUOUS };

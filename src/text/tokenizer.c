@@ -158,8 +158,6 @@ rf_status rf_tok_push(struct rf_tok_call *c, uint32_t id)
 
 /* ---- encode ---- */
 
-static bool is_word_char(uint32_t cp) { return rf_uni_in(cp, RF_SET_L | RF_SET_M | RF_SET_N | RF_CATS(PC)); }
-
 /* Character that ends before s[at]. */
 static uint32_t char_before(const char *s, size_t at, size_t *from)
 {
@@ -180,10 +178,10 @@ static bool stands_alone(const char *s, size_t n, size_t from, size_t to)
     uint32_t cp;
     bool ok;
     size_t b;
-    if (from && is_word_char(char_before(s, from, &b))) return false;
+    if (from && rf_uni_is_word(char_before(s, from, &b))) return false;
     if (to == n) return true;
     rf_uni_next(s + to, n - to, &cp, &ok);
-    return !is_word_char(cp);
+    return !rf_uni_is_word(cp);
 }
 
 /* White space that a token swallows on its sides; not beyond `low`. */
@@ -245,12 +243,12 @@ static rf_status walk_added(struct rf_tok_call *c, struct walk *w, const char *s
         if (a->flags & RF_ADDED_SPECIAL && (!w->parse_special || !is_trusted(w, from, to))) continue;
         if (a->flags & RF_ADDED_SINGLE_WORD && !stands_alone(s, n, from, to)) continue;
         widen(s, n, a->flags, done, &from, &to);
-        RF_TRY(give_text(c, w, s + done, from - done));
+        if (from > done) RF_TRY(give_text(c, w, s + done, from - done));
         RF_TRY(rf_tok_push(c, a->id));
         c->text_start = false;
-        i = done = to;
+        done = to; /* the search goes on at the end of the spelling, even inside swallowed white space */
     }
-    return give_text(c, w, s + done, n - done);
+    return done < n ? give_text(c, w, s + done, n - done) : RF_OK;
 }
 
 static rf_status normalized_text(struct rf_tok_call *c, const char *s, size_t n)

@@ -6,14 +6,13 @@
 #include "text/jsontree.h"
 
 struct entry { struct rf_str text; double score; uint32_t id; };
-struct pairs { struct rf_str left, right; };
 
 struct file {
     struct rf_json j;
     uint32_t nodes_left;
     struct rf_jnode *added, *norm, *pre, *post, *decoder, *model; /* model without vocab and merges */
     struct entry *entry;
-    struct pairs *merge;
+    struct rf_merge_pair *merge;
     size_t n_entry, cap_entry, n_merge, cap_merge;
     bool unigram;
 };
@@ -86,8 +85,8 @@ static rf_status read_merges(struct file *f)
     f->n_merge = 0;
     while (!(st = rf_json_next(&f->j, &more)) && more) {
         RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, f->j.err));
-        struct pairs *m = &f->merge[f->n_merge++];
-        *m = (struct pairs){ { "", 0 }, { "", 0 } };
+        struct rf_merge_pair *m = &f->merge[f->n_merge++];
+        *m = (struct rf_merge_pair){ { "", 0 }, { "", 0 } };
         RF_TRY(rf_json_peek(&f->j, &kind));
         if (kind == RF_JSON_ARRAY) {
             RF_TRY(rf_json_enter(&f->j, '['));
@@ -183,30 +182,15 @@ static rf_status set_vocab(struct rf_tokenizer *t, struct file *f, struct rf_err
         t->vocab.piece[e->id] = e->text;
         t->attr[e->id] = RF_TOKEN_NORMAL;
         if (f->unigram) t->score[e->id] = isnan(e->score) ? -1e30 : e->score;
-        rf_vocab_add(&t->vocab, e->id);
     }
+    rf_vocab_add_all(&t->vocab);
     return RF_OK;
 }
 
-static rf_status set_merges(struct rf_tokenizer *t, const struct file *f, struct rf_error *err)
+static bool get_merge(const void *list, size_t i, struct rf_merge_pair *out)
 {
-    struct rf_buf join = { 0 };
-    rf_status st = rf_merges_init(&t->merges, f->n_merge, err);
-    size_t cut = t->word_prefix.n;
-    for (size_t i = 0; i < f->n_merge && !st; i++) {
-        const struct pairs *m = &f->merge[i];
-        uint32_t left = rf_vocab_find(&t->vocab, m->left.s, m->left.n), right = rf_vocab_find(&t->vocab, m->right.s, m->right.n);
-        rf_buf_clear(&join);
-        rf_buf_append(&join, m->left.s, m->left.n);
-        if (m->right.n >= cut && rf_buf_append(&join, m->right.s + cut, m->right.n - cut)) st = rf_fail_nomem(err, "merges", m->right.n);
-        uint32_t id = rf_vocab_find(&t->vocab, rf_buf_str(&join), join.len);
-        if (left == RF_TOK_NONE || right == RF_TOK_NONE || id == RF_TOK_NONE)
-            st = rf_fail(err, RF_CORRUPT, "tokenizer.json: merge %zu: found \"%.*s %.*s\", expected pieces of the vocabulary", i,
-                         (int)RF_MIN(m->left.n, (size_t)60), m->left.s, (int)RF_MIN(m->right.n, (size_t)60), m->right.s);
-        if (!st) rf_merges_add(&t->merges, left, right, (uint32_t)i, id);
-    }
-    rf_buf_release(&join);
-    return st;
+    *out = ((const struct rf_merge_pair *)list)[i];
+    return true;
 }
 
 static rf_status set_model(struct rf_tokenizer *t, const struct file *f, struct rf_error *err)
@@ -221,7 +205,7 @@ static rf_status set_model(struct rf_tokenizer *t, const struct file *f, struct 
     if (rf_str_is(type, "BPE") || (!type.n && f->n_merge)) {
         t->model = RF_TOK_BPE;
         t->ignore_merges = rf_jtree_bool(m, "ignore_merges", false);
-        return set_merges(t, f, err);
+        return rf_merges_load(t, f->merge, f->n_merge, true, get_merge, err);
     }
     if (rf_str_is(type, "Unigram") || (!type.n && f->unigram)) {
         t->model = RF_TOK_UNIGRAM;

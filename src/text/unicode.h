@@ -33,6 +33,9 @@ enum {
 unsigned rf_uni_cat(uint32_t cp); /* any number; above U+10FFFF is RF_CAT_CN */
 static inline bool rf_uni_in(uint32_t cp, uint32_t set) { return set >> rf_uni_cat(cp) & 1; }
 
+/* UTS #18 \w: letters, marks, decimal digits, letter numbers, connectors, letters in circles, joiners. */
+bool rf_uni_is_word(uint32_t cp);
+
 /* Like rf_utf8_decode, but an invalid byte is one character of length 1 with *cp = 0xFFFD and *ok = false. n > 0. */
 static inline unsigned rf_uni_next(const char *s, size_t n, uint32_t *cp, bool *ok)
 {
