@@ -162,11 +162,11 @@ TEST(bounded)
         struct rf_error err;
         rf_buf_puts(&b, i < 2 ? "{\"a\":" : i == 4 ? "{" : i == 5 ? "{\"a\":\"" : "{\"a\":[");
         while (b.len < 8 << 20) rf_buf_puts(&b, unit[i]);
-        double t = rf_now();
+        double t = mk_cpu();
         struct rf_weights *w = open_config(b.data, &err);
-        t = rf_now() - t;
+        t = mk_cpu() - t;
         CHECK(!w && *err.message);
-        if (t > 0.2) CHECK_FAIL_("%s: %.3f s", unit[i], t);
+        if (t > MK_LIMIT) CHECK_FAIL_("%s: %.3f s", unit[i], t);
         rf_buf_release(&b);
     }
     struct rf_error err;
