@@ -2,6 +2,7 @@
  * the same minute: how fast the threads can read memory, and how fast they can do nothing but 8-bit dot products.
  *
  *   bench_linear [--isa auto|avx2|avx512|amx] [--types Q5_0,Q4_K,..] [--threads 2] [--mb 256] [--shape 4864x896]
+ *                [--against avx512]: takes turns with another instruction set and prints how many times faster --isa is
  */
 #include <stdio.h>
 
@@ -12,7 +13,7 @@
 #endif
 
 struct options {
-    const char *isa, *types;
+    const char *isa, *types, *against;
     unsigned threads;
     size_t mb, rows, cols;
 };
@@ -148,7 +149,7 @@ static void bench(const struct options *o, const struct lin_type *t, unsigned is
     double read = probe_read(pool, buf, o->mb * 1048576);
     printf("%-5s %zux%zu  pack %.1f GB/s  read roof %.1f GB/s  dot roof %.0f Gop/s\n", rf_type_name(t->type), rows, cols, pack, read,
            dot);
-    static const uint32_t ms[] = {1, 2, 4, 5, 8, 12, 16, 32, 64, 512};
+    static const uint32_t ms[] = {1, 2, 4, 8, 12, 16, 32, 64, 512};
     float *x = rf_alloc_array(512 * cols, 4), *y = rf_alloc_aligned(64, 512 * rows * 4);
     lin_fill_x(x, 512, cols, &rng);
     for (size_t k = 0; k < RF_COUNT(ms); k++) {
@@ -173,32 +174,75 @@ static void bench(const struct options *o, const struct lin_type *t, unsigned is
     rf_free(y);
 }
 
+/* The same weights for two instruction sets, in short turns: a busy machine slows both alike. */
+static void compare(const struct lin_type *t, const unsigned isa[2], struct rf_pool *pool, size_t rows, size_t cols)
+{
+    static const uint32_t ms[] = {1, 3, 5, 8, 12, 16, 24, 32, 64, 512};
+    size_t bytes = lin_bytes(t->type, rows, cols);
+    uint8_t *file = rf_alloc(bytes);
+    struct rf_linear *w[2];
+    struct rf_linear_scratch *s;
+    struct rf_rng rng = {1};
+    bool copied;
+    lin_fill(t, file, bytes, 1e-3f, &rng);
+    struct rf_weight_desc d = {.name = "w", .type = t->type, .rows = rows, .cols = cols, .data = file};
+    float *x = rf_alloc_array(512 * cols, 4), *y = rf_alloc_aligned(64, 512 * rows * 4);
+    lin_fill_x(x, 512, cols, &rng);
+    if (rf_linear_scratch_create(&s, NULL)) exit(1);
+    for (int i = 0; i < 2; i++)
+        if (rf_linear_create(&w[i], &d, isa[i], pool, &copied, NULL)) exit(1);
+    printf("%-5s %zux%zu times faster:", rf_type_name(t->type), rows, cols);
+    for (size_t k = 0; k < RF_COUNT(ms); k++) {
+        double v[2][15];
+        for (size_t r = 0; r < 15; r++)
+            for (int i = 0; i < 2; i++) {
+                double t0 = seconds(pool);
+                for (uint32_t n = 0; n < RF_MAX(64 / ms[k], 1u); n++) (void)lin_run1(pool, s, w[i], x, ms[k], NULL, y, (uint32_t)rows);
+                v[i][r] = seconds(pool) - t0;
+            }
+        printf("  M=%u %.2f", ms[k], median(v[1], 15) / median(v[0], 15));
+        fflush(stdout);
+    }
+    printf("\n");
+    rf_linear_free(w[0]);
+    rf_linear_free(w[1]);
+    rf_linear_scratch_free(s);
+    rf_free(file);
+    rf_free(x);
+    rf_free(y);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.isa = "auto", .types = "Q5_0,Q4_K,Q6_K,Q8_0", .threads = 2, .mb = 256, .rows = 4864, .cols = 896};
     for (int i = 1; i + 1 < argc; i += 2) {
         if (!strcmp(argv[i], "--isa")) o.isa = argv[i + 1];
+        if (!strcmp(argv[i], "--against")) o.against = argv[i + 1];
         if (!strcmp(argv[i], "--types")) o.types = argv[i + 1];
         if (!strcmp(argv[i], "--threads")) o.threads = (unsigned)atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--mb")) o.mb = (size_t)atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--shape") && sscanf(argv[i + 1], "%zux%zu", &o.rows, &o.cols) != 2) return 2;
     }
     struct rf_pool *pool;
-    unsigned isa;
+    unsigned isa[2] = {0, 0};
     char text[64];
     struct rf_error err;
-    if (rf_isa_detect(o.isa, &isa, &err) || rf_pool_create(&pool, o.threads, &err)) {
+    if (rf_isa_detect(o.isa, &isa[0], &err) || (o.against && rf_isa_detect(o.against, &isa[1], &err)) || rf_pool_create(&pool, o.threads, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 2;
     }
-    rf_isa_text(isa, text, sizeof text);
+    rf_isa_text(isa[0], text, sizeof text);
     printf("isa %s, %u threads\n", text, o.threads);
     for (size_t t = 0; t < RF_COUNT(lin_types); t++) {
         const char *name = rf_type_name(lin_types[t].type), *at = strstr(o.types, name);
         size_t n = strlen(name);
         while (at && ((at > o.types && at[-1] != ',') || (at[n] && at[n] != ','))) at = strstr(at + 1, name);
         size_t block = rf_type_get(lin_types[t].type)->block, cols = o.cols % block ? o.cols / block * block + block : o.cols;
-        if (at || !strcmp(o.types, "all")) bench(&o, &lin_types[t], isa, pool, o.rows, cols);
+        if (!at && strcmp(o.types, "all")) continue;
+        if (o.against)
+            compare(&lin_types[t], isa, pool, o.rows, cols);
+        else
+            bench(&o, &lin_types[t], isa[0], pool, o.rows, cols);
     }
     rf_pool_free(pool);
     return 0;

@@ -33,6 +33,8 @@ struct pack_job {
     size_t first;
 };
 
+enum { HUGE = 2 << 20 };
+
 static bool needs_spare(const struct rf_linear *w, size_t panel)
 {
     return w->cols % w->l->block || (panel + 1) * RF_LIN_PANEL > w->rows;
@@ -69,7 +71,7 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
                        (unsigned long long)d->cols);
     struct pack_job j = {.w = w, .src = d->data, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
     if (needs_spare(w, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
-    w->own = rf_alloc_aligned(64, bytes);
+    w->own = rf_alloc_aligned(bytes >= HUGE ? HUGE : 64, bytes);
     if (spare) j.spare = rf_alloc(spare);
     if (!w->own || (spare && !j.spare)) {
         rf_free(j.spare);
@@ -77,8 +79,8 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
     }
     w->own_bytes = bytes;
     w->w = w->own;
-    uintptr_t page = 4096, a = ((uintptr_t)w->own + page - 1) & ~(page - 1), b = ((uintptr_t)w->own + bytes) & ~(page - 1);
-    if (b > a) (void)madvise((void *)a, b - a, MADV_HUGEPAGE); /* a wish: fewer faults now, fewer TLB misses later */
+    /* A wish: fewer faults now, fewer TLB misses later. Whole huge pages only, so that none is wasted. */
+    if (bytes >= HUGE) (void)madvise(w->own, bytes / HUGE * HUGE, MADV_HUGEPAGE);
     rf_pool_run(pool, pack_panels, &j);
     rf_free(j.spare);
     return RF_OK;
@@ -275,7 +277,7 @@ static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigne
     if (!piece_grow(&s->tmp, n_threads, sizeof(struct rf_lin_tmp))) return false;
     j->tmp = s->tmp.p;
     if (!j->round) return true;
-    if (!rf_mul(j->act.n_slab, j->act.rows, &cells) || !rf_add(cells, RF_LIN_PAST, &cells)) return false;
+    if (!rf_mul(j->act.n_slab, j->act.rows, &cells)) return false;
     if (!piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
         !piece_grow(&s->sum, cells, 16 * sizeof(int16_t)))
         return false;
@@ -309,7 +311,8 @@ rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const
     unsigned n_threads = rf_pool_size(pool);
     if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;
     j.chunks = (a->rows + RF_LIN_CHUNK - 1) / RF_LIN_CHUNK;
-    j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 8, (size_t)16), (size_t)1);
+    j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 4, (size_t)16), (size_t)1);
+    if (j.grain > RF_LIN_GROUP) j.grain -= j.grain % RF_LIN_GROUP;
     j.round_shared = j.round && (uint64_t)a->rows * first->cols > ACT_ALONE;
     if (j.round && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
     rf_pool_run(pool, run_thread, &j);

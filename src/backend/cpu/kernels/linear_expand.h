@@ -175,19 +175,60 @@ INL void expand_q3_k(const uint8_t *p, struct rf_lin_slab *o, int bias)
 
 /* ---- sums to the output ---- */
 
-static void store_panel(const struct rf_lin_task *t, size_t p, size_t m0, size_t m1, const float *c)
+INL void store_row(const struct rf_lin_task *t, size_t row, float *y, const float *c)
 {
-    size_t row = p * RF_LIN_PANEL, n = RF_MIN(t->n_row - row, (size_t)RF_LIN_PANEL);
+    size_t n = RF_MIN(t->n_row - row, (size_t)RF_LIN_PANEL);
     const float *bias = t->bias ? t->bias + row : NULL;
-    for (size_t m = m0; m < m1; m++, c += RF_LIN_PANEL) {
-        float *y = t->out + m * t->out_stride + row;
-        if (n == RF_LIN_PANEL) {
-            UNROLL for (int v = 0; v < NV; v++) {
-                vf x = vf_load(c + v * VL);
-                vf_store(y + v * VL, bias ? vf_add(x, vf_load(bias + v * VL)) : x);
-            }
-        } else {
-            for (size_t i = 0; i < n; i++) y[i] = bias ? c[i] + bias[i] : c[i];
+    if (n == RF_LIN_PANEL) {
+        UNROLL for (int v = 0; v < NV; v++) {
+            vf x = vf_load(c + v * VL);
+            vf_store(y + v * VL, bias ? vf_add(x, vf_load(bias + v * VL)) : x);
         }
+    } else {
+        for (size_t i = 0; i < n; i++) y[i] = bias ? c[i] + bias[i] : c[i];
+    }
+}
+
+/* Panels p0..p1, at most RF_LIN_GROUP, side by side: rows of the output are pages apart. */
+static void store_panels(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
+{
+    for (size_t m = m0; m < m1; m++)
+        for (size_t p = p0; p < p1; p++)
+            store_row(t, p * RF_LIN_PANEL, t->out + m * t->out_stride + p * RF_LIN_PANEL, tmp->c[p - p0] + (m - m0) * RF_LIN_PANEL);
+}
+
+/* ---- the walk over slabs of quantised panels ---- */
+
+struct slab_in {
+    const struct rf_lin_task *t;
+    const struct rf_lin_slab *slab;
+    size_t index;        /* of the slab */
+    int nb;              /* blocks of 32 in it */
+    size_t m0, m1;       /* activation rows */
+    float *c;            /* sums of row m0, rows 32 apart */
+    const uint8_t *next; /* the bytes that will be expanded next, n_next of them */
+    size_t n_next;
+};
+typedef void (*expand_fn)(const uint8_t *p, int nb, struct rf_lin_slab *o);
+typedef void (*sweep_fn)(const struct slab_in *in, const void *type);
+
+/* Expands every slab once and lets all activation rows sweep over it. */
+INL void walk_slabs(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp,
+                    expand_fn expand, sweep_fn sweep, const void *type)
+{
+    size_t unit = (size_t)t->l->file_bytes * RF_LIN_PANEL, slab = RF_LIN_SLAB / t->l->block * unit, panel = t->n_unit * unit;
+    size_t group = m1 - m0 > 32 ? RF_LIN_GROUP : 1; /* few rows: read panels from end to end */
+    for (size_t g0 = p0; g0 < p1; g0 += group) {
+        size_t g1 = RF_MIN(g0 + group, p1);
+        for (size_t s = 0; s < t->act->n_slab; s++)
+            for (size_t p = g0; p < g1; p++) {
+                const uint8_t *w = t->w + p * panel + s * slab;
+                struct slab_in in = {.t = t, .slab = &tmp->slab, .index = s, .m0 = m0, .m1 = m1, .c = tmp->c[p - g0], .n_next = slab,
+                                     .next = group == 1 ? w + slab : p + 1 < g1 ? w + panel : t->w + g0 * panel + (s + 1) * slab};
+                in.nb = (int)RF_MIN((t->act->cols - s * RF_LIN_SLAB) / 32, (size_t)8);
+                expand(w, in.nb, &tmp->slab);
+                sweep(&in, type);
+            }
+        store_panels(t, g0, g1, m0, m1, tmp);
     }
 }

@@ -4,7 +4,7 @@
  * Panels. A weight matrix is cut into panels of 32 rows (outputs). Inside a panel k runs forwards in units: one block of the
  * type's file format (2 values for F16 and BF16). A unit is the file's bytes of 32 rows, transposed by planes: a plane takes the same
  * 2 or 4 bytes of every row's block and lays the 32 rows side by side. Packed weights are therefore as large as the file, every
- * unit starts on 64 bytes, and a 64-byte vector of a 4-byte plane is 16 rows x 4 successive k: what vpdpbusd, sdot and an AMX B tile want.
+ * unit starts on 64 bytes, and a 64-byte vector of a 4-byte plane is 16 rows x 4 successive k: what vpdpbusd and sdot want.
  *
  * Activations are rounded to int8, one f32 scale per 32 values (float types take them as they are). For each block of 32:
  *     t = sum16/32(w_int * x_int) as f32, times the weight's scale (for 16-value scales the two halves are added by fma)
@@ -25,7 +25,7 @@ enum {
     RF_LIN_PANEL = 32,  /* rows of a panel */
     RF_LIN_SLAB = 256,  /* values of k that are expanded and multiplied at a time (quantised types) */
     RF_LIN_FSLAB = 64,  /* the same for float types */
-    RF_LIN_PAST = 16,   /* a tile may read this many rows past the last one, and throw away what comes of it */
+    RF_LIN_GROUP = 4,   /* panels whose sums are kept at a time: a slab of many activation rows stays in L2 for all of them */
     RF_LIN_CHUNK = 512, /* most activation rows of one task: their sums fit a thread's scratch */
 };
 
@@ -87,9 +87,8 @@ struct rf_lin_slab {
 struct rf_lin_tmp {
     struct rf_lin_slab slab;
     _Alignas(64) float f[RF_LIN_FSLAB * RF_LIN_PANEL]; /* float types: [k][row] */
-    float c[(RF_LIN_CHUNK + RF_LIN_PAST) * RF_LIN_PANEL]; /* [activation row][row] sums so far */
+    float c[RF_LIN_GROUP][RF_LIN_CHUNK * RF_LIN_PANEL]; /* [panel][activation row][row] sums so far */
     double d[RF_LIN_CHUNK];                            /* ref's sums */
-    _Alignas(64) int32_t tile[4][16 * 16];             /* AMX results on their way to f32 */
 };
 
 /* Rows m0..m1 (at most RF_LIN_CHUNK) of the activations against panels p0..p1. */
@@ -107,9 +106,7 @@ struct rf_lin_kern {
 void rf_lin_kern_init_ref(struct rf_lin_kern *k);
 void rf_lin_kern_init_avx2(struct rf_lin_kern *k);
 void rf_lin_kern_init_avx512(struct rf_lin_kern *k);
-void rf_lin_kern_init_amx(struct rf_lin_kern *k);
 void rf_lin_kern_init_neon(struct rf_lin_kern *k);
-void rf_lin_run_avx512(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp);
 void rf_lin_kern_init(struct rf_lin_kern *k, unsigned isa); /* isa: enum rf_isa flags */
 
 #endif

@@ -115,7 +115,6 @@ void rf_lin_kern_init(struct rf_lin_kern *k, unsigned isa)
 #if defined(__x86_64__)
     if (isa & RF_ISA_AVX2) rf_lin_kern_init_avx2(k);
     if (isa & RF_ISA_AVX512) rf_lin_kern_init_avx512(k);
-    if ((isa & RF_ISA_AVX512) && (isa & RF_ISA_AMX)) rf_lin_kern_init_amx(k);
 #elif defined(__aarch64__)
     if (isa & RF_ISA_DOTPROD) rf_lin_kern_init_neon(k);
 #else

@@ -163,7 +163,7 @@ EXPAND(slab_q6_k, expand_q6_k(p, o, 0))
 
 struct quant_row {
     uint32_t type;
-    void (*expand)(const uint8_t *p, int nb, struct rf_lin_slab *o);
+    expand_fn expand;
     const tile_fn *tiles;
     int most; /* rows of the largest tile */
 };
@@ -189,29 +189,27 @@ INL size_t tile_rows(size_t n, size_t done, size_t most)
     return (left + tiles - 1) / tiles;
 }
 
+static void sweep_tiles(const struct slab_in *in, const void *arg)
+{
+    const struct quant_row *type = arg;
+    const struct rf_lin_act *a = in->t->act;
+    size_t naux = RF_LIN_SLAB / in->t->l->sub, done = 0;
+    for (size_t m = in->m0, r; m < in->m1; m += r) {
+        /* The next slab comes nearer in step with the rows. */
+        for (size_t end = in->n_next * (m - in->m0 + 1) / (in->m1 - in->m0); done < end; done += 64) PREFETCH(in->next + done);
+        size_t i = in->index * a->rows + m;
+        struct tile_in tile = {.slab = in->slab, .nb = in->nb, .q = a->q + i * RF_LIN_SLAB, .scale = a->scale + i * 8,
+                               .aux = (const uint8_t *)in->t->aux + i * naux * 4, .c = in->c + (m - in->m0) * RF_LIN_PANEL,
+                               .first = in->index == 0};
+        r = tile_rows(in->m1, m, (size_t)type->most);
+        type->tiles[r](&tile);
+    }
+}
+
 static void run_quant(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
 {
-    const struct rf_lin_act *a = t->act;
     const struct quant_row *type = quant_row(t->l->type);
-    size_t unit = (size_t)t->l->file_bytes * RF_LIN_PANEL, slab = RF_LIN_SLAB / t->l->block * unit;
-    size_t naux = RF_LIN_SLAB / t->l->sub;
-    for (size_t p = p0; p < p1; p++) {
-        const uint8_t *w = t->w + p * t->n_unit * unit;
-        for (size_t s = 0; s < a->n_slab; s++, w += slab) {
-            struct tile_in in = {.slab = &tmp->slab, .first = s == 0};
-            in.nb = (int)RF_MIN((a->cols - s * RF_LIN_SLAB) / 32, (size_t)8);
-            type->expand(w, in.nb, &tmp->slab);
-            for (size_t m = m0, r; m < m1; m += r) {
-                r = tile_rows(m1, m, (size_t)type->most);
-                in.q = a->q + (s * a->rows + m) * RF_LIN_SLAB;
-                in.scale = a->scale + (s * a->rows + m) * 8;
-                in.aux = (const uint8_t *)t->aux + (s * a->rows + m) * naux * 4;
-                in.c = tmp->c + (m - m0) * RF_LIN_PANEL;
-                type->tiles[r](&in);
-            }
-        }
-        store_panel(t, p, m0, m1, tmp->c);
-    }
+    walk_slabs(t, p0, p1, m0, m1, tmp, type->expand, sweep_tiles, type);
 }
 
 /* ---- float types: f32 fma in rising k ---- */
@@ -261,9 +259,9 @@ static void run_float(const struct rf_lin_task *t, size_t p0, size_t p1, size_t 
                 for (size_t i = 0; i < n * NV; i++) vf_store(tmp->f + i * VL, vf_bf16(w + i * 2 * VL));
             for (size_t m = m0, r; m < m1; m += r) {
                 r = tile_rows(m1, m, TILE_RF);
-                tile_float_rows(r, f, n, a->x + m * a->cols + k, a->cols, tmp->c + (m - m0) * RF_LIN_PANEL, k == 0);
+                tile_float_rows(r, f, n, a->x + m * a->cols + k, a->cols, tmp->c[0] + (m - m0) * RF_LIN_PANEL, k == 0);
             }
         }
-        store_panel(t, p, m0, m1, tmp->c);
+        store_panels(t, p, p + 1, m0, m1, tmp);
     }
 }

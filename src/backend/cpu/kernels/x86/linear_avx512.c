@@ -3,16 +3,11 @@
 #define TILE_R32 6
 #define TILE_R16 4
 #define TILE_RF 6
-#define FUSED_MOST 4
-#define FUSED_PASSES 3
+#define FUSED_MOST 8
+#define FUSED_PASSES 2
 #include "backend/cpu/kernels/linear_fused.h"
 
 void rf_lin_kern_init_avx512(struct rf_lin_kern *k)
 {
     init_all(k, "avx512");
-}
-
-void rf_lin_run_avx512(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
-{
-    run_fused_or_tiles(t, p0, p1, m0, m1, tmp);
 }
