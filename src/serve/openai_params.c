@@ -9,7 +9,7 @@
 #include "serve/params.h"
 
 #define STOP_STRINGS_MAX 4
-#define STOP_STRING_BYTES 4096
+#define STOP_STRING_BYTES 1024
 #define STOP_TOKENS_MAX 256
 #define BIAS_MAX 1024
 

@@ -45,6 +45,7 @@ static void parse(struct args *a, int argc, char **argv)
         else if (!strcmp(k, "--buffer")) a->o.stream_buffer = strtoull(v, NULL, 10);
         else if (!strcmp(k, "--running")) a->running = (uint32_t)atoi(v);
         else if (!strcmp(k, "--queue")) a->queue = (uint32_t)atoi(v);
+        else if (!strcmp(k, "--isolate")) a->o.isolate_keys = atoi(v);
         else if (!strcmp(k, "--log")) a->o.log.level = (enum rf_log_level)atoi(v);
     }
     a->o.api_keys = a->list[0];

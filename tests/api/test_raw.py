@@ -194,6 +194,31 @@ def test_slow_headers_end(server):
     assert len(took) == 4 and max(took) < 9, took
 
 
+@pytest.mark.fake
+def test_idle_connections_end(launch):
+    s = launch("--idle", 1)
+    for sent in (b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", POST + b"Content-Length: 900\r\n\r\n{"):
+        with s.connect() as c:
+            c.sendall(sent)
+            t = time.time()
+            got = read_all(c, first=6, quiet=6)
+            assert not got.endswith(b"<open>") and time.time() - t < 5
+
+
+@pytest.mark.fake
+def test_connection_limit(launch):
+    s = launch("--max-connections", 4)
+    held = [s.connect() for _ in range(4)]
+    time.sleep(0.2)
+    with s.connect() as late:  # waits in the queue of the listening socket until another ends
+        late.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert read_all(late, first=0.3) == b"<open>"
+        held[0].close()
+        assert status(read_all(late)) == 200
+    for c in held:
+        c.close()
+
+
 def test_gigabyte_of_headers(server):
     with server.connect() as s:
         sent = 0
@@ -207,6 +232,15 @@ def test_gigabyte_of_headers(server):
         assert sent < 16 << 20
 
 
+def health_p99(url):
+    h, times = requests.Session(), []
+    for _ in range(200):
+        t = time.perf_counter()
+        assert h.get(url + "/health").status_code == 200
+        times.append(time.perf_counter() - t)
+    return sorted(times)[197]
+
+
 @pytest.mark.fake
 def test_10k_idle_connections(launch):
     want = 10_000
@@ -215,6 +249,7 @@ def test_10k_idle_connections(launch):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, want + 500), hard))
     s = launch("--idle", 300)
+    alone = max(health_p99(s.url) for _ in range(3))  # what other work on this machine costs anyway
     before, idle = s.rss_kb(), []
     try:
         for i in range(want):
@@ -226,21 +261,12 @@ def test_10k_idle_connections(launch):
             time.sleep(0.05)
         assert s.metric("rocmforge_http_connections") >= want
         grown = s.rss_kb() - before
-        h, limit = requests.Session(), 0.010 * SLOW
-        for _ in range(8):  # other work on this machine may spoil a batch; the server's own slowness would spoil all
-            times = []
-            for _ in range(200):
-                t = time.perf_counter()
-                assert h.get(s.url + "/health").status_code == 200
-                times.append(time.perf_counter() - t)
-            times.sort()
-            if times[197] < limit:
-                break
+        p99 = min(health_p99(s.url) for _ in range(3))
         cpu = s.cpu_s()
         time.sleep(1)
         cpu = s.cpu_s() - cpu
-        print(f"10k idle: {grown / 1024:.1f} MB more, /health p50 {times[100] * 1e3:.2f} ms, p99 {times[197] * 1e3:.2f} ms, idle cpu {cpu:.2f}")
-        assert grown < 100 * 1024 * SLOW and times[197] < limit and cpu < 0.2 * SLOW
+        print(f"10k idle: {grown / 1024:.1f} MB more, /health p99 {p99 * 1e3:.2f} ms (alone {alone * 1e3:.2f}), idle cpu {cpu:.2f}")
+        assert grown < 100 * 1024 * SLOW and p99 < max(0.010, 2 * alone) * SLOW and cpu < 0.2 * SLOW
         assert s.chat("x").status_code == 200
     finally:
         for c in idle:

@@ -139,7 +139,7 @@ def test_too_large(server):
 
 @pytest.mark.fake
 def test_keys(launch):
-    s = launch("--key", "sk-one", "--key", "sk-two", ready=False)
+    s = launch("--key", "sk-one", "--key", "sk-two")
     for path in ("/v1/models", "/version", "/metrics", "/nothing", "/v1/models/x"):
         r = requests.get(s.url + path)
         e = err(r, 401, "invalid_api_key")
@@ -155,6 +155,23 @@ def test_keys(launch):
     r = s.chat("x")
     err(r, 401)
     assert requests.options(s.url + "/v1/models").status_code == 204
+
+
+@pytest.mark.fake
+@pytest.mark.parametrize("isolate", [0, 1])
+def test_cache_salt(launch, isolate):
+    s = launch("--key", "sk-one", "--key", "sk-two", "--isolate", isolate)
+
+    def salt(key, **kw):
+        h = {"authorization": f"Bearer {key}"}
+        r = s.post("/v1/completions", {"prompt": "@salt", "max_tokens": 21, **kw}, headers=h)
+        return r.json()["choices"][0]["text"]
+
+    one, two = salt("sk-one"), salt("sk-two")
+    assert (one != two) == bool(isolate) and (one == "salt=" + "0" * 16) == (not isolate)
+    mine = salt("sk-one", cache_salt="a")
+    assert mine == salt("sk-one", cache_salt="a") and len({one, mine, salt("sk-one", cache_salt="b")}) == 3
+    assert (mine != salt("sk-two", cache_salt="a")) == bool(isolate)
 
 
 @pytest.mark.fake
@@ -174,7 +191,7 @@ def test_host_check(launch, server):
 def test_cors(launch, server):
     h = {"origin": "https://app.test", "access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     assert "access-control-allow-origin" not in requests.get(server.url + "/health", headers=h).headers
-    s = launch("--cors", "https://app.test", "--key", "k", ready=False)
+    s = launch("--cors", "https://app.test", "--key", "k")
     r = requests.options(s.url + "/v1/chat/completions", headers=h)
     assert r.status_code == 204 and r.headers["access-control-allow-origin"] == "https://app.test"
     assert "authorization" in r.headers["access-control-allow-headers"] and "POST" in r.headers["access-control-allow-methods"]
@@ -257,12 +274,12 @@ def test_device_error_ends_it(launch):
 
 @pytest.mark.fake
 def test_log_lines(launch):
-    s = launch("--log", 2, "--key", "sk-secret", ready=False)
+    s = launch("--log", 2, "--key", "sk-secret")
     h = {"authorization": "Bearer sk-secret", "x-request-id": "my-id"}
     s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "private words"}]}, headers=h)
     requests.get(s.url + "/nothing%0a{\"level\":\"x\"}", headers=h)
     assert s.stop() == 0
-    lines = s.err.strip().split("\n")
+    lines = [x for x in s.err.strip().split("\n") if "/health" not in x]
     assert len(lines) == 2, s.err
     assert "my-id POST /v1/chat/completions 200 prompt=" in lines[0]
     assert "private" not in s.err and "sk-secret" not in s.err

@@ -5,6 +5,7 @@
  *   @delay=MS    time per token            @prefill=MS  time to the first token     @len=N    N tokens of "word "
  *   @error=NAME  ends with that error      @after=N     ... after N tokens          @chunk=N  bytes per token event
  *   @unicode     multi-byte text           @sampling    says how it was sampled     @submit=NAME  refuses at submit
+ *   @salt        says the cache salt
  *
  * Callbacks run with the engine's lock held, which is the hardest case for a caller.
  */
@@ -34,7 +35,7 @@ struct rf_model { int unused; };
 
 struct seq {
     struct seq *next;
-    uint64_t id, seed;
+    uint64_t id, salt;
     struct rf_sampling s;
     rf_event_fn fn;
     void *ctx;
@@ -107,7 +108,9 @@ static rf_status take_ids(struct rf_buf *b, int32_t **ids, size_t *n, struct rf_
     size_t len = 0;
     *ids = (int32_t *)(void *)rf_buf_take(b, &len);
     *n = len / sizeof **ids;
-    return *ids ? RF_OK : rf_fail_nomem(err, "tokens", len);
+    if (*ids) return RF_OK;
+    rf_buf_release(b);
+    return rf_fail_nomem(err, "tokens", len);
 }
 
 rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **ids, size_t *n,
@@ -131,7 +134,9 @@ rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size
         if (s && !(skip_special && ids[i] >= 256)) rf_buf_append(&b, s, k);
     }
     *out = rf_buf_take(&b, len);
-    return *out ? RF_OK : rf_fail_nomem(err, "text", n);
+    if (*out) return RF_OK;
+    rf_buf_release(&b);
+    return rf_fail_nomem(err, "text", n);
 }
 
 rf_status rf_model_chat(const struct rf_model *m, const char *json, size_t json_len, char **text, size_t *text_len, int32_t **ids,
@@ -216,6 +221,7 @@ static void say(struct rf_buf *b, const char *all, const struct seq *q)
     rf_buf_reserve(b, (size_t)len + 64);
     if (b->bad) return;
     if (strstr(all, "@unicode")) rf_buf_puts(b, "h\xc3\xa9llo \xf0\x9f\x91\x8b\xf0\x9f\x8f\xbd \xe6\x97\xa5\xe6\x9c\xac ");
+    if (strstr(all, "@salt")) rf_buf_printf(b, "salt=%016llx", (unsigned long long)q->salt);
     if (strstr(all, "@sampling"))
         rf_buf_printf(b, "t=%.3f p=%.3f k=%d min_p=%.3f typ=%.3f rep=%.3f pres=%.3f freq=%.3f max=%d min=%d eos=%d stop=%zu ids=%zu "
                       "bias=%zu lp=%d plp=%d ", (double)q->s.temperature, (double)q->s.top_p, q->s.top_k, (double)q->s.min_p,
@@ -272,6 +278,7 @@ static struct seq *seq_create(struct rf_engine *e, const struct rf_request *r) /
         return NULL;
     }
     q->s = r->sampling;
+    q->salt = r->cache_salt;
     say(&b, all, q);
     q->out = rf_buf_take(&b, &q->out_len);
     q->prompt = rf_alloc_array(r->n_tokens, sizeof *q->prompt);
