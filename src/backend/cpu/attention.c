@@ -82,35 +82,45 @@ static bool keys_of(uint32_t pos, uint32_t window, uint32_t chunk, uint32_t *lo,
 
 /* ---- one chunk of one tile ---- */
 
-static bool load_chunk(const struct job *j, const struct item *it, uint32_t kv_head, uint32_t chunk, const struct space *s)
+/* Few rows read the blocks as they are stored: bringing them to f32 would cost as much as it saves. */
+static bool reads_blocks(const struct job *j, const struct item *it)
+{
+    return j->a->kv->desc.type != RF_KV_F32 && it->n_tok * j->group <= RF_ATTN_ROWS;
+}
+
+/* The chunk's blocks, those that some token of the tile sees: their addresses, or their contents as f32. */
+static bool load_chunk(const struct job *j, const struct item *it, uint32_t kv_head, uint32_t chunk, const struct space *s,
+                       const void **block)
 {
     const struct rf_attention_args *a = j->a;
     const struct rf_batch *batch = j->c->batch;
     enum rf_kv_type type = a->kv->desc.type;
     const int32_t *table = batch->block_table[a->group] + (size_t)it->seq * batch->table_stride;
-    uint32_t lo, hi, unused;
     uint32_t first = (uint32_t)batch->pos[it->tok], last = (uint32_t)batch->pos[it->tok + it->n_tok - 1];
-    if (!keys_of(last, 0, chunk, &unused, &hi)) return true;
-    lo = RF_MAX(first_key(first, a->window), chunk * RF_ATTN_CHUNK) - chunk * RF_ATTN_CHUNK;
+    uint32_t base = chunk * RF_ATTN_CHUNK, lo = RF_MAX(first_key(first, a->window), base) - base;
+    uint32_t hi = last < base ? 0 : RF_MIN(last + 1 - base, (uint32_t)RF_ATTN_CHUNK);
     for (uint32_t i = lo / RF_KV_BLOCK_TOKENS; i * RF_KV_BLOCK_TOKENS < hi; i++) {
         uint32_t at = chunk * RF_ATTN_BLOCKS + i;
-        const void *block = at < batch->table_stride
+        block[i] = at < batch->table_stride
             ? rf_cpu_kv_head(a->kv, table[at], a->slot, kv_head * rf_kv_head_bytes(type, a->head_dim)) : NULL;
-        if (!block) return false;
-        j->c->kern.kv_get[type](block, s->k + i * RF_KV_BLOCK_TOKENS, s->v + (size_t)i * RF_KV_BLOCK_TOKENS * j->head_pad,
+        if (!block[i]) return false;
+        if (reads_blocks(j, it)) continue;
+        j->c->kern.kv_get[type](block[i], s->k + i * RF_KV_BLOCK_TOKENS, s->v + (size_t)i * RF_KV_BLOCK_TOKENS * j->head_pad,
                                 a->head_dim);
     }
     return true;
 }
 
-/* Parts of all rows that see keys of the chunk. split: to memory; else merged into the states. */
-static void run_chunk(const struct job *j, const struct item *it, uint32_t kv_head, uint32_t chunk, const struct space *s)
+/* Parts of all rows that see keys of the chunk. split: to memory; else merged into the states. False: a block is missing. */
+static bool run_chunk(const struct job *j, const struct item *it, uint32_t kv_head, uint32_t chunk, const struct space *s)
 {
     const struct rf_attention_args *a = j->a;
     struct rf_attn_row row[RF_ATTN_ROWS];
     float *state[RF_ATTN_ROWS];
-    struct rf_attn_part_args p = {.row = row, .head_dim = a->head_dim, .head_pad = j->head_pad, .k = s->k, .v = s->v,
+    struct rf_attn_part_args p = {.row = row, .head_dim = a->head_dim, .head_pad = j->head_pad, .type = a->kv->desc.type,
                                   .scale = a->scale, .softcap = a->softcap, .score = s->score};
+    if (!load_chunk(j, it, kv_head, chunk, s, p.block)) return false;
+    if (!reads_blocks(j, it)) p.k = s->k, p.v = s->v;
     uint32_t n_rows = it->n_tok * j->group;
     for (uint32_t r = 0; r < n_rows; r++) {
         uint32_t tok = it->tok + r / j->group, head = kv_head * j->group + r % j->group, lo, hi;
@@ -128,6 +138,7 @@ static void run_chunk(const struct job *j, const struct item *it, uint32_t kv_he
         for (uint32_t i = 0; it->part == NONE && i < p.n_row; i++) j->c->kern.attn_merge(state[i], row[i].part, j->head_pad);
         p.n_row = 0;
     }
+    return true;
 }
 
 static void run_item(struct job *j, const struct item *it, uint32_t kv_head, const struct space *s)
@@ -136,11 +147,9 @@ static void run_item(struct job *j, const struct item *it, uint32_t kv_head, con
     uint32_t n_rows = it->n_tok * j->group;
     for (uint32_t r = 0; it->part == NONE && r < n_rows; r++) rf_attn_state_clear(s->state + (size_t)r * j->part_floats, j->head_pad);
     for (uint32_t chunk = it->chunk0; chunk < it->chunk1; chunk++) {
-        if (!load_chunk(j, it, kv_head, chunk, s)) {
-            atomic_store(&j->fault, true);
-            return;
-        }
-        run_chunk(j, it, kv_head, chunk, s);
+        if (run_chunk(j, it, kv_head, chunk, s)) continue;
+        atomic_store(&j->fault, true);
+        return;
     }
     for (uint32_t r = 0; it->part == NONE && r < n_rows; r++) {
         uint32_t tok = it->tok + r / j->group, head = kv_head * j->group + r % j->group;

@@ -36,8 +36,10 @@ struct rf_attn_row {
 struct rf_attn_part_args {
     const struct rf_attn_row *row;
     uint32_t n_row, head_dim, head_pad;
-    const float *k;       /* [head_dim][RF_ATTN_CHUNK], valid where some row looks */
+    const float *k;       /* [head_dim][RF_ATTN_CHUNK], valid where some row looks; NULL: read `block` */
     const float *v;       /* [RF_ATTN_CHUNK][head_pad] */
+    const void *block[RF_ATTN_BLOCKS]; /* the chunk's blocks as they are stored; same bits as from k and v, cheaper for few rows */
+    enum rf_kv_type type; /* of block */
     float scale, softcap; /* s = scale * q.k, then softcap * tanh(s / softcap) unless 0 */
     float *score;         /* scratch: [RF_ATTN_ROWS][RF_ATTN_CHUNK] */
 };

@@ -199,21 +199,36 @@ KV_GET(f32, float)
 
 /* ---- attention ----
  *
- * A tile is R rows by W vectors of accumulators, all of them in registers: R and W are constants at every call, so the
- * loops over them unroll. Each accumulator is one chain of fma over d (scores) or over keys (values).
+ * A tile is R rows by W vectors of accumulators, all of them in registers: R, W and the source F are constants at every
+ * call, so the loops over them unroll. Each accumulator is one chain of fma over d (scores) or over keys (values).
  */
 
-ALWAYS_INLINE void score_tile(const struct rf_attn_part_args *a, uint32_t r0, uint32_t key, const unsigned R, const unsigned W)
+enum source { FROM_SCRATCH, FROM_F16, FROM_BF16 }; /* f32 in a->k, a->v, or a->block as stored */
+
+ALWAYS_INLINE vf v_from(const char *p, const enum source F)
+{
+    if (F == FROM_SCRATCH) return v_load((const float *)(const void *)p);
+    return F == FROM_F16 ? v_from_f16((const uint16_t *)(const void *)p) : v_from_bf16((const uint16_t *)(const void *)p);
+}
+
+ALWAYS_INLINE void score_tile(const struct rf_attn_part_args *a, uint32_t r0, uint32_t key, const enum source F,
+                              const unsigned R, const unsigned W)
 {
     vf acc[V_ROWS][V_WIDE];
-    const float *q[V_ROWS], *k = a->k + key;
+    const float *q[V_ROWS];
+    const char *k[V_WIDE];
+    const size_t step = F == FROM_SCRATCH ? RF_ATTN_CHUNK * sizeof(float) : 16 * sizeof(uint16_t); /* from d to d + 1 */
+    for (unsigned w = 0; w < W; w++) {
+        uint32_t at = key + w * V;
+        k[w] = F == FROM_SCRATCH ? (const char *)(a->k + at) : (const char *)((const uint16_t *)a->block[at / 16] + at % 16);
+    }
     for (unsigned r = 0; r < R; r++) {
         q[r] = a->row[r0 + r].q;
         for (unsigned w = 0; w < W; w++) acc[r][w] = v_set(0.0f);
     }
-    for (uint32_t d = 0; d < a->head_dim; d++, k += RF_ATTN_CHUNK) {
+    for (uint32_t d = 0; d < a->head_dim; d++) {
         vf kv[V_WIDE];
-        for (unsigned w = 0; w < W; w++) kv[w] = v_load(k + w * V);
+        for (unsigned w = 0; w < W; w++) kv[w] = v_from(k[w] + d * step, F);
         for (unsigned r = 0; r < R; r++) {
             vf x = v_set(q[r][d]);
             for (unsigned w = 0; w < W; w++) acc[r][w] = v_fma(x, kv[w], acc[r][w]);
@@ -224,18 +239,24 @@ ALWAYS_INLINE void score_tile(const struct rf_attn_part_args *a, uint32_t r0, ui
 }
 
 ALWAYS_INLINE void value_tile(const struct rf_attn_part_args *a, uint32_t r0, uint32_t lo, uint32_t hi, uint32_t d,
-                              const unsigned R, const unsigned W)
+                              const enum source F, const unsigned R, const unsigned W)
 {
     vf acc[V_ROWS][V_WIDE];
-    const float *p = a->score + r0 * RF_ATTN_CHUNK, *v = a->v + (size_t)lo * a->head_pad + d;
+    const float *p = a->score + r0 * RF_ATTN_CHUNK;
+    const size_t size = F == FROM_SCRATCH ? sizeof(float) : sizeof(uint16_t), step = a->head_pad * size; /* from key to key */
     for (unsigned r = 0; r < R; r++)
         for (unsigned w = 0; w < W; w++) acc[r][w] = v_load(a->row[r0 + r].part + RF_ATTN_PART_HEAD + d + w * V);
-    for (uint32_t t = lo; t < hi; t++, v += a->head_pad) {
-        vf x[V_WIDE];
-        for (unsigned w = 0; w < W; w++) x[w] = v_load(v + w * V);
-        for (unsigned r = 0; r < R; r++) {
-            vf pr = v_set(p[r * RF_ATTN_CHUNK + t]);
-            for (unsigned w = 0; w < W; w++) acc[r][w] = v_fma(pr, x[w], acc[r][w]);
+    while (lo < hi) { /* a run of keys that lie behind each other: all, or a block's */
+        uint32_t end = F == FROM_SCRATCH || hi < (lo | 15) + 1 ? hi : (lo | 15) + 1;
+        const char *v = F == FROM_SCRATCH ? (const char *)(a->v + (size_t)lo * a->head_pad + d)
+                                          : (const char *)((const uint16_t *)a->block[lo / 16] + 16 * a->head_dim + lo % 16 * a->head_pad + d);
+        for (; lo < end; lo++, v += step) {
+            vf x[V_WIDE];
+            for (unsigned w = 0; w < W; w++) x[w] = v_from(v + w * V * size, F);
+            for (unsigned r = 0; r < R; r++) {
+                vf pr = v_set(p[r * RF_ATTN_CHUNK + lo]);
+                for (unsigned w = 0; w < W; w++) acc[r][w] = v_fma(pr, x[w], acc[r][w]);
+            }
         }
     }
     for (unsigned r = 0; r < R; r++)
@@ -243,40 +264,44 @@ ALWAYS_INLINE void value_tile(const struct rf_attn_part_args *a, uint32_t r0, ui
 }
 
 /* Rows r0 .. r0 + R - 1, keys [lo, hi) in whole blocks of 16. */
-ALWAYS_INLINE void score_rows(const struct rf_attn_part_args *a, uint32_t r0, uint32_t lo, uint32_t hi, const unsigned R)
+ALWAYS_INLINE void score_rows(const struct rf_attn_part_args *a, uint32_t r0, uint32_t lo, uint32_t hi, const enum source F,
+                              const unsigned R)
 {
-    for (; lo + V_WIDE * V <= hi; lo += V_WIDE * V) score_tile(a, r0, lo, R, V_WIDE);
-    if (V_WIDE > 2 && lo + 2 * V <= hi) score_tile(a, r0, lo, R, 2), lo += 2 * V;
-    for (; lo < hi; lo += V) score_tile(a, r0, lo, R, 1);
+    for (; lo + V_WIDE * V <= hi; lo += V_WIDE * V) score_tile(a, r0, lo, F, R, V_WIDE);
+    if (V_WIDE > 2 && lo + 2 * V <= hi) score_tile(a, r0, lo, F, R, 2), lo += 2 * V;
+    for (; lo < hi; lo += V) score_tile(a, r0, lo, F, R, 1);
 }
 
 /* Adds p * v of keys [lo, hi) to rows r0 .. r0 + R - 1. */
-ALWAYS_INLINE void value_rows(const struct rf_attn_part_args *a, uint32_t r0, uint32_t lo, uint32_t hi, const unsigned R)
+ALWAYS_INLINE void value_rows(const struct rf_attn_part_args *a, uint32_t r0, uint32_t lo, uint32_t hi, const enum source F,
+                              const unsigned R)
 {
     uint32_t d = 0;
-    for (; d + V_WIDE * V <= a->head_pad; d += V_WIDE * V) value_tile(a, r0, lo, hi, d, R, V_WIDE);
-    if (V_WIDE > 2 && d + 2 * V <= a->head_pad) value_tile(a, r0, lo, hi, d, R, 2), d += 2 * V;
-    for (; d < a->head_pad; d += V) value_tile(a, r0, lo, hi, d, R, 1);
+    for (; d + V_WIDE * V <= a->head_pad; d += V_WIDE * V) value_tile(a, r0, lo, hi, d, F, R, V_WIDE);
+    if (V_WIDE > 2 && d + 2 * V <= a->head_pad) value_tile(a, r0, lo, hi, d, F, R, 2), d += 2 * V;
+    for (; d < a->head_pad; d += V) value_tile(a, r0, lo, hi, d, F, R, 1);
 }
 
-#define BY_ROWS(fn, ...)                              \
-    switch (n) {                                      \
-    case 1: fn(__VA_ARGS__, 1); break;                \
-    case 2: fn(__VA_ARGS__, 2); break;                \
-    case 3: fn(__VA_ARGS__, 3); break;                \
-    case 4: fn(__VA_ARGS__, 4); break;                \
-    case 5: fn(__VA_ARGS__, 5); break;                \
-    default: fn(__VA_ARGS__, 6); break;               \
+typedef void tile_fn(const struct rf_attn_part_args *a, uint32_t r0, unsigned n, uint32_t lo, uint32_t hi);
+#define TILES(name, rows, F)                                                                                     \
+    static void name(const struct rf_attn_part_args *a, uint32_t r0, unsigned n, uint32_t lo, uint32_t hi)       \
+    {                                                                                                            \
+        switch (n) {                                                                                             \
+        case 1: rows(a, r0, lo, hi, F, 1); break;                                                                \
+        case 2: rows(a, r0, lo, hi, F, 2); break;                                                                \
+        case 3: rows(a, r0, lo, hi, F, 3); break;                                                                \
+        case 4: rows(a, r0, lo, hi, F, 4); break;                                                                \
+        case 5: rows(a, r0, lo, hi, F, 5); break;                                                                \
+        default: rows(a, r0, lo, hi, F, 6); break;                                                               \
+        }                                                                                                        \
     }
-static void scores(const struct rf_attn_part_args *a, uint32_t r0, unsigned n, uint32_t lo, uint32_t hi)
-{
-    BY_ROWS(score_rows, a, r0, lo, hi)
-}
-static void values(const struct rf_attn_part_args *a, uint32_t r0, unsigned n, uint32_t lo, uint32_t hi)
-{
-    BY_ROWS(value_rows, a, r0, lo, hi)
-}
-#undef BY_ROWS
+TILES(scores_scratch, score_rows, FROM_SCRATCH)
+TILES(scores_f16, score_rows, FROM_F16)
+TILES(scores_bf16, score_rows, FROM_BF16)
+TILES(values_scratch, value_rows, FROM_SCRATCH)
+TILES(values_f16, value_rows, FROM_F16)
+TILES(values_bf16, value_rows, FROM_BF16)
+#undef TILES
 
 /* Scores of one row to exp(s - max), its max and sum to the part. */
 static void soften(const struct rf_attn_part_args *a, const struct rf_attn_row *row, float *s)
@@ -306,7 +331,7 @@ static void soften(const struct rf_attn_part_args *a, const struct rf_attn_row *
 
 /* Values of rows r0 .. r0 + n - 1: keys that all rows see go through one tile, what is before and behind them row by row, so
  * that each row adds its own keys in rising order. */
-static void add_values(const struct rf_attn_part_args *a, uint32_t r0, unsigned n)
+static void add_values(const struct rf_attn_part_args *a, uint32_t r0, unsigned n, tile_fn *values)
 {
     uint32_t lo = 0, hi = RF_ATTN_CHUNK;
     for (unsigned r = 0; r < n; r++) {
@@ -326,6 +351,8 @@ static void add_values(const struct rf_attn_part_args *a, uint32_t r0, unsigned 
 
 static void attn_part(const struct rf_attn_part_args *a)
 {
+    tile_fn *scores = a->k ? scores_scratch : a->type == RF_KV_F16 ? scores_f16 : scores_bf16;
+    tile_fn *values = a->k ? values_scratch : a->type == RF_KV_F16 ? values_f16 : values_bf16;
     uint32_t n_tile = (a->n_row + V_ROWS - 1) / V_ROWS;
     for (uint32_t i = 0, r0 = 0; i < n_tile; i++) {
         unsigned n = (a->n_row - r0 + n_tile - i - 1) / (n_tile - i); /* tiles of even height */
@@ -336,7 +363,7 @@ static void attn_part(const struct rf_attn_part_args *a)
         }
         scores(a, r0, n, lo & ~15u, (hi + 15) & ~15u);
         for (unsigned r = 0; r < n; r++) soften(a, &a->row[r0 + r], a->score + (r0 + r) * RF_ATTN_CHUNK);
-        add_values(a, r0, n);
+        add_values(a, r0, n, values);
         r0 += n;
     }
 }

@@ -86,6 +86,24 @@ KV(f16, uint16_t)
 KV(bf16, uint16_t)
 KV(f32, float)
 
+static float stored(const struct rf_attn_part_args *a, uint32_t key, uint32_t at) /* value `at` of the key's block */
+{
+    const void *block = a->block[key / RF_KV_BLOCK_TOKENS];
+    if (a->type == RF_KV_F32) return ((const float *)block)[at];
+    uint16_t h = ((const uint16_t *)block)[at];
+    return a->type == RF_KV_F16 ? load_f16(h) : load_bf16(h);
+}
+
+static float key_at(const struct rf_attn_part_args *a, uint32_t key, uint32_t d)
+{
+    return a->k ? a->k[d * RF_ATTN_CHUNK + key] : stored(a, key, 16 * d + key % 16);
+}
+
+static float value_at(const struct rf_attn_part_args *a, uint32_t key, uint32_t d)
+{
+    return a->k ? a->v[key * a->head_pad + d] : stored(a, key, 16 * a->head_dim + key % 16 * a->head_pad + d);
+}
+
 static void attn_part(const struct rf_attn_part_args *a)
 {
     for (uint32_t r = 0; r < a->n_row; r++) {
@@ -94,14 +112,14 @@ static void attn_part(const struct rf_attn_part_args *a)
         float max = -__FLT_MAX__; /* finite, so that a score of -inf weighs 0 also where no other key is */
         for (uint32_t t = row->lo; t < row->hi; t++) {
             double dot = 0;
-            for (uint32_t d = 0; d < a->head_dim; d++) dot += (double)row->q[d] * a->k[d * RF_ATTN_CHUNK + t];
+            for (uint32_t d = 0; d < a->head_dim; d++) dot += (double)row->q[d] * key_at(a, t, d);
             a->score[t] = capped(dot * a->scale, a->softcap);
             if (a->score[t] > max) max = a->score[t];
         }
         for (uint32_t t = row->lo; t < row->hi; t++) {
             double p = exp((double)a->score[t] - max);
             sum += p;
-            for (uint32_t d = 0; d < a->head_dim; d++) out[d] += p * a->v[t * a->head_pad + d];
+            for (uint32_t d = 0; d < a->head_dim; d++) out[d] += p * value_at(a, t, d);
         }
         memset(row->part, 0, (RF_ATTN_PART_HEAD + a->head_pad) * sizeof(float));
         row->part[0] = max;
