@@ -159,6 +159,7 @@ int main(int argc, char **argv)
     static const struct shape qwen = {"qwen 0.5B", 14, 2, 64, 0, 24}, gemma = {"gemma 270M", 4, 1, 256, 512, 15}, llama = {"llama 8B", 32, 8, 128, 0, 32};
     bench_attention(b, &qwen, 1, 0, 512);
     bench_attention(b, &qwen, 1, 1536, 512);
+    bench_attention(b, &qwen, 1, 2000, 18);
     bench_attention(b, &qwen, 1, 0, 2048);
     bench_attention(b, &qwen, 1, 100, 1);
     bench_attention(b, &qwen, 1, 2047, 1);

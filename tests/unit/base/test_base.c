@@ -7,9 +7,10 @@
 #include "base/utf8.h"
 #include "check.h"
 
-/* Under ASan an impossible size is NULL, as without it. */
-const char *__asan_default_options(void);
+/* Under sanitizers an impossible size is NULL, as without them. */
+const char *__asan_default_options(void), *__tsan_default_options(void);
 const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
 
 TEST(checked_arithmetic)
 {
