@@ -43,8 +43,13 @@ bool rf_serve_record_next(const struct rf_buf *log, size_t *pos, struct rf_recor
     memcpy(&h, p, sizeof h);
     *pos += h.bytes;
     p += sizeof h;
-    *out = (struct rf_record){.seq = h.seq, .kind = (enum rf_event_kind)h.kind, .finish = (enum rf_finish)h.finish,
-                              .usage = h.usage, .text_len = h.text_len, .n_tokens = h.n_tokens, .n_logprobs = h.n_logprobs};
+    *out = (struct rf_record){.seq = h.seq,
+                              .kind = (enum rf_event_kind)h.kind,
+                              .finish = (enum rf_finish)h.finish,
+                              .usage = h.usage,
+                              .text_len = h.text_len,
+                              .n_tokens = h.n_tokens,
+                              .n_logprobs = h.n_logprobs};
     if (h.has_error) {
         memcpy(&out->error, p, sizeof out->error);
         p += sizeof out->error;

@@ -31,7 +31,7 @@ bool rf_serve_record_next(const struct rf_buf *log, size_t *pos, struct rf_recor
 void rf_serve_logprob_next(const unsigned char **p, struct rf_packed_logprob *out);
 struct rf_top_logprob rf_serve_logprob_top(const struct rf_packed_logprob *l, uint32_t i);
 
-/* ---- a generation: one request's prompts and sequences ------------------------------------------------------------- */
+/* ---- a generation: one request's prompts and sequences ----------------------------------------------------------- */
 
 enum rf_gen_kind { RF_GEN_CHAT, RF_GEN_COMPLETION };
 
@@ -47,7 +47,7 @@ struct rf_seq {
     double sum_logprob;          /* for best_of */
     size_t offset;               /* characters of text so far: completions' text_offset */
     struct rf_buf text;          /* whole answers only */
-    struct rf_buf lp[4];         /* whole answers: logprobs JSON; chat [0]; completions tokens, logprobs, top, offsets */
+    struct rf_buf lp[4]; /* whole answers: logprobs JSON; chat [0]; completions tokens, logprobs, top, offsets */
 };
 
 struct rf_gen {
@@ -80,7 +80,7 @@ void rf_serve_gen_abort(struct rf_call *c);
 void rf_serve_gen_usage(const struct rf_gen *g, struct rf_buf *out);
 const char *rf_serve_finish_name(enum rf_finish f);
 
-/* ---- JSON of answers: openai_json.c -------------------------------------------------------------------------------- */
+/* ---- JSON of answers: openai_json.c ------------------------------------------------------------------------------ */
 
 /* Adds the record's logprobs to lp (as in rf_seq.lp) and moves seq->offset and seq->sum_logprob. */
 void rf_serve_logprobs_add(struct rf_gen *g, struct rf_seq *q, const struct rf_record *r, struct rf_buf lp[4]);
@@ -91,8 +91,8 @@ void rf_serve_logprobs_json(const struct rf_gen *g, const struct rf_buf lp[4], s
 /* The whole answer, all sequences ended. */
 void rf_serve_answer_json(struct rf_call *c, struct rf_buf *out);
 /* One stream chunk. text or finish or both; first adds the role. */
-void rf_serve_chunk_json(struct rf_call *c, struct rf_seq *q, bool first, const char *text, size_t len, enum rf_finish finish,
-                         struct rf_buf *out);
+void rf_serve_chunk_json(struct rf_call *c, struct rf_seq *q, bool first, const char *text, size_t len,
+                         enum rf_finish finish, struct rf_buf *out);
 void rf_serve_usage_chunk_json(struct rf_call *c, struct rf_buf *out);
 
 /* stream.c: MHD's content reader over a call */

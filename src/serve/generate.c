@@ -14,8 +14,8 @@ struct rf_gen *rf_serve_gen_create(struct rf_call *c, enum rf_gen_kind kind)
     g->n_each = 1;
     uint64_t v[2] = {0};
     if (getrandom(v, sizeof v, 0) < 0) v[0] = atomic_fetch_add(&c->serve->id_counter, 1); /* unique is enough */
-    snprintf(g->id, sizeof g->id, "%s-%016llx%016llx", kind == RF_GEN_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)v[0],
-             (unsigned long long)v[1]);
+    snprintf(g->id, sizeof g->id, "%s-%016llx%016llx", kind == RF_GEN_CHAT ? "chatcmpl" : "cmpl",
+             (unsigned long long)v[0], (unsigned long long)v[1]);
     if (c->serve->opt.neutral_sampling) rf_sampling_default(&g->p.sampling);
     else rf_model_sampling_default(atomic_load(&c->serve->model), &g->p.sampling);
     c->gen = g;
@@ -73,7 +73,9 @@ static void on_event(void *ctx, const struct rf_event *ev)
     if (c->gen->p.stream) rf_serve_call_resume_locked(c);
     else if (last && !c->n_live && !c->gone) rf_serve_work_post(c->serve, c, rf_serve_gen_finish, true);
     pthread_mutex_unlock(&c->lock);
-    if (last) rf_serve_call_unref(c);
+    if (!last) return;
+    atomic_fetch_sub(&c->serve->n_sequences, 1);
+    rf_serve_call_unref(c);
 }
 
 void rf_serve_gen_abort(struct rf_call *c)
@@ -88,12 +90,15 @@ static rf_status check_length(struct rf_call *c, struct rf_gen *g, struct rf_err
     uint32_t max = c->serve->max_model_len;
     for (size_t i = 0; i < g->n_prompts; i++) {
         uint64_t have = g->prompts[i].n, ask = want > 0 ? (uint64_t)want : 0, room = want == 0 ? 0 : 1;
-        if (!have) return rf_fail_param(err, RF_INVALID, g->kind == RF_GEN_CHAT ? "messages" : "prompt", "the prompt is empty");
+        if (!have)
+            return rf_fail_param(err, RF_INVALID, g->kind == RF_GEN_CHAT ? "messages" : "prompt",
+                                 "the prompt is empty");
         if (have + RF_MAX(ask, room) > max)
-            return rf_fail_param(err, RF_TOO_LONG, g->kind == RF_GEN_CHAT ? "messages" : "prompt",
-                                 "This model's maximum context length is %u tokens. However, you requested %llu tokens (%llu in "
-                                 "the prompt, %llu in the completion). Please reduce the length of the prompt or completion.",
-                                 max, (unsigned long long)(have + ask), (unsigned long long)have, (unsigned long long)ask);
+            return rf_fail_param(
+                err, RF_TOO_LONG, g->kind == RF_GEN_CHAT ? "messages" : "prompt",
+                "This model's maximum context length is %u tokens. However, you requested %llu tokens (%llu in "
+                "the prompt, %llu in the completion). Please reduce the length of the prompt or completion.",
+                max, (unsigned long long)(have + ask), (unsigned long long)have, (unsigned long long)ask);
         g->prompt_tokens += have;
     }
     return RF_OK;
@@ -165,7 +170,9 @@ void rf_serve_gen_submit(struct rf_call *c)
     if (!st && refuse) st = rf_fail(&err, RF_SHUTDOWN, "the server is shutting down");
     if (!st) {
         for (size_t i = 0; i < g->n_seqs; i++) rf_serve_call_ref(c);
+        atomic_fetch_add(&c->serve->n_sequences, g->n_seqs);
         st = rf_engine_submit(rf_serve_engine(c->serve), reqs, g->n_seqs, g->ids, &err);
+        if (st) atomic_fetch_sub(&c->serve->n_sequences, g->n_seqs);
         for (size_t i = 0; st && i < g->n_seqs; i++) rf_serve_call_unref(c);
     }
     rf_free(reqs);
@@ -224,7 +231,8 @@ void rf_serve_gen_finish(struct rf_call *c)
         rf_serve_answer_json(c, &c->reply.body);
         c->reply.status = 200;
         c->reply.type = "application/json";
-        if (c->reply.body.bad) rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
+        if (c->reply.body.bad)
+            rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
     }
     rf_serve_call_ready(c);
 }

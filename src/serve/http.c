@@ -7,7 +7,8 @@
 
 #include "serve/internal.h"
 
-#define DRAIN_FACTOR 8 /* a body this many times too large is still read to its end, so that the client sees the answer */
+/* A body this many times too large is still read to its end, so that the client sees the answer. */
+#define DRAIN_FACTOR 8
 
 const char *rf_serve_http_header(struct rf_call *c, const char *name)
 {
@@ -55,7 +56,8 @@ static bool check_framing(struct rf_call *c)
 {
     struct scan s = {0};
     MHD_get_connection_values(c->mhd, MHD_HEADER_KIND, scan_header, &s);
-    const char *length = rf_serve_http_header(c, "Content-Length"), *coding = rf_serve_http_header(c, "Transfer-Encoding");
+    const char *length = rf_serve_http_header(c, "Content-Length"),
+               *coding = rf_serve_http_header(c, "Transfer-Encoding");
     if (s.bad_name) return refuse_now(c, 400, "bad_request", "A header's name is not a token");
     if (!s.n_host && is_http_1_1(c)) return refuse_now(c, 400, "bad_request", "HTTP/1.1 requests need a Host header");
     if (s.n_host > 1) return refuse_now(c, 400, "bad_request", "More than one Host header");
@@ -69,7 +71,7 @@ static bool check_framing(struct rf_call *c)
     return true;
 }
 
-/* ---- Host and origin ------------------------------------------------------------------------------------------------ */
+/* ---- Host and origin --------------------------------------------------------------------------------------------- */
 
 static bool host_name(const char *host, char *out, size_t cap) /* without port, brackets and final dot, lower case */
 {
@@ -123,10 +125,11 @@ static void find_origin(struct rf_call *c)
     const struct rf_serve *s = c->serve;
     const char *origin = s->opt.n_cors_origins ? rf_serve_http_header(c, "Origin") : NULL;
     for (size_t i = 0; origin && i < s->opt.n_cors_origins; i++)
-        if (!strcmp(s->opt.cors_origins[i], "*") || !strcmp(s->opt.cors_origins[i], origin)) c->origin = s->opt.cors_origins[i];
+        if (!strcmp(s->opt.cors_origins[i], "*") || !strcmp(s->opt.cors_origins[i], origin))
+            c->origin = s->opt.cors_origins[i];
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
 
 static const char *sent_key(struct rf_call *c)
 {
@@ -165,7 +168,7 @@ static bool check_key(struct rf_call *c)
     return false;
 }
 
-/* ---- route, type, size --------------------------------------------------------------------------------------------------- */
+/* ---- route, type, size ------------------------------------------------------------------------------------------- */
 
 static bool check_route(struct rf_call *c)
 {
@@ -192,7 +195,8 @@ static bool check_type(struct rf_call *c)
     const char *type = rf_serve_http_header(c, "Content-Type"), *coding = rf_serve_http_header(c, "Content-Encoding");
     if (!(c->route->flags & RF_ROUTE_WORK)) return true;
     if (coding && strcasecmp(coding, "identity")) {
-        rf_serve_reply_error(&c->reply, 415, NULL, "unsupported_encoding", "Content-Encoding: only identity is accepted");
+        rf_serve_reply_error(&c->reply, 415, NULL, "unsupported_encoding",
+                             "Content-Encoding: only identity is accepted");
         return false;
     }
     if (!type) return true;
@@ -208,8 +212,9 @@ static bool check_size(struct rf_call *c)
     const char *length = rf_serve_http_header(c, "Content-Length");
     uint64_t max = c->serve->opt.max_body, n = length ? strtoull(length, NULL, 10) : 0;
     if (n <= max) return true;
-    rf_serve_reply_error(&c->reply, 413, NULL, "request_too_large", "The request body has %llu bytes, at most %llu are accepted",
-                         (unsigned long long)n, (unsigned long long)max);
+    rf_serve_reply_error(&c->reply, 413, NULL, "request_too_large",
+                         "The request body has %llu bytes, at most %llu are accepted", (unsigned long long)n,
+                         (unsigned long long)max);
     c->early = c->reply.close = n / DRAIN_FACTOR > max;
     return false;
 }
@@ -226,7 +231,7 @@ bool rf_serve_http_check(struct rf_call *c)
     return ok;
 }
 
-/* ---- paths and ids -------------------------------------------------------------------------------------------------------- */
+/* ---- paths and ids ----------------------------------------------------------------------------------------------- */
 
 static int hex(char c)
 {

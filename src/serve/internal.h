@@ -3,10 +3,10 @@
  * One HTTP request is one rf_call. It is referenced by the event loop (until the request is completed), by the worker
  * queue (while a job is queued or runs) and by each live sequence of the engine; the last one frees it.
  *
- * Who writes what: the event loop fills the request part before any worker sees it. The worker fills reply and gen while
- * the connection is suspended. The engine's thread appends to the event log. call->lock guards the fields named there.
- * Locks are taken in this order: serve->lock, call->lock, then work.lock and those inside libmicrohttpd. No rf_engine_* function is
- * called with a lock held.
+ * Who writes what: the event loop fills the request part before any worker sees it. The worker fills reply and gen
+ * while the connection is suspended. The engine's thread appends to the event log. call->lock guards the fields named
+ * there. Locks are taken in this order: serve->lock, call->lock, then work.lock and those inside libmicrohttpd. No
+ * rf_engine_* function is called with a lock held.
  */
 #ifndef RF_SERVE_INTERNAL_H
 #define RF_SERVE_INTERNAL_H
@@ -30,7 +30,7 @@
 struct rf_call;
 struct rf_gen;
 
-/* ---- replies ---------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 struct rf_reply {
     unsigned status;          /* 0: none yet */
@@ -43,8 +43,8 @@ struct rf_reply {
 };
 
 /* Replaces whatever reply there was. type, param, code as in OpenAI's error object, NULL becomes null. */
-void rf_serve_reply_error(struct rf_reply *r, unsigned status, const char *param, const char *code, const char *fmt, ...)
-    RF_PRINTF(5, 6);
+void rf_serve_reply_error(struct rf_reply *r, unsigned status, const char *param, const char *code, const char *fmt,
+                          ...) RF_PRINTF(5, 6);
 /* The HTTP answer to an error of the engine or of our own parsing. */
 void rf_serve_reply_status(struct rf_reply *r, const struct rf_error *err);
 /* {"error":{...}} alone, for streams too. */
@@ -76,7 +76,7 @@ struct rf_route {
 #define RF_SERVE_ROUTES_MAX 16
 #define RF_SERVE_CODES 24
 
-/* ---- connections and calls ---------------------------------------------------------------------------------------- */
+/* ---- connections and calls --------------------------------------------------------------------------------------- */
 
 enum rf_conn_state { RF_CONN_IDLE, RF_CONN_HEAD, RF_CONN_BODY, RF_CONN_BUSY };
 
@@ -145,7 +145,7 @@ struct rf_call {
     unsigned sent_status;       /* for the log line */
 };
 
-/* ---- server -------------------------------------------------------------------------------------------------------- */
+/* ---- server ------------------------------------------------------------------------------------------------------ */
 
 struct rf_serve {
     struct rf_serve_options opt;   /* defaults filled in, strings in arena */
@@ -169,6 +169,7 @@ struct rf_serve {
     _Atomic bool closing;          /* no connection may sleep any more */
     _Atomic bool failed;           /* a device failed */
     _Atomic uint64_t body_bytes;
+    _Atomic uint64_t n_sequences;  /* in the engine */
     _Atomic uint64_t id_counter;
 
     pthread_mutex_t lock;          /* guards conns, calls, counters below */
@@ -206,7 +207,8 @@ void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
 enum MHD_Result rf_serve_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
                                     const char *version, const char *data, size_t *size, void **con_cls);
 void rf_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why);
-void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_cls, enum MHD_ConnectionNotificationCode what);
+void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_cls,
+                            enum MHD_ConnectionNotificationCode what);
 
 /* call.c */
 struct rf_call *rf_serve_call_create(struct rf_serve *s, struct MHD_Connection *mhd);

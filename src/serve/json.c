@@ -6,7 +6,8 @@
 #include "base/utf8.h"
 #include "serve/internal.h"
 
-static size_t skip_string(const char *s, size_t n, size_t i) /* s[i] is the opening quote; behind the closing one, or n */
+/* s[i] is the opening quote; the place behind the closing one, or n. */
+static size_t skip_string(const char *s, size_t n, size_t i)
 {
     for (i++; i < n; i++) {
         if (s[i] == '\\') i++;
@@ -28,7 +29,8 @@ static rf_status guard(const char *s, size_t n, struct rf_error *err)
         if (c == '[' || c == '{') {
             values++;
             if (++depth > RF_SERVE_DEPTH)
-                return rf_fail(err, RF_INVALID, "JSON body, byte %zu: nesting deeper than %d levels", i, RF_SERVE_DEPTH);
+                return rf_fail(err, RF_INVALID, "JSON body, byte %zu: nesting deeper than %d levels", i,
+                               RF_SERVE_DEPTH);
         } else if ((c == ']' || c == '}') && depth) {
             depth--;
         } else if (c == ',') {
@@ -84,7 +86,8 @@ rf_status rf_serve_json_parse(const char *text, size_t len, json_t **out, struct
             find_key(text, len, je.position > 0 ? (size_t)je.position : 0, key, sizeof key);
             return rf_fail_param(err, RF_INVALID, key, "%s: number out of range", key[0] ? key : "request body");
         }
-        return rf_fail(err, RF_INVALID, "request body is not valid JSON: line %d, column %d: %s", je.line, je.column, je.text);
+        return rf_fail(err, RF_INVALID, "request body is not valid JSON: line %d, column %d: %s", je.line, je.column,
+                       je.text);
     }
     if (!json_is_object(root)) {
         json_decref(root);

@@ -6,7 +6,8 @@
 
 #include "serve/internal.h"
 
-static const unsigned statuses[] = {200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 429, 499, 500, 503, 0}; /* 0: others */
+static const unsigned statuses[] = {200, 204, 400, 401, 403, 404, 405, 408,
+                                    413, 415, 429, 499, 500, 503, 0}; /* 0: others */
 _Static_assert(RF_COUNT(statuses) <= RF_SERVE_CODES, "more statuses than counters");
 
 void rf_serve_metrics_count(struct rf_serve *s, const struct rf_route *r, unsigned status)
@@ -40,7 +41,8 @@ static const struct { const char *name, *type, *help; enum of of; size_t at; } r
     {"vllm:prompt_tokens_total", "counter", "Prompt tokens processed.", OF_U64, S(prompt_tokens)},
     {"vllm:generation_tokens_total", "counter", "Tokens generated.", OF_U64, S(generation_tokens)},
     {"vllm:num_preemptions_total", "counter", "Sequences preempted for want of KV blocks.", OF_U64, S(n_preemptions)},
-    {"vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up in the prefix cache.", OF_U64, S(prefix_queries)},
+    {"vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up in the prefix cache.", OF_U64,
+     S(prefix_queries)},
     {"vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", OF_U64, S(prefix_hits)},
     {"vllm:admission_rejections", "counter", "Requests refused at admission.", OF_U64, S(rejected)},
     {"rocmforge_waiting_tokens", "gauge", "Prompt tokens of waiting sequences.", OF_U64, S(waiting_tokens)},
@@ -65,7 +67,8 @@ static const struct { const char *name, *help; size_t at; bool tokens; } hists[]
 #undef S
 };
 
-static void histogram(const struct out *o, const char *name, const char *help, const struct rf_histogram *h, bool tokens)
+static void histogram(const struct out *o, const char *name, const char *help, const struct rf_histogram *h,
+                      bool tokens)
 {
     const double *bounds = rf_histogram_bounds(tokens);
     uint64_t sum = 0;
@@ -92,18 +95,22 @@ static void engine_metrics(const struct out *o)
     static const struct { enum rf_finish f; const char *name; } ends[] = {
         {RF_FINISH_STOP, "stop"}, {RF_FINISH_LENGTH, "length"}, {RF_FINISH_ABORT, "abort"}};
     const struct rf_stats *st = o->st;
-    for (size_t i = 0; i < RF_COUNT(rows); i++) one(o, rows[i].name, rows[i].type, rows[i].help, value(st, rows[i].of, rows[i].at));
+    for (size_t i = 0; i < RF_COUNT(rows); i++)
+        one(o, rows[i].name, rows[i].type, rows[i].help, value(st, rows[i].of, rows[i].at));
     double used = st->n_blocks ? 1.0 - (double)st->n_blocks_free / st->n_blocks : 0;
     one(o, "vllm:kv_cache_usage_perc", "gauge", "Part of the KV blocks in use, 0 to 1.", used);
     head(o->b, "vllm:request_success_total", "counter", "Sequences ended, by reason.");
     for (size_t i = 0; i < RF_COUNT(ends); i++)
         rf_buf_printf(o->b, "vllm:request_success_total{%s,finished_reason=\"%s\"} %llu\n", o->labels, ends[i].name,
                       (unsigned long long)st->finished[ends[i].f]);
-    one(o, "rocmforge_request_failed_total", "counter", "Sequences ended by an error.", (double)st->finished[RF_FINISH_ERROR]);
+    one(o, "rocmforge_request_failed_total", "counter", "Sequences ended by an error.",
+        (double)st->finished[RF_FINISH_ERROR]);
     head(o->b, "vllm:cache_config_info", "gauge", "Layout of the KV cache.");
-    rf_buf_printf(o->b, "vllm:cache_config_info{%s,block_size=\"%u\",num_gpu_blocks=\"%u\"} 1\n", o->labels, st->block_tokens, st->n_blocks);
+    rf_buf_printf(o->b, "vllm:cache_config_info{%s,block_size=\"%u\",num_gpu_blocks=\"%u\"} 1\n", o->labels,
+                  st->block_tokens, st->n_blocks);
     for (size_t i = 0; i < RF_COUNT(hists); i++)
-        histogram(o, hists[i].name, hists[i].help, (const struct rf_histogram *)((const char *)st + hists[i].at), hists[i].tokens);
+        histogram(o, hists[i].name, hists[i].help, (const struct rf_histogram *)((const char *)st + hists[i].at),
+                  hists[i].tokens);
 }
 
 /* One copy under the lock, text after it: a scrape never holds the event loop's lock while it prints. */
@@ -121,7 +128,8 @@ static void http_metrics(struct rf_serve *s, struct rf_buf *b)
     for (size_t r = 0; r <= rf_serve_route_count(); r++)
         for (size_t i = 0; i < RF_COUNT(statuses); i++) {
             if (!count[r][i]) continue;
-            rf_buf_printf(b, "rocmforge_http_requests_total{route=\"%s\",status=\"", r < rf_serve_route_count() ? rf_serve_route_at(r)->path : "other");
+            rf_buf_printf(b, "rocmforge_http_requests_total{route=\"%s\",status=\"",
+                          r < rf_serve_route_count() ? rf_serve_route_at(r)->path : "other");
             if (statuses[i]) rf_buf_printf(b, "%u\"} %llu\n", statuses[i], (unsigned long long)count[r][i]);
             else rf_buf_printf(b, "other\"} %llu\n", (unsigned long long)count[r][i]);
         }

@@ -1,4 +1,4 @@
-/* openai_chat.c - POST /v1/chat/completions: messages to the template's variables, template to tokens, tokens to the engine. */
+/* openai_chat.c - POST /v1/chat/completions: messages to variables of the template, template to tokens, to the engine. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,19 +12,25 @@ static const struct { const char *name, *as; } roles[] = {
 };
 
 /* Names that a request may not set behind the template's back. */
-static const char *const reserved[] = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"};
+static const char *const reserved[] = {"messages",  "tools",    "documents", "add_generation_prompt",
+                                       "bos_token", "eos_token"};
 
 static rf_status part_text(json_t *part, size_t i, struct rf_buf *out, struct rf_error *err)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
-    if (!type) return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].content: each part must be an object with a type", i);
+    if (!type)
+        return rf_fail_param(err, RF_INVALID, "messages",
+                             "messages[%zu].content: each part must be an object with a type", i);
     const char *key = !strcmp(type, "text") ? "text" : !strcmp(type, "refusal") ? "refusal" : NULL;
     if (!key)
-        return rf_fail_param(err, RF_UNSUPPORTED, "messages", "messages[%zu].content: parts of type \"%.40s\" are not supported "
-                             "by this model; only text is", i, type);
+        return rf_fail_param(err, RF_UNSUPPORTED, "messages",
+                             "messages[%zu].content: parts of type \"%.40s\" are not supported "
+                             "by this model; only text is",
+                             i, type);
     json_t *t = json_object_get(part, key);
     if (!json_is_string(t))
-        return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].content: a %s part needs a string \"%s\"", i, type, key);
+        return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].content: a %s part needs a string \"%s\"", i,
+                             type, key);
     rf_buf_append(out, json_string_value(t), json_string_length(t));
     return RF_OK;
 }
@@ -39,12 +45,14 @@ static rf_status content(json_t *msg, size_t i, bool may_be_null, json_t **out, 
     }
     if (!v || json_is_null(v)) {
         if (!may_be_null)
-            return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].content: found null, expected a string or parts", i);
+            return rf_fail_param(err, RF_INVALID, "messages",
+                                 "messages[%zu].content: found null, expected a string or parts", i);
         *out = json_null();
         return RF_OK;
     }
     if (!json_is_array(v))
-        return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].content: expected a string or an array of parts", i);
+        return rf_fail_param(err, RF_INVALID, "messages",
+                             "messages[%zu].content: expected a string or an array of parts", i);
     struct rf_buf text = {0};
     rf_status st = RF_OK;
     for (size_t k = 0; !st && k < json_array_size(v); k++) st = part_text(json_array_get(v, k), i, &text, err);
@@ -64,7 +72,8 @@ static rf_status tool_calls(json_t *msg, size_t i, struct rf_error *err)
     json_array_foreach(calls, k, call) {
         json_t *fn = json_object_get(call, "function"), *args = json_object_get(fn, "arguments"), *parsed;
         if (!json_is_object(fn) || !json_is_string(json_object_get(fn, "name")))
-            return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].tool_calls[%zu]: expected a function with a name", i, k);
+            return rf_fail_param(err, RF_INVALID, "messages",
+                                 "messages[%zu].tool_calls[%zu]: expected a function with a name", i, k);
         if (!json_is_string(args)) continue;
         if (rf_serve_json_parse(json_string_value(args), json_string_length(args), &parsed, NULL)) continue;
         json_object_set_new(fn, "arguments", parsed);
@@ -81,8 +90,10 @@ static rf_status message(json_t *msg, size_t i, json_t **out, size_t *bytes, str
     for (size_t k = 0; k < RF_COUNT(roles); k++)
         if (!strcmp(role, roles[k].name)) as = roles[k].as;
     if (!as)
-        return rf_fail_param(err, RF_INVALID, "messages", "messages[%zu].role: found \"%.40s\", expected system, developer, user, "
-                             "assistant, tool or function", i, role);
+        return rf_fail_param(err, RF_INVALID, "messages",
+                             "messages[%zu].role: found \"%.40s\", expected system, developer, user, "
+                             "assistant, tool or function",
+                             i, role);
     RF_TRY(tool_calls(msg, i, err));
     bool may_be_null = !strcmp(as, "assistant");
     RF_TRY(content(msg, i, may_be_null, &text, err));
@@ -101,7 +112,8 @@ static rf_status kwargs(json_t *vars, const struct rf_params *p, struct rf_error
 {
     for (size_t i = 0; p->template_kwargs && i < RF_COUNT(reserved); i++)
         if (json_object_get(p->template_kwargs, reserved[i]))
-            return rf_fail_param(err, RF_INVALID, "chat_template_kwargs", "chat_template_kwargs: \"%s\" cannot be set here", reserved[i]);
+            return rf_fail_param(err, RF_INVALID, "chat_template_kwargs",
+                                 "chat_template_kwargs: \"%s\" cannot be set here", reserved[i]);
     if (p->template_kwargs) json_object_update(vars, p->template_kwargs);
     if (p->reasoning_effort) json_object_set_new(vars, "reasoning_effort", json_string(p->reasoning_effort));
     if (p->documents) json_object_set(vars, "documents", p->documents);
@@ -114,16 +126,21 @@ static rf_status kwargs(json_t *vars, const struct rf_params *p, struct rf_error
 rf_status rf_serve_bytes_check(const struct rf_serve *s, size_t bytes, const char *field, struct rf_error *err)
 {
     if (bytes / s->max_token_bytes <= s->max_model_len) return RF_OK;
-    return rf_fail_param(err, RF_TOO_LONG, field,
-                         "This model's maximum context length is %u tokens. However, your %s have %zu bytes, which is more than "
-                         "%u tokens can hold. Please reduce their length.", s->max_model_len, field, bytes, s->max_model_len);
+    return rf_fail_param(
+        err, RF_TOO_LONG, field,
+        "This model's maximum context length is %u tokens. However, your %s have %zu bytes, which is more than "
+        "%u tokens can hold. Please reduce their length.",
+        s->max_model_len, field, bytes, s->max_model_len);
 }
 
 static rf_status variables(const struct rf_serve *s, const struct rf_params *p, json_t *vars, struct rf_error *err)
 {
     size_t n = json_array_size(p->messages), bytes = 0;
-    if (!p->messages) return rf_fail_param(err, RF_INVALID, "messages", "messages: missing, expected an array of messages");
-    if (!n) return rf_fail_param(err, RF_INVALID, "messages", "messages: found an empty array, expected at least one message");
+    if (!p->messages)
+        return rf_fail_param(err, RF_INVALID, "messages", "messages: missing, expected an array of messages");
+    if (!n)
+        return rf_fail_param(err, RF_INVALID, "messages",
+                             "messages: found an empty array, expected at least one message");
     json_t *list = json_array();
     if (!list || json_object_set_new(vars, "messages", list)) return rf_fail_nomem(err, "messages", n);
     for (size_t i = 0; i < n; i++) {
@@ -135,7 +152,8 @@ static rf_status variables(const struct rf_serve *s, const struct rf_params *p, 
     return kwargs(vars, p, err);
 }
 
-rf_status rf_serve_chat_tokens(const struct rf_serve *s, const struct rf_params *p, int32_t **ids, size_t *n, struct rf_error *err)
+rf_status rf_serve_chat_tokens(const struct rf_serve *s, const struct rf_params *p, int32_t **ids, size_t *n,
+                               struct rf_error *err)
 {
     json_t *vars = json_object();
     char *text = NULL;
@@ -160,9 +178,11 @@ static rf_status check_tools(const struct rf_params *p, struct rf_error *err)
     const char *choice = json_string_value(p->tool_choice);
     bool none = choice && !strcmp(choice, "none"), some = json_array_size(p->tools) > 0;
     if (p->tool_choice && !(none || (choice && !strcmp(choice, "auto"))))
-        return rf_fail_param(err, RF_UNSUPPORTED, "tool_choice", "tool_choice: not supported yet by this server; it accepts only \"none\"");
+        return rf_fail_param(err, RF_UNSUPPORTED, "tool_choice",
+                             "tool_choice: not supported yet by this server; it accepts only \"none\"");
     if (some && !none)
-        return rf_fail_param(err, RF_UNSUPPORTED, "tools", "tools: calling tools is not supported yet by this server; with "
+        return rf_fail_param(err, RF_UNSUPPORTED, "tools",
+                             "tools: calling tools is not supported yet by this server; with "
                              "tool_choice \"none\" they are shown to the model");
     return RF_OK;
 }

@@ -49,8 +49,10 @@ static rf_status prompts(struct rf_call *c, struct rf_gen *g, struct rf_error *e
     size_t n = many ? json_array_size(v) : 1;
     if (!v) return rf_fail_param(err, RF_INVALID, "prompt", "prompt: missing, expected a string or token ids");
     if (n > PROMPTS_MAX || n * g->n_each > SEQS_MAX)
-        return rf_fail_param(err, RF_INVALID, "prompt", "prompt: %zu prompts with %u sequences each, expected at most %d prompts and "
-                             "%d sequences", n, g->n_each, PROMPTS_MAX, SEQS_MAX);
+        return rf_fail_param(err, RF_INVALID, "prompt",
+                             "prompt: %zu prompts with %u sequences each, expected at most %d prompts and "
+                             "%d sequences",
+                             n, g->n_each, PROMPTS_MAX, SEQS_MAX);
     g->prompts = rf_alloc_array(n, sizeof *g->prompts);
     if (!g->prompts) return rf_fail_nomem(err, "prompt", n * sizeof *g->prompts);
     g->n_prompts = n;
@@ -58,7 +60,10 @@ static rf_status prompts(struct rf_call *c, struct rf_gen *g, struct rf_error *e
         json_t *p = many ? json_array_get(v, i) : v;
         if (json_is_string(p)) RF_TRY(from_text(c, p, &g->prompts[i], err));
         else if (json_is_array(p)) RF_TRY(from_ids(c, p, &g->prompts[i], err));
-        else return rf_fail_param(err, RF_INVALID, "prompt", "prompt: expected a string, an array of strings, of token ids, or of arrays of token ids");
+        else
+            return rf_fail_param(
+                err, RF_INVALID, "prompt",
+                "prompt: expected a string, an array of strings, of token ids, or of arrays of token ids");
     }
     return RF_OK;
 }
@@ -77,7 +82,8 @@ static rf_status start(struct rf_call *c, struct rf_error *err)
     RF_TRY(rf_serve_params_read(root, RF_P_COMP, c->serve->info.n_vocab, &g->arena, &g->p, err));
     if (!rf_serve_model_check(c, g->p.model)) return RF_NOT_FOUND;
     if (g->p.max_tokens == 0 && !g->p.echo)
-        return rf_fail_param(err, RF_INVALID, "max_tokens", "max_tokens: found 0, which is only of use together with echo");
+        return rf_fail_param(err, RF_INVALID, "max_tokens",
+                             "max_tokens: found 0, which is only of use together with echo");
     g->n_each = (uint32_t)RF_MAX(g->p.n, g->p.best_of);
     return prompts(c, g, err);
 }

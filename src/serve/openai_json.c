@@ -1,4 +1,4 @@
-/* openai_json.c - OpenAI's answer objects, with every field that its description requires, null where there is nothing. */
+/* openai_json.c - OpenAI's answer objects, with every field that its description requires, null where nothing is. */
 #include <string.h>
 
 #include "base/utf8.h"
@@ -10,7 +10,7 @@ const char *rf_serve_finish_name(enum rf_finish f)
     return f == RF_FINISH_LENGTH ? "length" : "stop";
 }
 
-/* ---- log probabilities -------------------------------------------------------------------------------------------- */
+/* ---- log probabilities ------------------------------------------------------------------------------------------- */
 
 static size_t count_chars(const char *s, size_t n)
 {
@@ -136,11 +136,12 @@ void rf_serve_logprobs_json(const struct rf_gen *g, const struct rf_buf lp[4], s
         if (lp[i].bad) out->bad = lp[i].bad;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static void head(struct rf_call *c, const char *object, struct rf_buf *out)
 {
-    rf_buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", c->gen->id, object, (long long)c->created);
+    rf_buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", c->gen->id, object,
+                  (long long)c->created);
     rf_serve_json_cstr(out, c->serve->opt.model_id);
 }
 
@@ -204,7 +205,7 @@ void rf_serve_answer_json(struct rf_call *c, struct rf_buf *out)
     rf_buf_puts(out, ",\"system_fingerprint\":null,\"service_tier\":null}");
 }
 
-/* ---- stream chunks -------------------------------------------------------------------------------------------------- */
+/* ---- stream chunks ----------------------------------------------------------------------------------------------- */
 
 static const char *chunk_object(const struct rf_gen *g)
 {
@@ -223,8 +224,8 @@ static void chunk_tail(struct rf_gen *g, struct rf_buf *out)
     rf_buf_puts(out, "}\n\n");
 }
 
-void rf_serve_chunk_json(struct rf_call *c, struct rf_seq *q, bool first, const char *text, size_t len, enum rf_finish finish,
-                         struct rf_buf *out)
+void rf_serve_chunk_json(struct rf_call *c, struct rf_seq *q, bool first, const char *text, size_t len,
+                         enum rf_finish finish, struct rf_buf *out)
 {
     struct rf_gen *g = c->gen;
     rf_buf_puts(out, "data: ");

@@ -139,8 +139,9 @@ static const struct field fields[] = {
 static const char *kind_of(const json_t *v)
 {
     static const char *const names[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string", [JSON_INTEGER] = "an integer",
-        [JSON_REAL] = "a fraction", [JSON_TRUE] = "true", [JSON_FALSE] = "false", [JSON_NULL] = "null"};
+        [JSON_OBJECT] = "an object",   [JSON_ARRAY] = "an array",  [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "an integer", [JSON_REAL] = "a fraction", [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",        [JSON_NULL] = "null"};
     return names[json_typeof(v)];
 }
 
@@ -154,7 +155,8 @@ static rf_status read_int(const json_t *v, const struct field *f, json_int_t *ou
     if (!json_is_integer(v)) return wrong_type(v, f->name, "an integer", err);
     *out = json_integer_value(v);
     if (*out < (json_int_t)f->lo || *out > (json_int_t)f->hi)
-        return rf_fail_param(err, RF_INVALID, f->name, "%s: found %lld, expected %.0f to %.0f", f->name, (long long)*out, f->lo, f->hi);
+        return rf_fail_param(err, RF_INVALID, f->name, "%s: found %lld, expected %.0f to %.0f", f->name,
+                             (long long)*out, f->lo, f->hi);
     return RF_OK;
 }
 
@@ -167,12 +169,14 @@ static rf_status read_number(const json_t *v, const struct field *f, double *out
     return RF_OK;
 }
 
-static rf_status read_stop(json_t *v, const struct field *f, struct rf_arena *a, struct rf_params *p, struct rf_error *err)
+static rf_status read_stop(json_t *v, const struct field *f, struct rf_arena *a, struct rf_params *p,
+                           struct rf_error *err)
 {
     size_t n = json_is_array(v) ? json_array_size(v) : 1;
     if (!json_is_array(v) && !json_is_string(v)) return wrong_type(v, f->name, "a string or an array of strings", err);
     if (n > STOP_STRINGS_MAX)
-        return rf_fail_param(err, RF_INVALID, f->name, "stop: found %zu strings, expected at most %d", n, STOP_STRINGS_MAX);
+        return rf_fail_param(err, RF_INVALID, f->name, "stop: found %zu strings, expected at most %d", n,
+                             STOP_STRINGS_MAX);
     const char **list = rf_arena_array(a, n + 1, sizeof *list);
     if (!list) return rf_fail_nomem(err, "stop", n * sizeof *list);
     for (size_t i = 0; i < n; i++) {
@@ -180,8 +184,8 @@ static rf_status read_stop(json_t *v, const struct field *f, struct rf_arena *a,
         if (!json_is_string(s)) return wrong_type(s, f->name, "strings", err);
         size_t len = json_string_length(s);
         if (!len || len > STOP_STRING_BYTES || strlen(json_string_value(s)) != len)
-            return rf_fail_param(err, RF_INVALID, f->name, "stop: each string must have 1 to %d bytes, none of them NUL",
-                                 STOP_STRING_BYTES);
+            return rf_fail_param(err, RF_INVALID, f->name,
+                                 "stop: each string must have 1 to %d bytes, none of them NUL", STOP_STRING_BYTES);
         list[i] = json_string_value(s);
     }
     p->sampling.stop = list;
@@ -200,13 +204,14 @@ rf_status rf_serve_param_token(json_t *v, uint32_t n_vocab, const char *field, i
     return RF_OK;
 }
 
-static rf_status read_tokens(json_t *v, const struct field *f, uint32_t n_vocab, struct rf_arena *a, struct rf_params *p,
-                             struct rf_error *err)
+static rf_status read_tokens(json_t *v, const struct field *f, uint32_t n_vocab, struct rf_arena *a,
+                             struct rf_params *p, struct rf_error *err)
 {
     if (!json_is_array(v)) return wrong_type(v, f->name, "an array of token ids", err);
     size_t n = json_array_size(v);
     if (n > STOP_TOKENS_MAX)
-        return rf_fail_param(err, RF_INVALID, f->name, "%s: found %zu ids, expected at most %d", f->name, n, STOP_TOKENS_MAX);
+        return rf_fail_param(err, RF_INVALID, f->name, "%s: found %zu ids, expected at most %d", f->name, n,
+                             STOP_TOKENS_MAX);
     int32_t *ids = rf_arena_array(a, n + 1, sizeof *ids);
     if (!ids) return rf_fail_nomem(err, f->name, n * sizeof *ids);
     for (size_t i = 0; i < n; i++) RF_TRY(rf_serve_param_token(json_array_get(v, i), n_vocab, f->name, &ids[i], err));
@@ -221,7 +226,8 @@ static rf_status read_bias(json_t *v, const struct field *f, uint32_t n_vocab, s
     if (!json_is_object(v)) return wrong_type(v, f->name, "an object of token id to bias", err);
     size_t n = json_object_size(v);
     if (n > BIAS_MAX)
-        return rf_fail_param(err, RF_INVALID, f->name, "logit_bias: found %zu entries, expected at most %d", n, BIAS_MAX);
+        return rf_fail_param(err, RF_INVALID, f->name, "logit_bias: found %zu entries, expected at most %d", n,
+                             BIAS_MAX);
     struct rf_logit_bias *list = rf_arena_array(a, n + 1, sizeof *list);
     if (!list) return rf_fail_nomem(err, f->name, n * sizeof *list);
     const char *key;
@@ -234,8 +240,8 @@ static rf_status read_bias(json_t *v, const struct field *f, uint32_t n_vocab, s
         errno = 0;
         long id = key[0] >= '0' && key[0] <= '9' ? strtol(key, &end, 10) : -1;
         if (id < 0 || *end || errno || id >= (long)n_vocab)
-            return rf_fail_param(err, RF_INVALID, f->name, "logit_bias: key \"%.20s\" is not a token id from 0 to %u", key,
-                                 n_vocab ? n_vocab - 1 : 0);
+            return rf_fail_param(err, RF_INVALID, f->name, "logit_bias: key \"%.20s\" is not a token id from 0 to %u",
+                                 key, n_vocab ? n_vocab - 1 : 0);
         RF_TRY(read_number(val, &range, &bias, err));
         list[i++] = (struct rf_logit_bias){(int32_t)id, (float)bias};
     }
@@ -253,7 +259,8 @@ static rf_status read_stream_options(json_t *v, const struct field *f, struct rf
         json_t *o = json_object_get(v, opts[i].name);
         if (!o || json_is_null(o)) continue;
         if (!json_is_boolean(o))
-            return rf_fail_param(err, RF_INVALID, f->name, "stream_options.%s: found %s, expected a boolean", opts[i].name, kind_of(o));
+            return rf_fail_param(err, RF_INVALID, f->name, "stream_options.%s: found %s, expected a boolean",
+                                 opts[i].name, kind_of(o));
         *opts[i].at = json_is_true(o);
     }
     return RF_OK;
@@ -343,7 +350,8 @@ static rf_status check_together(json_t *root, unsigned route, struct rf_params *
                              p->sampling.min_tokens, p->max_tokens);
     if (p->best_of >= 0) {
         if (p->best_of < p->n)
-            return rf_fail_param(err, RF_INVALID, "best_of", "best_of: found %d, expected at least n (%d)", p->best_of, p->n);
+            return rf_fail_param(err, RF_INVALID, "best_of", "best_of: found %d, expected at least n (%d)", p->best_of,
+                                 p->n);
         if (p->stream && p->best_of > p->n)
             return rf_fail_param(err, RF_INVALID, "best_of", "best_of: larger than n is not possible with stream");
     }

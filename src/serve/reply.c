@@ -6,9 +6,10 @@
 #include "serve/json.h"
 
 static const struct { unsigned status; const char *type; } types[] = {
-    {400, "invalid_request_error"}, {401, "invalid_request_error"}, {403, "permission_error"}, {404, "invalid_request_error"},
-    {405, "invalid_request_error"}, {408, "timeout_error"}, {413, "invalid_request_error"}, {415, "invalid_request_error"},
-    {429, "rate_limit_error"}, {431, "invalid_request_error"}, {500, "server_error"}, {503, "server_error"},
+    {400, "invalid_request_error"}, {401, "invalid_request_error"}, {403, "permission_error"},
+    {404, "invalid_request_error"}, {405, "invalid_request_error"}, {408, "timeout_error"},
+    {413, "invalid_request_error"}, {415, "invalid_request_error"}, {429, "rate_limit_error"},
+    {431, "invalid_request_error"}, {500, "server_error"},          {503, "server_error"},
 };
 
 /* What our own statuses are called in error.code, and the answer's status where it is not rf_status_http's. */
@@ -62,7 +63,8 @@ static void fill(struct rf_reply *r, unsigned status, const char *param, const c
     rf_serve_error_json(&r->body, status, param, code, message);
 }
 
-void rf_serve_reply_error(struct rf_reply *r, unsigned status, const char *param, const char *code, const char *fmt, ...)
+void rf_serve_reply_error(struct rf_reply *r, unsigned status, const char *param, const char *code, const char *fmt,
+                          ...)
 {
     char message[768];
     va_list ap;

@@ -11,7 +11,7 @@
 #define STREAM_BLOCK 8192
 #define SOCKET_BUFFER (256 * 1024)
 
-/* ---- answers ---------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static void add_cors(struct rf_call *c, struct MHD_Response *r)
 {
@@ -23,11 +23,12 @@ static void add_cors(struct rf_call *c, struct MHD_Response *r)
         return;
     }
     MHD_add_response_header(r, "Access-Control-Allow-Methods", c->route ? c->route->allow : "GET, POST, OPTIONS");
-    MHD_add_response_header(r, "Access-Control-Allow-Headers",
-                            "authorization, content-type, x-api-key, x-request-id, openai-beta, openai-organization, "
-                            "openai-project, x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, "
-                            "x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-retry-count, "
-                            "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout");
+    MHD_add_response_header(
+        r, "Access-Control-Allow-Headers",
+        "authorization, content-type, x-api-key, x-request-id, openai-beta, openai-organization, "
+        "openai-project, x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, "
+        "x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-retry-count, "
+        "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout");
     MHD_add_response_header(r, "Access-Control-Max-Age", "600");
 }
 
@@ -62,13 +63,15 @@ static enum MHD_Result answer(struct rf_call *c)
         MHD_add_response_header(r, "Retry-After", retry);
     }
     if (a->final) MHD_add_response_header(r, "x-should-retry", "false");
-    if (a->close || (a->status == 503 && atomic_load(&c->serve->draining))) MHD_add_response_header(r, "Connection", "close");
+    if (a->close || (a->status == 503 && atomic_load(&c->serve->draining)))
+        MHD_add_response_header(r, "Connection", "close");
     return queue(c, r, a->status);
 }
 
 static enum MHD_Result begin_stream(struct rf_call *c)
 {
-    struct MHD_Response *r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, rf_serve_stream_read, c, NULL);
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, rf_serve_stream_read, c, NULL);
     if (!r) return MHD_NO;
     MHD_add_response_header(r, "Content-Type", "text/event-stream; charset=utf-8");
     MHD_add_response_header(r, "Cache-Control", "no-cache");
@@ -76,7 +79,7 @@ static enum MHD_Result begin_stream(struct rf_call *c)
     return queue(c, r, 200);
 }
 
-/* ---- the steps of a request --------------------------------------------------------------------------------------------- */
+/* ---- the steps of a request -------------------------------------------------------------------------------------- */
 
 static enum rf_method method_of(const char *m)
 {
@@ -131,7 +134,8 @@ static enum MHD_Result on_headers(struct rf_call *c, const char *method, const c
     rf_serve_conn_enter(c->conn, RF_CONN_BODY);
     if (!c->target) return MHD_NO;
     if (has_space(c->target) || !rf_serve_http_decode(c->target)) {
-        rf_serve_reply_error(&c->reply, 400, NULL, "bad_request", "The path holds a space, a control byte or a bad %% escape");
+        rf_serve_reply_error(&c->reply, 400, NULL, "bad_request",
+                             "The path holds a space, a control byte or a bad %% escape");
         return MHD_YES;
     }
     c->route = rf_serve_route_find(c->target, &c->rest);
@@ -144,13 +148,15 @@ static enum MHD_Result on_body(struct rf_call *c, const char *data, size_t n)
 {
     struct rf_serve *s = c->serve;
     c->body_seen += n;
-    if (c->reply.status || !(c->route->flags & RF_ROUTE_WORK)) return c->body_seen / 8 > s->opt.max_body ? MHD_NO : MHD_YES;
+    if (c->reply.status || !(c->route->flags & RF_ROUTE_WORK))
+        return c->body_seen / 8 > s->opt.max_body ? MHD_NO : MHD_YES;
     if (atomic_fetch_add(&s->body_bytes, n) + n > s->opt.max_bodies)
         rf_serve_reply_error(&c->reply, 503, NULL, "overloaded", "Too many request bodies at once; try again");
     c->body_charged += n;
     rf_status st = rf_buf_append(&c->body, data, n);
     if (st == RF_TOO_LARGE)
-        rf_serve_reply_error(&c->reply, 413, NULL, "request_too_large", "The request body is larger than %zu bytes", s->opt.max_body);
+        rf_serve_reply_error(&c->reply, 413, NULL, "request_too_large", "The request body is larger than %zu bytes",
+                             s->opt.max_body);
     else if (st)
         rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the request body");
     if (c->reply.status) rf_buf_release(&c->body);
@@ -194,9 +200,16 @@ static enum MHD_Result dispatch(struct rf_call *c)
         rf_serve_reply_error(&c->reply, 503, NULL, "shutting_down", "The server is shutting down");
         return answer(c);
     }
+    if (r->flags & RF_ROUTE_GEN &&
+        atomic_load(&s->n_sequences) >= s->opt.max_sequences) { /* no work for what is then refused */
+        rf_serve_reply_error(&c->reply, 503, NULL, "queue_full",
+                             "The queue is full: %u sequences run or wait; try again", s->opt.max_sequences);
+        return answer(c);
+    }
     if (!(r->flags & RF_ROUTE_WORK)) {
         r->run(c);
-        if (c->reply.body.bad) rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
+        if (c->reply.body.bad)
+            rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
         return answer(c);
     }
     return hand_over(c);
@@ -262,19 +275,20 @@ enum MHD_Result rf_serve_on_request(void *cls, struct MHD_Connection *mhd, const
     return on_complete(c);
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void log_line(struct rf_call *c, unsigned status)
 {
-    static const char *const names[] = {[RF_GET] = "GET", [RF_HEAD] = "HEAD", [RF_POST] = "POST", [RF_OPTIONS] = "OPTIONS"};
+    static const char *const names[] = {
+        [RF_GET] = "GET", [RF_HEAD] = "HEAD", [RF_POST] = "POST", [RF_OPTIONS] = "OPTIONS"};
     const char *m = (size_t)c->method < RF_COUNT(names) && names[c->method] ? names[c->method] : "-";
     size_t prompt = 0, done = 0;
     if (c->gen && status == 200) {
         prompt = c->gen->prompt_tokens;
         for (size_t i = 0; c->gen->seqs && i < c->gen->n_seqs; i++) done += c->gen->seqs[i].n_tokens;
     }
-    rf_log(&c->serve->opt.log, RF_LOG_INFO, "%s %s %.200s %u prompt=%zu completion=%zu %.1fms", c->id[0] ? c->id : "-", m,
-           c->target ? c->target : "-", status, prompt, done, (rf_now() - c->t0) * 1e3);
+    rf_log(&c->serve->opt.log, RF_LOG_INFO, "%s %s %.200s %u prompt=%zu completion=%zu %.1fms", c->id[0] ? c->id : "-",
+           m, c->target ? c->target : "-", status, prompt, done, (rf_now() - c->t0) * 1e3);
 }
 
 static void unlink_call(struct rf_call *c, bool cut_off)
@@ -311,7 +325,8 @@ void rf_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls
     rf_serve_call_unref(c);
 }
 
-void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_cls, enum MHD_ConnectionNotificationCode what)
+void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_cls,
+                            enum MHD_ConnectionNotificationCode what)
 {
     struct rf_serve *s = cls;
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {

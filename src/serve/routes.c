@@ -5,7 +5,11 @@
 
 #define GET_ALLOW "GET, HEAD, OPTIONS"
 #define POST_ALLOW "POST, OPTIONS"
-enum { GETS = RF_GET | RF_HEAD, GEN = RF_ROUTE_MODEL | RF_ROUTE_WORK | RF_ROUTE_GEN, WORK = RF_ROUTE_MODEL | RF_ROUTE_WORK };
+enum {
+    GETS = RF_GET | RF_HEAD,
+    GEN = RF_ROUTE_MODEL | RF_ROUTE_WORK | RF_ROUTE_GEN,
+    WORK = RF_ROUTE_MODEL | RF_ROUTE_WORK
+};
 
 static const struct rf_route routes[] = {
     {"/v1/chat/completions", RF_POST, POST_ALLOW, GEN, rf_serve_chat_run},

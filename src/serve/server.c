@@ -18,7 +18,7 @@
 #define RESERVED_FDS 32               /* descriptors left for files, epoll and the like */
 #define LAST_WORDS_S 2.0              /* for error answers to leave after an abort */
 
-/* ---- options ----------------------------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------------------------- */
 
 static rf_status copy_string(struct rf_serve *s, const char **at, struct rf_error *err)
 {
@@ -57,13 +57,15 @@ static rf_status copy_options(struct rf_serve *s, const struct rf_serve_options 
 {
     struct rf_serve_options *o = &s->opt;
     *o = *opt;
-    if (!o->model_id || !*o->model_id) return rf_fail_param(err, RF_INVALID, "model_id", "server: no name for the model");
+    if (!o->model_id || !*o->model_id)
+        return rf_fail_param(err, RF_INVALID, "model_id", "server: no name for the model");
     DEFAULT(o->host, "127.0.0.1");
     DEFAULT(o->max_body, (size_t)32 << 20);
     DEFAULT(o->max_bodies, (size_t)512 << 20);
     DEFAULT(o->max_connections, 16384);
     DEFAULT(o->n_workers, 2);
     DEFAULT(o->max_pending, 1024);
+    DEFAULT(o->max_sequences, 256 + 1024); /* what an engine with default options runs and queues */
     DEFAULT(o->header_timeout_s, 10);
     DEFAULT(o->idle_timeout_s, 75);
     DEFAULT(o->ping_s, 10);
@@ -85,7 +87,7 @@ static rf_status copy_options(struct rf_serve *s, const struct rf_serve_options 
     return RF_OK;
 }
 
-/* ---- socket -------------------------------------------------------------------------------------------------------------- */
+/* ---- socket ------------------------------------------------------------------------------------------------------ */
 
 static int listen_on(const struct addrinfo *a)
 {
@@ -124,12 +126,13 @@ static rf_status open_socket(struct rf_serve *s, struct rf_error *err)
             if ((a->ai_family == AF_INET) == (pass == 0)) s->listen_fd = listen_on(a);
     e = errno;
     freeaddrinfo(list);
-    if (s->listen_fd < 0) return rf_fail(err, RF_IO, "server: cannot listen on %s port %u: %s", s->opt.host, s->opt.port, strerror(e));
+    if (s->listen_fd < 0)
+        return rf_fail(err, RF_IO, "server: cannot listen on %s port %u: %s", s->opt.host, s->opt.port, strerror(e));
     describe_address(s);
     return RF_OK;
 }
 
-/* ---- begin ---------------------------------------------------------------------------------------------------------------- */
+/* ---- begin ------------------------------------------------------------------------------------------------------- */
 
 static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text) /* paths are decoded in http.c */
 {
@@ -206,7 +209,7 @@ rf_status rf_serve_attach(struct rf_serve *s, struct rf_model *m, struct rf_engi
     return RF_OK;
 }
 
-/* ---- end -------------------------------------------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 void rf_serve_stop(struct rf_serve *s)
 {

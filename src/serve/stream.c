@@ -21,7 +21,8 @@ static void begin(struct rf_call *c, struct rf_seq *q)
         const struct rf_prompt *p = &g->prompts[q->prompt];
         if (g->p.logprobs >= 0) rf_serve_logprobs_first(g, q, q->lp);
         /* with log probabilities the echoed text goes out together with theirs */
-        if (g->p.logprobs < 0 || p->n == 1) rf_serve_chunk_json(c, q, false, p->text, p->text_len, RF_FINISH_NONE, &g->out);
+        if (g->p.logprobs < 0 || p->n == 1)
+            rf_serve_chunk_json(c, q, false, p->text, p->text_len, RF_FINISH_NONE, &g->out);
     }
     q->began = true;
 }
@@ -92,7 +93,8 @@ static bool make(struct rf_call *c)
 {
     struct rf_gen *g = c->gen;
     struct rf_record r;
-    while (!g->tail_sent && g->out.len < OUT_SOME && rf_serve_record_next(&g->reading, &g->reading_pos, &r)) frame(c, &r);
+    while (!g->tail_sent && g->out.len < OUT_SOME && rf_serve_record_next(&g->reading, &g->reading_pos, &r))
+        frame(c, &r);
     if (!g->tail_sent && g->reading_pos >= g->reading.len) tail(c);
     if (g->out.bad) g->broken = true;
     return g->out.len > 0 || g->broken;

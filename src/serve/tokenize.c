@@ -4,7 +4,8 @@
 #include "serve/chat.h"
 #include "serve/json.h"
 
-static rf_status read_request(struct rf_call *c, unsigned route, struct rf_arena *a, json_t **root, struct rf_params *p, struct rf_error *err)
+static rf_status read_request(struct rf_call *c, unsigned route, struct rf_arena *a, json_t **root, struct rf_params *p,
+                              struct rf_error *err)
 {
     RF_TRY(rf_serve_json_parse(rf_buf_str(&c->body), c->body.len, root, err));
     rf_sampling_default(&p->sampling);
@@ -44,10 +45,11 @@ static rf_status tokenize(struct rf_call *c, const struct rf_params *p, struct r
     if (p->messages) {
         RF_TRY(rf_serve_chat_tokens(c->serve, p, &ids, &n, err));
     } else {
-        if (!json_is_string(p->prompt)) return rf_fail_param(err, RF_INVALID, "prompt", "prompt: expected a string, or messages");
+        if (!json_is_string(p->prompt))
+            return rf_fail_param(err, RF_INVALID, "prompt", "prompt: expected a string, or messages");
         uint32_t flags = RF_TOK_PARSE_SPECIAL | (p->add_special ? RF_TOK_ADD_SPECIAL : 0u);
-        RF_TRY(rf_model_tokenize(atomic_load(&c->serve->model), json_string_value(p->prompt), json_string_length(p->prompt), flags,
-                                 &ids, &n, err));
+        RF_TRY(rf_model_tokenize(atomic_load(&c->serve->model), json_string_value(p->prompt),
+                                 json_string_length(p->prompt), flags, &ids, &n, err));
     }
     tokens_json(c, ids, n, p->return_token_strs);
     rf_free(ids);
@@ -75,7 +77,8 @@ static rf_status detokenize(struct rf_call *c, const struct rf_params *p, struct
     return st;
 }
 
-static void run(struct rf_call *c, unsigned route, rf_status (*fn)(struct rf_call *, const struct rf_params *, struct rf_error *))
+static void run(struct rf_call *c, unsigned route,
+                rf_status (*fn)(struct rf_call *, const struct rf_params *, struct rf_error *))
 {
     struct rf_error err = {0};
     struct rf_params p = {0};
@@ -86,7 +89,8 @@ static void run(struct rf_call *c, unsigned route, rf_status (*fn)(struct rf_cal
     if (!st) {
         c->reply.status = 200;
         c->reply.type = "application/json";
-        if (c->reply.body.bad) rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
+        if (c->reply.body.bad)
+            rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
     } else if (!c->reply.status) {
         if (!err.status) err.status = st;
         rf_serve_reply_status(&c->reply, &err);

@@ -1,5 +1,5 @@
-/* watch.c - a thread that sees what the event loop cannot: clients that leave while their connection sleeps, headers and
- * bodies that trickle in, readers that do not read, streams that have been silent for long.
+/* watch.c - a thread that sees what the event loop cannot: clients that leave while their connection sleeps, headers
+ * and bodies that trickle in, readers that do not read, streams that have been silent for long.
  *
  * It never closes a descriptor. It shuts the socket down, or wakes the connection, and the event loop does the rest. A
  * connection is known here from rf_serve_conn_open to rf_serve_conn_close, which comes before its descriptor is closed;
@@ -111,7 +111,7 @@ static void hangup(struct rf_serve *s, uint64_t key)
     rf_serve_call_unref(c);
 }
 
-/* ---- trickling requests ------------------------------------------------------------------------------------------- */
+/* ---- trickling requests ------------------------------------------------------------------------------------------ */
 
 static uint64_t received_bytes(int fd)
 {
@@ -122,7 +122,8 @@ static uint64_t received_bytes(int fd)
     return ti.tcpi_bytes_received;
 }
 
-/* The event loop says nothing before a request line is complete; the kernel's count of bytes shows that one has begun. */
+/* The event loop says nothing before a request line is complete; the kernel's count of bytes shows that one has
+ * begun. */
 static bool idle_too_slow(const struct rf_serve *s, struct rf_conn *conn, int64_t now, int64_t since)
 {
     if (conn->seen_since != since) { /* idle anew: what has come so far belongs to the last request */
@@ -164,7 +165,7 @@ static void check_conns(struct rf_serve *s)
     }
 }
 
-/* ---- running calls --------------------------------------------------------------------------------------------------- */
+/* ---- running calls ----------------------------------------------------------------------------------------------- */
 
 /* Under call->lock: wakes a stream that has something to say; true if its reader is too slow. */
 static bool check_call(const struct rf_serve *s, struct rf_call *c, double now)
@@ -228,7 +229,8 @@ rf_status rf_serve_watch_start(struct rf_serve *s, struct rf_error *err)
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = WAKE};
     s->watch.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->watch.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (s->watch.epoll_fd < 0 || s->watch.wake_fd < 0 || epoll_ctl(s->watch.epoll_fd, EPOLL_CTL_ADD, s->watch.wake_fd, &ev))
+    if (s->watch.epoll_fd < 0 || s->watch.wake_fd < 0 ||
+        epoll_ctl(s->watch.epoll_fd, EPOLL_CTL_ADD, s->watch.wake_fd, &ev))
         return rf_fail(err, RF_IO, "server: cannot watch connections: %s", strerror(errno));
     int e = pthread_create(&s->watch.thread, NULL, watch, s);
     if (e) return rf_fail(err, RF_IO, "server: cannot start the watcher thread: %s", strerror(e));

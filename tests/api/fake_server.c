@@ -1,5 +1,5 @@
-/* fake_server.c - the real HTTP server before the fake engine: what tests/api runs against. Prints its address on the first
- * line of standard output; SIGTERM and SIGINT stop it.
+/* fake_server.c - the real HTTP server before the fake engine: what tests/api runs against. Prints its address on the
+ * first line of standard output; SIGTERM and SIGINT stop it.
  */
 #include <poll.h>
 #include <signal.h>
@@ -46,6 +46,7 @@ static void parse(struct args *a, int argc, char **argv)
         else if (!strcmp(k, "--running")) a->running = (uint32_t)atoi(v);
         else if (!strcmp(k, "--queue")) a->queue = (uint32_t)atoi(v);
         else if (!strcmp(k, "--isolate")) a->o.isolate_keys = atoi(v);
+        else if (!strcmp(k, "--max-sequences")) a->o.max_sequences = (uint32_t)atoi(v);
         else if (!strcmp(k, "--log")) a->o.log.level = (enum rf_log_level)atoi(v);
     }
     a->o.api_keys = a->list[0];

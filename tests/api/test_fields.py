@@ -213,8 +213,9 @@ def test_deadline_in_queue(launch):
 
 
 @pytest.mark.fake
-def test_queue_full(launch):
-    s = launch("--running", 1, "--queue", 2)
+@pytest.mark.parametrize("limit", [("--running", 1, "--queue", 2), ("--running", 1, "--max-sequences", 3)])
+def test_queue_full(launch, limit):
+    s = launch(*limit)
     import concurrent.futures as cf
     with cf.ThreadPoolExecutor(8) as ex:
         got = [f.result() for f in [ex.submit(s.chat, "@len=20 @delay=10") for _ in range(8)]]

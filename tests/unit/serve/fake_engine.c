@@ -1,6 +1,6 @@
-/* fake_engine.c - the functions of rocmforge.h that the server calls, without a model: deterministic, and steered by words
- * in the prompt. Tokens are bytes (0..255), then a few control tokens. The answer is "echo: " and the prompt's last user
- * text (or the whole prompt), without the steering words:
+/* fake_engine.c - the functions of rocmforge.h that the server calls, without a model: deterministic, and steered by
+ * words in the prompt. Tokens are bytes (0..255), then a few control tokens. The answer is "echo: " and the prompt's
+ * last user text (or the whole prompt), without the steering words:
  *
  *   @delay=MS    time per token            @prefill=MS  time to the first token     @len=N    N tokens of "word "
  *   @error=NAME  ends with that error      @after=N     ... after N tokens          @chunk=N  bytes per token event
@@ -26,10 +26,11 @@ enum { BOS = 256, EOS, IM_START, IM_END, N_VOCAB };
 static const char *const control[] = {"<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"};
 static const char bytes[256] = {
 #define B(n) (char)(n)
-#define B16(n) B(n), B(n + 1), B(n + 2), B(n + 3), B(n + 4), B(n + 5), B(n + 6), B(n + 7), B(n + 8), B(n + 9), B(n + 10), \
-    B(n + 11), B(n + 12), B(n + 13), B(n + 14), B(n + 15)
-    B16(0), B16(16), B16(32), B16(48), B16(64), B16(80), B16(96), B16(112), B16(128), B16(144), B16(160), B16(176), B16(192),
-    B16(208), B16(224), B16(240)};
+#define B16(n)                                                                                                         \
+    B(n), B(n + 1), B(n + 2), B(n + 3), B(n + 4), B(n + 5), B(n + 6), B(n + 7), B(n + 8), B(n + 9), B(n + 10),         \
+        B(n + 11), B(n + 12), B(n + 13), B(n + 14), B(n + 15)
+    B16(0),   B16(16),  B16(32),  B16(48),  B16(64),  B16(80),  B16(96),  B16(112),
+    B16(128), B16(144), B16(160), B16(176), B16(192), B16(208), B16(224), B16(240)};
 
 struct rf_model { int unused; };
 
@@ -61,7 +62,7 @@ struct rf_engine {
     struct rf_stats st;
 };
 
-/* ---- model ---------------------------------------------------------------------------------------------------------- */
+/* ---- model ------------------------------------------------------------------------------------------------------- */
 
 struct rf_model *fake_model_create(void) { return rf_alloc_array(1, sizeof(struct rf_model)); }
 void fake_model_free(struct rf_model *m) { rf_free(m); }
@@ -69,9 +70,19 @@ void fake_model_free(struct rf_model *m) { rf_free(m); }
 void rf_model_info_get(const struct rf_model *m, struct rf_model_info *out)
 {
     (void)m;
-    *out = (struct rf_model_info){.path = "/nowhere/fake.gguf", .name = "fake", .architecture = "fake", .quantization = "F32",
-                                  .device = "cpu", .n_vocab = N_VOCAB, .n_ctx_train = 4096, .n_embd = 64, .n_params = 1000,
-                                  .bos = BOS, .eos = EOS, .has_template = true, .has_weights = true};
+    *out = (struct rf_model_info){.path = "/nowhere/fake.gguf",
+                                  .name = "fake",
+                                  .architecture = "fake",
+                                  .quantization = "F32",
+                                  .device = "cpu",
+                                  .n_vocab = N_VOCAB,
+                                  .n_ctx_train = 4096,
+                                  .n_embd = 64,
+                                  .n_params = 1000,
+                                  .bos = BOS,
+                                  .eos = EOS,
+                                  .has_template = true,
+                                  .has_weights = true};
 }
 
 const char *rf_model_token_bytes(const struct rf_model *m, int32_t id, size_t *len)
@@ -113,8 +124,8 @@ static rf_status take_ids(struct rf_buf *b, int32_t **ids, size_t *n, struct rf_
     return rf_fail_nomem(err, "tokens", len);
 }
 
-rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **ids, size_t *n,
-                            struct rf_error *err)
+rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **ids,
+                            size_t *n, struct rf_error *err)
 {
     struct rf_buf b = {0};
     int32_t bos = BOS;
@@ -124,8 +135,8 @@ rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t l
     return take_ids(&b, ids, n, err);
 }
 
-rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *len,
-                              struct rf_error *err)
+rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size_t n, bool skip_special, char **out,
+                              size_t *len, struct rf_error *err)
 {
     struct rf_buf b = {0};
     for (size_t i = 0; i < n; i++) {
@@ -139,8 +150,8 @@ rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size
     return rf_fail_nomem(err, "text", n);
 }
 
-rf_status rf_model_chat(const struct rf_model *m, const char *json, size_t json_len, char **text, size_t *text_len, int32_t **ids,
-                        size_t *n_ids, struct rf_error *err)
+rf_status rf_model_chat(const struct rf_model *m, const char *json, size_t json_len, char **text, size_t *text_len,
+                        int32_t **ids, size_t *n_ids, struct rf_error *err)
 {
     struct rf_buf b = {0};
     json_t *root = json_loadb(json, json_len, JSON_ALLOW_NUL, NULL), *msgs = json_object_get(root, "messages"), *msg;
@@ -171,7 +182,12 @@ rf_status rf_model_chat(const struct rf_model *m, const char *json, size_t json_
 
 void rf_sampling_default(struct rf_sampling *s)
 {
-    *s = (struct rf_sampling){.temperature = 1, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .max_tokens = -1, .logprobs = -1,
+    *s = (struct rf_sampling){.temperature = 1,
+                              .top_p = 1,
+                              .typical_p = 1,
+                              .repetition_penalty = 1,
+                              .max_tokens = -1,
+                              .logprobs = -1,
                               .prompt_logprobs = -1};
 }
 
@@ -183,7 +199,7 @@ void rf_model_sampling_default(const struct rf_model *m, struct rf_sampling *s)
     s->top_k = 20;
 }
 
-/* ---- what a sequence will say ------------------------------------------------------------------------------------------ */
+/* ---- what a sequence will say ------------------------------------------------------------------------------------ */
 
 static double word(const char *text, const char *key, double none)
 {
@@ -192,8 +208,9 @@ static double word(const char *text, const char *key, double none)
 }
 
 static const struct { const char *name; rf_status s; } names[] = {
-    {"numeric", RF_NUMERIC}, {"device", RF_DEVICE}, {"internal", RF_INTERNAL}, {"full", RF_FULL}, {"too_long", RF_TOO_LONG},
-    {"shutdown", RF_SHUTDOWN}, {"deadline", RF_DEADLINE}, {"nomem", RF_NOMEM}};
+    {"numeric", RF_NUMERIC},   {"device", RF_DEVICE},     {"internal", RF_INTERNAL}, {"full", RF_FULL},
+    {"too_long", RF_TOO_LONG}, {"shutdown", RF_SHUTDOWN}, {"deadline", RF_DEADLINE}, {"nomem", RF_NOMEM},
+};
 
 static rf_status named(const char *text, const char *key)
 {
@@ -220,14 +237,18 @@ static void say(struct rf_buf *b, const char *all, const struct seq *q)
     long len = (long)word(all, "@len=", 0);
     rf_buf_reserve(b, (size_t)len + 64);
     if (b->bad) return;
-    if (strstr(all, "@unicode")) rf_buf_puts(b, "h\xc3\xa9llo \xf0\x9f\x91\x8b\xf0\x9f\x8f\xbd \xe6\x97\xa5\xe6\x9c\xac ");
+    if (strstr(all, "@unicode"))
+        rf_buf_puts(b, "h\xc3\xa9llo \xf0\x9f\x91\x8b\xf0\x9f\x8f\xbd \xe6\x97\xa5\xe6\x9c\xac ");
     if (strstr(all, "@salt")) rf_buf_printf(b, "salt=%016llx", (unsigned long long)q->salt);
     if (strstr(all, "@sampling"))
-        rf_buf_printf(b, "t=%.3f p=%.3f k=%d min_p=%.3f typ=%.3f rep=%.3f pres=%.3f freq=%.3f max=%d min=%d eos=%d stop=%zu ids=%zu "
-                      "bias=%zu lp=%d plp=%d ", (double)q->s.temperature, (double)q->s.top_p, q->s.top_k, (double)q->s.min_p,
-                      (double)q->s.typical_p, (double)q->s.repetition_penalty, (double)q->s.presence_penalty,
-                      (double)q->s.frequency_penalty, q->s.max_tokens, q->s.min_tokens, q->s.ignore_eos, q->s.n_stop,
-                      q->s.n_stop_tokens, q->s.n_logit_bias, q->s.logprobs, q->s.prompt_logprobs);
+        rf_buf_printf(
+            b,
+            "t=%.3f p=%.3f k=%d min_p=%.3f typ=%.3f rep=%.3f pres=%.3f freq=%.3f max=%d min=%d eos=%d stop=%zu ids=%zu "
+            "bias=%zu lp=%d plp=%d ",
+            (double)q->s.temperature, (double)q->s.top_p, q->s.top_k, (double)q->s.min_p, (double)q->s.typical_p,
+            (double)q->s.repetition_penalty, (double)q->s.presence_penalty, (double)q->s.frequency_penalty,
+            q->s.max_tokens, q->s.min_tokens, q->s.ignore_eos, q->s.n_stop, q->s.n_stop_tokens, q->s.n_logit_bias,
+            q->s.logprobs, q->s.prompt_logprobs);
     if (len > 0) {
         while (b->len < (size_t)len && !b->bad) rf_buf_puts(b, "word ");
         if (b->len > (size_t)len) b->data[b->len = (size_t)len] = 0;
@@ -305,7 +326,7 @@ static struct seq *seq_create(struct rf_engine *e, const struct rf_request *r) /
     return q;
 }
 
-/* ---- stepping -------------------------------------------------------------------------------------------------------------- */
+/* ---- stepping ---------------------------------------------------------------------------------------------------- */
 
 #define TOP 20
 struct lp { struct rf_logprob l; struct rf_top_logprob top[TOP]; };
@@ -314,14 +335,19 @@ static void fill_logprob(struct lp *x, int32_t token, int32_t k)
 {
     x->l = (struct rf_logprob){token, -0.5f - 0.1f * (float)(token % 7), x->top, (uint32_t)RF_MIN(k, TOP)};
     for (uint32_t i = 0; i < x->l.n_top; i++)
-        x->top[i] = (struct rf_top_logprob){(token + (int32_t)i) % N_VOCAB, i == 3 ? -INFINITY : x->l.logprob - 0.25f * (float)i};
+        x->top[i] = (struct rf_top_logprob){(token + (int32_t)i) % N_VOCAB,
+                                            i == 3 ? -INFINITY : x->l.logprob - 0.25f * (float)i};
 }
 
 static void end(struct rf_engine *e, struct seq *q, enum rf_finish f, const char *text, size_t len)
 {
     struct rf_error err = {0};
-    struct rf_event ev = {.kind = f == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE, .id = q->id, .finish = f, .text = text,
-                          .text_len = len, .stop_token = -1};
+    struct rf_event ev = {.kind = f == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE,
+                          .id = q->id,
+                          .finish = f,
+                          .text = text,
+                          .text_len = len,
+                          .stop_token = -1};
     ev.usage = (struct rf_usage){.prompt_tokens = (uint32_t)q->n_prompt, .completion_tokens = (uint32_t)q->n_done};
     if (f == RF_FINISH_ERROR) {
         rf_fail(&err, q->error, "fake: %s, as the prompt asked", rf_status_name(q->error));
@@ -342,7 +368,8 @@ static void prompt_event(struct seq *q)
         fill_logprob(&x[i], q->prompt[i], q->s.prompt_logprobs);
         l[i - 1] = x[i].l;
     }
-    struct rf_event ev = {.kind = RF_EVENT_PROMPT, .id = q->id, .logprobs = l, .n_logprobs = x && l ? q->n_prompt - 1 : 0};
+    struct rf_event ev = {
+        .kind = RF_EVENT_PROMPT, .id = q->id, .logprobs = l, .n_logprobs = x && l ? q->n_prompt - 1 : 0};
     q->fn(q->ctx, &ev);
     rf_free(x);
     rf_free(l);
@@ -454,7 +481,7 @@ static void *loop(void *arg)
     return NULL;
 }
 
-/* ---- engine ------------------------------------------------------------------------------------------------------------------ */
+/* ---- engine ------------------------------------------------------------------------------------------------------ */
 
 struct rf_engine *fake_engine_create(uint32_t max_running, uint32_t max_queue)
 {
@@ -493,7 +520,8 @@ static rf_status admit(struct rf_engine *e, const struct rf_request *reqs, size_
     for (size_t i = 0; i < n; i++) {
         char *all;
         size_t len;
-        if (rf_model_detokenize(NULL, reqs[i].tokens, reqs[i].n_tokens, false, &all, &len, NULL)) return rf_fail_nomem(err, "fake", 0);
+        if (rf_model_detokenize(NULL, reqs[i].tokens, reqs[i].n_tokens, false, &all, &len, NULL))
+            return rf_fail_nomem(err, "fake", 0);
         rf_status s = named(all, "@submit=");
         rf_free(all);
         if (s) return rf_fail(err, s, "fake: refused at submit, as the prompt asked");
@@ -501,7 +529,8 @@ static rf_status admit(struct rf_engine *e, const struct rf_request *reqs, size_
     return RF_OK;
 }
 
-rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids, struct rf_error *err)
+rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids,
+                           struct rf_error *err)
 {
     pthread_mutex_lock(&e->lock);
     rf_status s = admit(e, reqs, n, err);
@@ -554,8 +583,9 @@ void rf_engine_stats(struct rf_engine *e, struct rf_stats *out)
 
 const double *rf_histogram_bounds(bool of_tokens)
 {
-    static const double seconds[RF_HIST_BUCKETS] = {.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200};
-    static const double tokens[RF_HIST_BUCKETS] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536,
-                                                   131072, 262144, 524288};
+    static const double seconds[RF_HIST_BUCKETS] = {.001, .002, .005, .01, .02, .05, .1,  .2,  .5,  1,
+                                                    2,    5,    10,   20,  30,  60,  120, 300, 600, 1200};
+    static const double tokens[RF_HIST_BUCKETS] = {1,    2,    4,    8,    16,    32,    64,    128,    256,    512,
+                                                   1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288};
     return of_tokens ? tokens : seconds;
 }
