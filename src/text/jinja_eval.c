@@ -200,7 +200,7 @@ static rf_status element(struct rf_jinja *J, struct rf_jv of, int64_t i, struct 
     if (!*found) return RF_OK;
     switch (of.kind) {
     case RF_JV_STR: {
-        RF_TRY(rf_jinja_step(J, of.s->n_chars == of.s->len ? 0 : of.s->len));
+        RF_TRY(rf_jinja_step(J, of.s->n_chars == of.s->len ? 0 : 3 * (size_t)of.s->len));
         size_t at = rf_jinja_char_at(of.s, (size_t)i), end = at + 1;
         while (end < of.s->len && (of.s->p[end] & 0xc0) == 0x80) end++;
         return rf_jinja_str_slice(J, of.s, at, end, out);

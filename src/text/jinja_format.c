@@ -100,10 +100,8 @@ static bool number_parts(struct rf_jv v, const struct spec *sp, char head[8], ch
 
 static void add_fill(struct rf_jsb *b, const struct spec *sp, int64_t n)
 {
-    for (; n > 0; n--) {
-        if (sp->fill) rf_jinja_sb_str(b, sp->fill);
-        else rf_jinja_sb_add(b, " ", 1, true);
-    }
+    static const struct rf_jstr space = {.p = " ", .len = 1, .n_chars = 1, .trusted = true};
+    rf_jinja_sb_fill(b, sp->fill ? sp->fill : &space, n);
 }
 
 static rf_status add_padded(struct rf_jsb *b, const struct spec *sp, const char *head, const struct rf_jstr *body)

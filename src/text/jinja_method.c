@@ -97,10 +97,7 @@ static rf_status find(struct rf_jinja *J, struct rf_jv self, struct rf_jv *a, bo
     RF_TRY(want_str(J, a[0]));
     RF_TRY(char_range(J, self.s, a[1], a[2], &lo, &hi, &ok));
     if (ok && !right) at = rf_jinja_find(self.s, a[0].s, lo, hi);
-    for (size_t i = hi; ok && right && i >= lo + a[0].s->len && at == SIZE_MAX; i--) {
-        if (!memcmp(self.s->p + i - a[0].s->len, a[0].s->p, a[0].s->len)) at = i - a[0].s->len;
-        if (!i) break;
-    }
+    if (ok && right) RF_TRY(rf_jinja_rfind(J, self.s, a[0].s, lo, hi, &at));
     if (at == SIZE_MAX && must) return rf_jinja_fail(J, "substring not found");
     *out = rf_jv_int(at == SIZE_MAX ? -1 : (int64_t)rf_jinja_chars(self.s, 0, at));
     return RF_OK;

@@ -11,7 +11,7 @@
 #include "base/utf8.h"
 #include "text/jinja_ast.h"
 
-enum { MAX_DEPTH = 150, MAX_NAMES = 512, MAX_SOURCE = 1 << 20, MAX_ARENA = 48 << 20 };
+enum { MAX_DEPTH = 150, MAX_NAMES = 512, MAX_KEYWORDS = 255, MAX_SOURCE = 1 << 20, MAX_ARENA = 48 << 20 };
 
 struct parser {
     struct rf_template *t;
@@ -435,6 +435,7 @@ static rf_status parse_args(struct parser *ps, struct rf_jargs_ast **out)
             RF_TRY(text(ps, ps->tok->p, ps->tok->len, &s));
             RF_TRY(make(ps, RF_JN_CONST, ps->tok->line, &name));
             name->value = rf_jv_str(s);
+            if (names.n == MAX_KEYWORDS) return FAIL(ps, "more than %d keyword arguments", line, MAX_KEYWORDS);
             for (uint32_t i = 0; i < names.n; i++)
                 if (names.v[i]->value.s->len == s->len && !memcmp(names.v[i]->value.s->p, s->p, s->len))
                     return FAIL(ps, "the argument '%.40s' is given twice", line, s->p);

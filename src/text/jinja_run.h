@@ -83,6 +83,7 @@ rf_status rf_jinja_sort(struct rf_jinja *J, struct rf_jv *v, struct rf_jv *key, 
 
 void rf_jinja_sb_add(struct rf_jsb *b, const char *p, size_t n, bool trusted);
 void rf_jinja_sb_slice(struct rf_jsb *b, const struct rf_jstr *s, size_t from, size_t to); /* bytes, with their trust */
+void rf_jinja_sb_fill(struct rf_jsb *b, const struct rf_jstr *fill, int64_t n); /* fill n times; n <= 0 is none */
 void rf_jinja_sb_lit(struct rf_jsb *b, const char *s); /* text of the interpreter's own: not trusted */
 rf_status rf_jinja_sb_done(struct rf_jsb *b, struct rf_jv *out);
 static inline void rf_jinja_sb_str(struct rf_jsb *b, const struct rf_jstr *s) { rf_jinja_sb_slice(b, s, 0, s->len); }
@@ -98,6 +99,8 @@ bool rf_jinja_str_is(const struct rf_jstr *s, const char *lit);
 bool rf_jinja_str_eq(const struct rf_jstr *a, const struct rf_jstr *b);
 /* First place of needle in s at or after byte `from` and wholly before `to`, or SIZE_MAX. */
 size_t rf_jinja_find(const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to);
+rf_status rf_jinja_rfind(struct rf_jinja *J, const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to,
+                         size_t *at); /* the last place in [from, to), or SIZE_MAX */
 unsigned rf_jinja_float_repr(double f, char out[40]); /* as Python prints it */
 
 rf_status rf_jinja_str(struct rf_jinja *J, struct rf_jv v, struct rf_jv *out);  /* str(v) */

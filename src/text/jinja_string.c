@@ -85,7 +85,7 @@ rf_status rf_jinja_case(struct rf_jinja *J, const struct rf_jstr *s, enum rf_jca
 {
     struct rf_jsb b = {.J = J};
     bool in_word = false;
-    RF_TRY(rf_jinja_step(J, 4 * (size_t)s->len));
+    RF_TRY(rf_jinja_step(J, 12 * (size_t)s->len));
     for (size_t i = 0, n; i < s->len; i += n) {
         uint32_t cp;
         bool trusted = rf_jinja_trust_at(s, i);
@@ -225,9 +225,9 @@ rf_status rf_jinja_center(struct rf_jinja *J, struct rf_jstr *s, int64_t width, 
     if ((uint64_t)pad > J->arena.max) return rf_fail(J->err, RF_TOO_LARGE, "chat template line %u: the budget of memory is used up", J->line);
     RF_TRY(rf_jinja_step(J, 8 * (size_t)pad));
     int64_t left = how == 'l' ? 0 : how == 'r' ? pad : pad / 2 + (pad & width & 1); /* CPython's rounding */
-    for (int64_t i = 0; i < left; i++) rf_jinja_sb_str(&b, fill);
+    rf_jinja_sb_fill(&b, fill, left);
     rf_jinja_sb_str(&b, s);
-    for (int64_t i = left; i < pad; i++) rf_jinja_sb_str(&b, fill);
+    rf_jinja_sb_fill(&b, fill, pad - left);
     RF_TRY(rf_jinja_sb_done(&b, out));
     out->s->markup = s->markup;
     return RF_OK;
@@ -312,20 +312,16 @@ static rf_status rsplit_space(struct rf_jinja *J, struct rf_jstr *s, int64_t max
     }
 }
 
-static size_t find_last(const struct rf_jstr *s, const struct rf_jstr *sep, size_t to)
-{
-    for (size_t i = to; i >= sep->len; i--)
-        if (!memcmp(s->p + i - sep->len, sep->p, sep->len)) return i - sep->len;
-    return SIZE_MAX;
-}
-
 static rf_status split_sep(struct rf_jinja *J, struct rf_jstr *s, const struct rf_jstr *sep, int64_t max, bool right,
                            struct rf_jlist *l)
 {
     struct rf_jv part;
     size_t from = 0, to = s->len;
     for (;;) {
-        size_t hit = max-- == 0 ? SIZE_MAX : right ? find_last(s, sep, to) : rf_jinja_find(s, sep, from, to);
+        size_t hit = SIZE_MAX;
+        if (max != 0 && right) RF_TRY(rf_jinja_rfind(J, s, sep, 0, to, &hit));
+        else if (max != 0) hit = rf_jinja_find(s, sep, from, to);
+        max--;
         bool last = hit == SIZE_MAX;
         RF_TRY(rf_jinja_str_slice(J, s, right && !last ? hit + sep->len : from, right || last ? to : hit, &part));
         RF_TRY(rf_jinja_push(J, l, part));

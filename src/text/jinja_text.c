@@ -65,6 +65,17 @@ void rf_jinja_sb_slice(struct rf_jsb *b, const struct rf_jstr *s, size_t from, s
     b->len += to - from;
 }
 
+void rf_jinja_sb_fill(struct rf_jsb *b, const struct rf_jstr *fill, int64_t n)
+{
+    char chunk[256];
+    if (fill->len == 1) memset(chunk, fill->p[0], sizeof chunk);
+    for (int64_t k; n > 0 && !b->bad; n -= k) {
+        k = fill->len == 1 ? RF_MIN(n, (int64_t)sizeof chunk) : 1;
+        if (fill->len == 1) rf_jinja_sb_add(b, chunk, (size_t)k, rf_jinja_trust_at(fill, 0));
+        else rf_jinja_sb_str(b, fill);
+    }
+}
+
 void rf_jinja_sb_lit(struct rf_jsb *b, const char *s) { rf_jinja_sb_add(b, s, strlen(s), false); }
 
 static uint32_t count_chars(const char *p, size_t n)
@@ -234,6 +245,23 @@ size_t rf_jinja_find(const struct rf_jstr *s, const struct rf_jstr *needle, size
     if (!needle->len) return from;
     const char *at = memmem(s->p + from, to - from, needle->p, needle->len);
     return at ? (size_t)(at - s->p) : SIZE_MAX;
+}
+
+rf_status rf_jinja_rfind(struct rf_jinja *J, const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to, size_t *at)
+{
+    *at = SIZE_MAX;
+    if (from > to) return RF_OK;
+    RF_TRY(rf_jinja_step(J, 2 * (to - from)));
+    for (size_t i = to; i >= needle->len && i - needle->len >= from; i--) {
+        const char *p = s->p + i - needle->len;
+        if (!needle->len || (*p == *needle->p && !memcmp(p, needle->p, needle->len))) {
+            *at = i - needle->len;
+            break;
+        }
+        if (*p == *needle->p && needle->len >= 8) RF_TRY(rf_jinja_step(J, needle->len)); /* a hostile needle makes this quadratic */
+        if (!i) break;
+    }
+    return RF_OK;
 }
 
 /* ---- str and repr --------------------------------------------------------------------------------------------- */
