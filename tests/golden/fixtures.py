@@ -52,10 +52,10 @@ class Variant:
     """One tiny model. config: its config.json in the old spelling; arch: its GGUF architecture."""
 
     def __init__(self, name, config, arch, gguf_types=("F32",), rope_freqs=False, hf_types=("F32",), shards=1,
-                 gguf_keys=None, seed=0, peer=True):
+                 gguf_keys=None, seed=0):
         self.name, self.config, self.arch, self.seed = name, config, arch, seed
         self.gguf_types, self.hf_types, self.shards = gguf_types, hf_types, shards
-        self.rope_freqs, self.gguf_keys, self.peer = rope_freqs, gguf_keys or {}, peer
+        self.rope_freqs, self.gguf_keys = rope_freqs, gguf_keys or {}
 
     def get(self, key, default=None):
         v = self.config.get(key)
@@ -150,9 +150,9 @@ VARIANTS = [
     Variant("llama_mix", base("llama", "LlamaForCausalLM", hidden_size=256, intermediate_size=256,
                               num_attention_heads=8, num_key_value_heads=4), "llama", gguf_types=("MIX",), hf_types=()),
     Variant("mistral", base("mistral", "MistralForCausalLM", head_dim=32, sliding_window=None), "llama"),
-    # llama.cpp's converter has no window for this family; ours reads the key that the other families use.
+    # GGUF has no window for this family (llama.cpp's converter drops it), so only as a folder.
     Variant("mistral_window", base("mistral", "MistralForCausalLM", sliding_window=16, num_hidden_layers=3), "llama",
-            gguf_keys={"attention.sliding_window": 16}, peer=False),
+            gguf_types=()),
     Variant("qwen2", base("qwen2", "Qwen2ForCausalLM", rope_theta=1000000.0, rms_norm_eps=1e-6, use_sliding_window=False,
                           sliding_window=None, max_window_layers=2), "qwen2", gguf_types=("F32", "Q8_0"), seed=1),
     Variant("qwen3", base("qwen3", "Qwen3ForCausalLM", rope_theta=1000000.0, rms_norm_eps=1e-6, head_dim=32,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 # Largest difference of a log probability. F32 end to end: the issue's 1e-3. Half precision: weights exact, activations may be
-# rounded to the weights' type. 8-bit and smaller: activations are rounded to 8 bits, and random weights forgive nothing.
-TOLERANCE = {"F32": 1e-3, "F16": 2e-2, "BF16": 0.15, "Q8_0": 0.15, "Q4_0": 0.15, "MIX": 0.15}
+# rounded to the weights' type. 8-bit and smaller: activations are rounded to 8 bits and random weights forgive nothing, so the
+# bound is about what llama.cpp itself is off by on these files (make_golden.py --peer: 0.21, 0.20, and 0.38 for the mix).
+TOLERANCE = {"F32": 1e-3, "F16": 2e-2, "BF16": 0.15, "Q8_0": 0.25, "Q4_0": 0.25, "MIX": 0.38}
 CASES = F.cases()
 GREEDY = [c for c in CASES if c[2] == "F32"]
 
@@ -73,7 +74,7 @@ def test_greedy_alone(case, probe):
     assert [a["tokens"] for a in answers] == [r["greedy"] for r in ragged]
 
 
-FAMILIES = [c for c in GREEDY if c[0].endswith("-gguf") or c[1].name == "gemma3_scalar"]
+FAMILIES = [c for c in GREEDY if c[0].endswith("-gguf" if c[1].gguf_types else "-hf")]
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=[c[0] for c in FAMILIES])
