@@ -264,6 +264,9 @@ static void compare(struct rf_kv *kv)
         }
 }
 
+/* Sanitizer passes set RF_TEST_QUICK. */
+static bool check_quick(void) { return getenv("RF_TEST_QUICK") != NULL; }
+
 static void drive(struct rf_rng *r, uint32_t n_op)
 {
     struct rf_kv *kv;
@@ -288,7 +291,7 @@ static void drive(struct rf_rng *r, uint32_t n_op)
            opt.n_group, opt.window[0], opt.hash_bits, (unsigned long long)n_hit_tokens, (unsigned long long)n_copies,
            (unsigned long long)n_full);
     if (!opt.no_prefix) CHECK(n_hit_tokens > 0);
-    CHECK(n_full > 0);
+    if (!check_quick()) CHECK(n_full > 0);
     rf_kv_free(kv);
 }
 
@@ -307,7 +310,7 @@ TEST(random_operations)
                                      .max_tokens = MAX_TOK, .max_step_tokens = 40, .no_prefix = shapes[i].off,
                                      .hash_bits = shapes[i].bits};
         memcpy(opt.window, shapes[i].w, sizeof shapes[i].w);
-        drive(&r, 100000);
+        drive(&r, check_quick() ? 10000 : 100000);
     }
 }
 
