@@ -96,6 +96,7 @@ rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err)
     for (uint32_t i = 0; i < t->vocab.n; i++)
         if (!rf_add(total, t->vocab.piece[i].n + 1, &total) || total > UINT32_MAX)
             return rf_fail(err, RF_TOO_LARGE, "vocabulary: found more than 4 GiB of text");
+        else t->max_piece = RF_MAX(t->max_piece, (uint32_t)t->vocab.piece[i].n);
     t->byte_off = rf_alloc_array((size_t)t->vocab.n + 1, sizeof *t->byte_off);
     t->bytes = rf_alloc(total);
     if (!t->byte_off || !t->bytes) return rf_fail_nomem(err, "vocabulary", total);

@@ -145,6 +145,7 @@ struct rf_tokenizer {
     struct rf_str word_prefix, word_suffix; /* continuing_subword_prefix ("##"), end_of_word_suffix */
     struct rf_str word_first; /* WORDPIECE: before the first piece of a word ("▁" in GGUF) */
     uint32_t max_word_chars; /* WORDPIECE */
+    uint32_t max_piece;      /* bytes of the longest piece */
     uint8_t *space_after;    /* SPM: bit per code point & 0xFFFF: some piece has it right before "▁" */
     void *unigram;           /* unigram.c's trie */
     int32_t bos, eos;        /* -1 */

@@ -11,14 +11,16 @@ rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n)
     return id == RF_TOK_NONE ? RF_OK : rf_tok_push(c, id);
 }
 
-/* Longest piece that mark + s[at..] starts with; *end behind it. Bounded by max_word_chars, so quadratic in that only. */
+/* Longest piece that mark + s[at..] starts with; *end behind it. */
 static uint32_t longest(const struct rf_tok_call *c, struct rf_str mark, const char *s, size_t n, size_t at, size_t *end)
 {
     char tmp[512];
-    if (mark.n + (n - at) > sizeof tmp) return RF_TOK_NONE;
+    size_t most = RF_MIN(sizeof tmp, (size_t)c->t->max_piece);
+    if (mark.n >= most) return RF_TOK_NONE;
+    n = RF_MIN(n, at + (most - mark.n) + 1); /* one more: whether a character ends there shows in the next byte */
     memcpy(tmp, mark.s, mark.n);
-    memcpy(tmp + mark.n, s + at, n - at);
-    for (size_t e = n; e > at; e--) {
+    memcpy(tmp + mark.n, s + at, RF_MIN(n - at, most - mark.n));
+    for (size_t e = RF_MIN(n, at + (most - mark.n)); e > at; e--) {
         if (e < n && ((unsigned char)s[e] & 0xC0) == 0x80) continue;
         uint32_t id = rf_vocab_find(&c->t->vocab, tmp, mark.n + e - at);
         if (id == RF_TOK_NONE) continue;
