@@ -189,7 +189,8 @@ ALWAYS_INLINE vf v_from_f32(const float *p) { return v_load(p); }
     {                                                                                                         \
         const T *keys = block, *values = keys + 16 * head_dim;                                                \
         for (uint32_t d = 0; d < head_dim; d++)                                                               \
-            for (uint32_t i = 0; i < 16; i += V) v_store(k + d * RF_ATTN_CHUNK + i, v_from_##name(keys + 16 * d + i)); \
+            for (uint32_t i = 0; i < 16; i += V)                                                              \
+                v_store(k + d * RF_ATTN_CHUNK + i, v_from_##name(keys + 16 * d + i));                         \
         for (uint32_t i = 0; i < 16 * rf_attn_head_pad(head_dim); i += V) v_store(v + i, v_from_##name(values + i));    \
     }
 KV_GET(f16, uint16_t)
@@ -370,6 +371,10 @@ static void attn_part(const struct rf_attn_part_args *a)
 
 static void attn_merge(float *state, const float *part, uint32_t head_pad)
 {
+    if (state[0] == -INFINITY) { /* the first part: most rows of short prompts have no other */
+        memcpy(state, part, (RF_ATTN_PART_HEAD + head_pad) * sizeof(float));
+        return;
+    }
     float max = state[0] > part[0] ? state[0] : part[0];
     vf a = v_set(v_lane0(v_exp(v_set(state[0] - max)))), b = v_set(v_lane0(v_exp(v_set(part[0] - max))));
     state[0] = max;
