@@ -1,4 +1,4 @@
-/* openai_chat.c - POST /v1/chat/completions: messages to variables of the template, template to tokens, to the engine. */
+/* openai_chat.c - POST /v1/chat/completions: messages to template variables, template to tokens, to the engine. */
 #include <stdlib.h>
 #include <string.h>
 

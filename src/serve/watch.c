@@ -19,6 +19,7 @@
 #define TICK_MS 250
 #define SLICE 256         /* connections looked at under one hold of the lock */
 #define CHECK_MS 2000     /* between two looks at one idle connection */
+#define CLOSE_WAIT 8      /* the kernel's TCP_CLOSE_WAIT: the other side has closed, we have not */
 #define HOLD_S 2.0        /* a stream's headers wait this long for its first event, which may be an error */
 #define WAKE UINT64_MAX
 
@@ -113,29 +114,41 @@ static void hangup(struct rf_serve *s, uint64_t key)
 
 /* ---- trickling requests ------------------------------------------------------------------------------------------ */
 
-static uint64_t received_bytes(int fd)
+static uint64_t received_bytes(int fd, bool *half_closed)
 {
     struct tcp_info ti;
     socklen_t n = sizeof ti;
     memset(&ti, 0, sizeof ti);
+    *half_closed = false;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &ti, &n)) return 0;
+    *half_closed = ti.tcpi_state == CLOSE_WAIT;
     return ti.tcpi_bytes_received;
+}
+
+/* The event loop is told once of what comes; an end that comes together with bytes it may overlook. */
+static bool cut_off(const struct rf_conn *conn)
+{
+    bool half_closed;
+    received_bytes(conn->fd, &half_closed);
+    return half_closed;
 }
 
 /* The event loop says nothing before a request line is complete; the kernel's count of bytes shows that one has
  * begun. */
 static bool idle_too_slow(const struct rf_serve *s, struct rf_conn *conn, int64_t now, int64_t since)
 {
+    bool half_closed;
     if (conn->seen_since != since) { /* idle anew: what has come so far belongs to the last request */
         conn->seen_since = since;
-        conn->seen_bytes = received_bytes(conn->fd);
+        conn->seen_bytes = received_bytes(conn->fd, &half_closed);
         conn->begun_ms = 0;
         conn->checked_ms = now;
         return false;
     }
     if (now - conn->checked_ms < CHECK_MS) return false;
     conn->checked_ms = now;
-    if (!conn->begun_ms && received_bytes(conn->fd) > conn->seen_bytes) conn->begun_ms = now;
+    if (received_bytes(conn->fd, &half_closed) > conn->seen_bytes && !conn->begun_ms) conn->begun_ms = now;
+    if (half_closed) return true;
     return conn->begun_ms && (double)(now - conn->begun_ms) > s->opt.header_timeout_s * 1e3;
 }
 
@@ -145,7 +158,7 @@ static bool too_slow(const struct rf_serve *s, struct rf_conn *conn, int64_t now
     switch ((enum rf_conn_state)atomic_load(&conn->state)) {
     case RF_CONN_IDLE: return idle_too_slow(s, conn, now, since);
     case RF_CONN_HEAD: return (double)age > s->opt.header_timeout_s * 1e3;
-    case RF_CONN_BODY: return age > atomic_load(&conn->allowance_ms);
+    case RF_CONN_BODY: return age > atomic_load(&conn->allowance_ms) || (age > CHECK_MS && cut_off(conn));
     case RF_CONN_BUSY: return false;
     }
     return false;

@@ -20,8 +20,8 @@ def body(path, server, field, value):
     base = f'"messages":[{{"role":"user","content":"x"}}]' if "chat" in path else '"prompt":"x"'
     if field == "top_logprobs":
         base += ',"logprobs":true'
-    if field not in ("max_tokens", "max_completion_tokens", "min_tokens"):
-        base += ',"max_tokens":4'
+    if field != "min_tokens":
+        base += ',"max_completion_tokens":4' if field == "max_tokens" else ',"max_tokens":4'
     return f'{{"model":{json.dumps(server.model)},{base},"{field}":{value}}}'
 
 
