@@ -6,7 +6,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "golden"))
+sys.path[:0] = [str(ROOT / "tests" / d) for d in ("golden", "api")]  # their helpers: fixtures.py; conftest.py
 
 
 def pytest_configure(config):
