@@ -1,6 +1,7 @@
 #include "engine/box.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -15,11 +16,17 @@ struct rf_box_event {
 struct rf_box *rf_box_create(void)
 {
     struct rf_box *b = rf_alloc_array(1, sizeof *b);
-    if (b && !(b->final = rf_alloc_array(1, sizeof *b->final))) {
-        rf_free(b);
-        return NULL;
+    pthread_condattr_t attr;
+    bool ok = b && (b->final = rf_alloc_array(1, sizeof *b->final)) && !pthread_condattr_init(&attr);
+    if (ok) {
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        ok = !pthread_cond_init(&b->news, &attr);
+        pthread_condattr_destroy(&attr);
     }
-    return b;
+    if (ok) return b;
+    if (b) rf_free(b->final);
+    rf_free(b);
+    return NULL;
 }
 
 void rf_event_free(struct rf_event *ev)
@@ -41,6 +48,7 @@ void rf_box_free(struct rf_box *b)
         rf_event_free(&e->ev);
     }
     rf_event_free(b->final ? &b->final->ev : NULL);
+    pthread_cond_destroy(&b->news);
     rf_free(b);
 }
 

@@ -6,6 +6,8 @@
 #ifndef RF_ENGINE_BOX_H
 #define RF_ENGINE_BOX_H
 
+#include <pthread.h>
+
 #include "base/status.h"
 
 struct rf_box_event;
@@ -14,6 +16,8 @@ struct rf_box {
     uint64_t id;
     struct rf_box_event *first, *last, *final; /* final was made at creation: the end can always be told */
     bool ended, lost;                          /* lost: memory ran out for an event; the final one says so */
+    pthread_cond_t news;                       /* so that only those who wait for this request wake up */
+    uint32_t n_waiting;                        /* threads in rf_engine_poll: the box stays until they have left */
     struct rf_box *hash_next;
 };
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "engine/handle.h"
@@ -111,9 +112,15 @@ static uint32_t vocab_fact(const struct rf_weights *w)
     return number(w, "vocab_size", "vocab_size");
 }
 
+/* Without opening the tokenizer: does a template seem to be there? */
 static bool template_hint(const struct rf_weights *w)
 {
-    return rf_weights_fact(w, "tokenizer.chat_template") || rf_weights_fact(w, "tokenizer_config.chat_template");
+    static const char *const file[] = {"chat_template.jinja", "chat_template.json"};
+    char path[4096];
+    if (rf_weights_fact(w, "tokenizer.chat_template") || rf_weights_fact(w, "tokenizer_config.chat_template")) return true;
+    for (size_t i = 0; rf_weights_source(w) == RF_SOURCE_HF && i < RF_COUNT(file); i++)
+        if (!rf_path_join(path, sizeof path, rf_weights_dir(w), file[i], NULL) && rf_path_exists(path)) return true;
+    return false;
 }
 
 rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_error *err)

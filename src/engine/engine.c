@@ -188,7 +188,6 @@ void rf_engine_free(struct rf_engine *e)
         pthread_mutex_unlock(&e->lock);
         pthread_join(e->thread, NULL);
         pthread_mutex_lock(&e->lock);
-        pthread_cond_broadcast(&e->news);
         while (e->n_pollers) pthread_cond_wait(&e->news, &e->lock);
         pthread_mutex_unlock(&e->lock);
     }
@@ -243,7 +242,7 @@ void rf_engine_tell(struct rf_engine *e, const struct rf_req *r, struct rf_event
     }
     pthread_mutex_lock(&e->lock);
     rf_box_put(r->box, ev);
-    pthread_cond_broadcast(&e->news);
+    pthread_cond_broadcast(&r->box->news);
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -439,33 +438,37 @@ static struct rf_box **find_box(struct rf_engine *e, uint64_t id)
     return link;
 }
 
-rf_status rf_engine_poll(struct rf_engine *e, uint64_t id, int timeout_ms, struct rf_event **out)
+/* Under lock: takes what there is, waits for it if need be. The caller counts as one of b's waiters. */
+static rf_status box_wait(struct rf_engine *e, struct rf_box *b, int timeout_ms, struct rf_event **out, bool *last)
 {
     struct timespec until = at_time(rf_now() + timeout_ms / 1e3);
-    rf_status st = RF_AGAIN;
+    for (bool late = timeout_ms == 0;;) {
+        if ((*out = rf_box_take(b, last))) return RF_OK;
+        if (b->ended) return RF_NOT_FOUND; /* another thread has fetched the last one */
+        if (late) return RF_AGAIN;
+        if (timeout_ms < 0) pthread_cond_wait(&b->news, &e->lock);
+        else late = pthread_cond_timedwait(&b->news, &e->lock, &until) == ETIMEDOUT;
+    }
+}
+
+rf_status rf_engine_poll(struct rf_engine *e, uint64_t id, int timeout_ms, struct rf_event **out)
+{
+    rf_status st = RF_NOT_FOUND;
+    bool last = false;
     *out = NULL;
     pthread_mutex_lock(&e->lock);
-    e->n_pollers++;
-    for (bool late = timeout_ms == 0;;) {
-        struct rf_box **link = find_box(e, id), *b = *link;
-        bool last;
-        if (!b) {
-            st = RF_NOT_FOUND;
-            break;
+    struct rf_box *b = *find_box(e, id);
+    if (b) {
+        b->n_waiting++;
+        e->n_pollers++;
+        st = box_wait(e, b, timeout_ms, out, &last);
+        if (last) {
+            *find_box(e, id) = b->hash_next;
+            pthread_cond_broadcast(&b->news);
         }
-        if ((*out = rf_box_take(b, &last))) {
-            if (last) {
-                *link = b->hash_next;
-                rf_box_free(b);
-            }
-            st = RF_OK;
-            break;
-        }
-        if (late) break;
-        if (timeout_ms < 0) pthread_cond_wait(&e->news, &e->lock);
-        else late = pthread_cond_timedwait(&e->news, &e->lock, &until) == ETIMEDOUT;
+        if (!--b->n_waiting && b->ended && !b->final) rf_box_free(b); /* out of the table: the last one to leave */
+        if (!--e->n_pollers && e->stopping) pthread_cond_broadcast(&e->news);
     }
-    if (!--e->n_pollers && e->stopping) pthread_cond_broadcast(&e->news);
     pthread_mutex_unlock(&e->lock);
     return st;
 }

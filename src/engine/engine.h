@@ -37,7 +37,7 @@ struct rf_engine {
     /* Guarded by lock. */
     pthread_mutex_t lock;
     pthread_cond_t wake;                      /* the engine's thread waits for work */
-    pthread_cond_t news;                      /* others wait for events or for the end of requests */
+    pthread_cond_t news;                      /* others wait for the end of requests (box.h: for events) */
     struct rf_req *mail_first, *mail_last;
     struct rf_req *live[RF_ENGINE_HASH];      /* by id, from submit to the last event */
     struct rf_box *box[RF_ENGINE_HASH];       /* by id, from submit until the last event is fetched */

@@ -785,7 +785,7 @@ TEST(free_ends_everything)
 {
     int32_t tok[] = {'f'};
     for (int round = 0; round < 10; round++) {
-        pthread_t thread[3];
+        pthread_t thread[6]; /* two fetch the events of each request */
         uint64_t id[3];
         shape(1, 0, 0, 4096);
         REQUIRE(start(NULL));
@@ -794,12 +794,12 @@ TEST(free_ends_everything)
         q.sampling.ignore_eos = true;
         for (int i = 0; i < 3; i++) {
             REQUIRE(!rf_engine_submit(engine, &q, 1, &id[i], &err));
-            REQUIRE(!pthread_create(&thread[i], NULL, poll_forever, &id[i]));
+            for (int k = 0; k < 2; k++) REQUIRE(!pthread_create(&thread[2 * i + k], NULL, poll_forever, &id[i]));
         }
         usleep(3000);
         /* The last event of each reaches its poller; then the engine goes. */
         CHECK_INT(rf_engine_drain(engine, 0.001), RF_DEADLINE);
-        for (int i = 0; i < 3; i++) pthread_join(thread[i], NULL);
+        for (int i = 0; i < 6; i++) pthread_join(thread[i], NULL);
         rf_engine_free(engine);
         rf_model_close(model);
         REQUIRE(start(NULL)); /* and freed with work in flight and events unread */
