@@ -435,7 +435,9 @@ rf_status rf_jinja_next(struct rf_jinja *J, struct rf_jiter *it, struct rf_jv *o
         size_t from = it->at;
         do it->at++;
         while (it->at < of.s->len && (of.s->p[it->at] & 0xc0) == 0x80);
-        return rf_jinja_str_slice(J, of.s, from, it->at, out);
+        RF_TRY(rf_jinja_str_slice(J, of.s, from, it->at, out));
+        if (of.s->markup) RF_TRY(rf_jinja_str_from(J, of.s->p + from, it->at - from, rf_jinja_trust_at(of.s, from), out));
+        return RF_OK; /* the characters of Markup are plain strings */
     case RF_JV_LIST:
     case RF_JV_TUPLE:
         if (it->at >= of.l->n) break;

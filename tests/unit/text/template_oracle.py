@@ -19,8 +19,9 @@ NOW = 1760000000  # 2025-10-09 08:53:20
 def find_cli():
     if os.environ.get("RF_TEMPLATE_CLI"):
         return os.environ["RF_TEMPLATE_CLI"]
-    found = sorted(ROOT.glob("build*/tests/unit/text/template_cli"), key=lambda p: p.stat().st_mtime)
-    return str(found[-1]) if found else None
+    build = pathlib.Path(os.environ.get("RF_BUILD", ROOT / "build"))
+    cli = build / "tests/unit/text/template_cli"
+    return str(cli) if cli.exists() else None
 
 
 class Generation(jinja2.ext.Extension):
@@ -172,3 +173,29 @@ def cases():
     for cname, messages in CONVERSATIONS.items():
         for oname, options in OPTIONS.items():
             yield f"{cname}/{oname}", {"messages": messages, "bos_token": "<s>", "eos_token": "</s>", **options}
+
+
+def compare(ours, source, variables, name=""):
+    want = expected(source, variables)
+    got = ours.ask(source, variables)
+    assert got[0] == want[0], f"{name}: expected {want}, got {got[:2]}"
+    if want[0] == "ok":
+        assert got[1] == want[1], name
+    else:
+        assert got[1].startswith("chat template"), got[1]
+        assert "\n" not in got[1]
+    return got
+
+
+# Variables for templates that are not about chat.
+VARS = {
+    "n": 3, "m": -7, "f": 2.5, "big": 9007199254740993, "huge": 123456789012345678901234567890, "t": True, "z": 0, "none_": None,
+    "s": "Hello World", "e": "", "u": "Ünïcödé ß 中文 🙂", "q": "it's \"quoted\" \\ \n\t\u0007\u00a0",
+    "words": ["pear", "Apple", "fig", "apple"], "nums": [3, 1, 2, 1], "mixed": [1, "a", None, 2.0, True, [1, [2]], {"k": "v"}],
+    "d": {"b": 1, "a": "two", "C": [1, 2], "items": 5, "get": "g"}, "empty": [], "nested": {"x": {"y": {"z": [10, 20, {"w": 1}]}}},
+    "users": [{"name": "Bob", "age": 30, "city": "ny", "tags": ["a", "b"]}, {"name": "alice", "age": 25, "city": "NY"},
+              {"name": "Carl", "age": 30, "city": "LA", "on": True}, {"age": None, "name": "dora", "city": "la"}],
+    "tree": [{"v": 1, "c": [{"v": 2, "c": []}, {"v": 3, "c": [{"v": 4, "c": []}]}]}, {"v": 5, "c": []}],
+    "text": "line one\nline two\n\n  line four\r\nfive", "html": "<b class=\"x\">bold & 'q'</b> <!-- c --> &lt;x&gt; &#65;",
+    "long": "The quick brown fox jumps over the lazy dog and runs away from the well-known semi-automatic supercalifragilistic bear",
+}

@@ -1,10 +1,14 @@
 """Seeded random expressions and templates, against Jinja2. RF_TEST_SEED and RF_TEST_N override seed and number."""
 import os
+import pathlib
 import random
+import sys
 
 import pytest
-import template_oracle as oracle
-from test_template_constructs import VARS
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import template_oracle as oracle  # noqa: E402
+from template_oracle import VARS  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not oracle.find_cli(), reason="template_cli is not built")
 
