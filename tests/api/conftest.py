@@ -3,7 +3,6 @@
 Tests marked `fake` need the fake engine's steering words and are skipped against a real server. The binary is found
 through RF_FAKE_SERVER or in the usual build folders.
 """
-import json
 import os
 import pathlib
 import re
@@ -15,7 +14,8 @@ import time
 import pytest
 import requests
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from rfapi import binary
+
 REAL = os.environ.get("RF_BASE_URL")
 
 
@@ -27,15 +27,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if REAL and "fake" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs the fake engine"))
-
-
-def binary():
-    if path := os.environ.get("RF_FAKE_SERVER"):
-        assert os.path.exists(path), path
-        return path
-    for path in sorted(ROOT.glob("build*/tests/unit/serve/fake_server")):
-        return str(path)
-    pytest.exit("fake_server is not built: ninja -C build tests/unit/serve/fake_server", returncode=2)
 
 
 class Server:
@@ -144,22 +135,3 @@ def launch():
         if s.proc.poll() is None:
             assert s.stop() == 0
             assert "Sanitizer" not in s.err, s.err
-
-
-def frames(text):
-    """Server-sent events, strictly: every frame is one data line and a blank line, or one comment and a blank line."""
-    assert text.endswith("\n\n"), text[-100:]
-    out = []
-    for part in text[:-2].split("\n\n"):
-        assert "\n" not in part and "\r" not in part, part
-        if part.startswith(":"):
-            continue
-        assert part.startswith("data: "), part
-        out.append(part[6:])
-    return out
-
-
-def events(text):
-    f = frames(text)
-    assert f[-1] == "[DONE]" and "[DONE]" not in f[:-1]
-    return [json.loads(x) for x in f[:-1]]

@@ -1,6 +1,5 @@
 """What a library's client never sends: raw sockets, trickles, floods. The server answers or closes, and lives."""
 import json
-import os
 import resource
 import socket
 import threading
@@ -9,8 +8,10 @@ import time
 import pytest
 import requests
 
+from rfapi import slow_factor
+
 GOOD = b'{"messages":[{"role":"user","content":"x"}],"max_tokens":2}'
-SLOW = 10 if os.environ.get("RF_SANITIZED") else 1  # limits of time and memory mean little under a sanitizer
+SLOW = slow_factor()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 

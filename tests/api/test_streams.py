@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from conftest import events, frames
+from rfapi import events, frames
 
 
 def stream(server, text, path="/v1/chat/completions", **kw):
