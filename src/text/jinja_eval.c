@@ -299,8 +299,8 @@ static rf_status eval_slice(struct rf_jinja *J, struct rf_jv of, const struct rf
     }
     struct rf_jv list;
     RF_TRY(rf_jinja_list(J, of.kind, k == 1 ? 0 : (size_t)count, &list));
-    if (k == 1) {
-        list.l->v = of.l->v + (count ? lo : 0); /* shares: lists never change */
+    if (k == 1 && count) { /* shares: lists never change */
+        list.l->v = of.l->v + lo;
         list.l->n = (size_t)count;
     }
     for (int64_t i = 0; k != 1 && i < count; i++) RF_TRY(rf_jinja_push(J, list.l, of.l->v[lo + i * k]));
