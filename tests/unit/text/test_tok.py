@@ -1,0 +1,266 @@
+"""Token ids equal to PyPI `tokenizers`, on seeded random Unicode text.
+
+For each vocabulary file beside the repository (RF_SHARED) and each real model at hand, the other tokenizer is built from the
+file's own pieces, merges and scores; texts go through the small C program tok_cli. Where `tokenizers` itself saves a
+tokenizer.json, our reading of that is compared too. RF_TOK_N sets the number of texts (2000), RF_TEST_SEED the seed.
+"""
+import json
+import os
+import pathlib
+import random
+import struct
+import subprocess
+
+import pytest
+
+gguf = pytest.importorskip("gguf")
+np = pytest.importorskip("numpy")
+tokenizers = pytest.importorskip("tokenizers")
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SHARED = pathlib.Path(os.environ.get("RF_SHARED", ROOT / ".." / "shared"))
+MODELS = pathlib.Path(os.environ.get("RF_TEST_MODELS", pathlib.Path.home() / ".cache/rocmforge-test-models"))
+SEED = int(os.environ.get("RF_TEST_SEED", "20260101"), 0)
+N = int(os.environ.get("RF_TOK_N", "2000"))
+PARSE, ADD = 2, 1
+
+P = pre_tokenizers
+CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = CONTRACTION + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+HAN = "[一-龥\u0800-一가-\ud7ff]+"
+
+
+def cased(end):
+    return rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{end}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{end}"
+
+
+def split(pattern, how="isolated", invert=False):
+    return P.Split(Regex(pattern), how, invert)
+
+
+def to_bytes(regex=False):
+    return P.ByteLevel(add_prefix_space=False, use_regex=regex)
+
+
+# ---- texts ----
+
+SPACE_CHARS = "\t\n\r\x0b\x0c \x85\xa0\u1680\u2000\u2003\u2028\u2029\u202f\u3000\u200b\u200d\ufeff"
+BLOCKS = [(0x20, 0x7e)] * 3 + [
+    (0xa1, 0x24f), (0x300, 0x36f), (0x370, 0x3ff), (0x400, 0x4ff), (0x590, 0x5ff), (0x600, 0x6ff), (0x900, 0x97f), (0xe00, 0xe7f),
+    (0x1100, 0x11ff), (0x1e00, 0x1fff), (0x2000, 0x206f), (0x2070, 0x209f), (0x20a0, 0x20cf), (0x2100, 0x218f), (0x2190, 0x23ff),
+    (0x2460, 0x24ff), (0x2600, 0x27bf), (0x3000, 0x30ff), (0x4e00, 0x9fff), (0xac00, 0xd7a3), (0xf900, 0xfaff), (0xfe00, 0xffef),
+    (0x10000, 0x10fff), (0x1d400, 0x1d7ff), (0x1f300, 0x1faff), (0x1, 0x2ff), (0x1, 0x10ffff)]
+WORDS = ("the of and I'm you'll don't WE'VE it'S 123 4567 3.14 http://x.y/z?q=1 Hello world foo_bar CamelCase naïve café résumé <s> </s> "
+         "<|im_start|> <|endoftext|> <unk> <0x0A> ▁ Ġ '\u017f it'\u017f ǅ ß İ ı Σς ½ ² ٣ ๔ क्षि 가 ㄱ 👨\u200d👩\u200d👧 e\u0301 \u0323\u0301 <eos>").split(" ") + [
+         " ", "  ", "   ", "\n", "\n\n", " \n", "\t\r\n"]
+
+
+def text(rng):
+    out = []
+    for _ in range(rng.randrange(1, rng.choice([3, 8, 24]))):
+        kind = rng.randrange(5)
+        if kind == 0:
+            out.append(rng.choice(WORDS))
+        elif kind == 1:
+            out.append(rng.choice(SPACE_CHARS) * rng.choice([1, 1, 2, 5]))
+        elif kind == 2:
+            out.append(rng.choice(WORDS) + " ")
+        else:
+            lo, hi = rng.choice(BLOCKS)
+            chars = [rng.randrange(lo, hi + 1) for _ in range(rng.randrange(1, 5))]
+            out.append("".join(chr(0x41 if 0xd800 <= c < 0xe000 else c) for c in chars))
+    return "".join(out)
+
+
+def texts(n=N, salt=0):
+    rng = random.Random(SEED + salt)
+    return [text(rng) for _ in range(n)]
+
+
+# ---- the two sides ----
+
+def ours(build, model, flags, strings):
+    data = b"".join(struct.pack("<I", len(b)) + b for b in (s.encode() for s in strings))
+    run = subprocess.run([build / "tests/unit/text/tok_cli", model, str(flags)], input=data, capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    return [[int(i) for i in line.split()] for line in run.stdout.decode().split("\n")[:-1]]
+
+
+def compare(build, model, tk, strings, flags):
+    tk.encode_special_tokens = not flags & PARSE
+    want = [e.ids for e in tk.encode_batch(strings, add_special_tokens=bool(flags & ADD))]
+    got = ours(build, model, flags, strings)
+    bad = [(s, w, g) for s, w, g in zip(strings, want, got, strict=True) if w != g]
+    assert not bad, f"seed {SEED}: {len(bad)} of {len(strings)} differ, first {bad[0]!a}"
+
+
+def folder(path, tk):
+    """A Hugging Face folder around a tokenizer: enough for ours to open it."""
+    path.mkdir(exist_ok=True)
+    tk.save(str(path / "tokenizer.json"))
+    (path / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    head = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + bytes(4))
+    return path
+
+
+def from_gguf(path):
+    reader = gguf.GGUFReader(path)
+
+    def get(key, default=None):
+        field = reader.fields.get("tokenizer.ggml." + key)
+        return field.contents() if field else default
+
+    tokens, types = get("tokens"), get("token_type")
+    vocab = {}
+    for i, t in enumerate(tokens):
+        vocab.setdefault(t, i)
+    if get("model") == "gpt2":
+        pre = get("pre") or "gpt-neox"
+        tk = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m.split(" ", 1)) for m in get("merges")]))
+        tk.pre_tokenizer = {
+            "gpt-2": lambda: to_bytes(True),
+            "gpt-neox": lambda: to_bytes(True),
+            "qwen2": lambda: P.Sequence([split(QWEN2), to_bytes()]),
+            "deepseek-coder": lambda: P.Sequence([split("[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"), split(HAN),
+                                                  P.Digits(True), to_bytes()]),
+        }[pre]()
+        if pre in ("gpt-neox", "qwen2"):
+            tk.normalizer = normalizers.NFC()
+        tk.decoder = decoders.ByteLevel()
+    else:
+        scores = get("scores")
+        usable = {t for t, ty in zip(tokens, types) if ty in (1, 4, 5)}
+        merges = []
+        for t in tokens:
+            if t in usable:
+                pairs = [(t[:k], t[k:]) for k in range(1, len(t)) if t[:k] in usable and t[k:] in usable]
+                merges += [(a, b, vocab[t]) for a, b in sorted(pairs, key=lambda p: (vocab[p[0]], vocab[p[1]]))]
+        merges.sort(key=lambda m: scores[m[2]], reverse=True)
+        tk = Tokenizer(models.BPE(vocab=vocab, merges=[m[:2] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+        steps = [normalizers.Replace(" ", "▁")]
+        if get("add_space_prefix", True):
+            steps.insert(0, normalizers.Prepend("▁"))
+        tk.normalizer = normalizers.Sequence(steps)
+    tk.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, ty in zip(tokens, types) if ty in (2, 3)])
+    tk.add_tokens([AddedToken(t, special=False, normalized=False) for t, ty in zip(tokens, types) if ty == 4])
+    return tk
+
+
+FILES = [SHARED / "vocab" / f"{n}.gguf" for n in ("gpt-2", "gpt-neox", "deepseek-coder", "llama-spm", "baichuan")]
+FILES += [MODELS / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"]
+
+
+def check_file(build, tmp_path, path):
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here")
+    tk = from_gguf(path)
+    for flags in (PARSE, 0):
+        compare(build, path, tk, texts(), flags)
+    compare(build, folder(tmp_path / "hf", tk), tk, texts(N // 4, 1), PARSE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_families(build, tmp_path, path):
+    check_file(build, tmp_path, path)
+
+
+@pytest.mark.slow
+def test_gemma(build, tmp_path):
+    check_file(build, tmp_path, MODELS / "gemma-3-270m-q4_k_m.gguf")
+
+
+# ---- every kind of step that tokenizer.json knows ----
+
+STEPS = {
+    "llama3": [split(LLAMA3)],
+    "gpt-4o": [split(cased(CONTRACTION + "?") + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + SPACES)],
+    "deepseek-v3": [split(r"\p{N}{1,3}"), split("[一-龥\u3040-\u309f\u30a0-\u30ff]+"),
+                    split(r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|""" + SPACES)],
+    "falcon": [P.Punctuation("contiguous"), to_bytes(True), P.Digits(False), split("[0-9][0-9][0-9]")],
+    "starcoder": [P.Digits(True), to_bytes(True)],
+    "kimi-k2": [split(r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?" + UPPER[:-1] + r"&&[^\p{Han}]]*" + LOWER[:-1] + r"&&[^\p{Han}]]+" + CONTRACTION +
+                      r"?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES)],
+    "superbpe": [split(r"\p{N}+"), split(r"(?=(\d{3})+(?!\d))")],
+    "aya": [split(r"\d{1,3}(?=(?:\d{3})*\b)"), split(GPT2)],
+    "cl100k": [split(r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s")],
+    "previous": [split(r"\p{L}", "merged_with_previous")],
+    "next": [split(r"\s|\p{P}", "merged_with_next")],
+    "removed": [split(r"\p{L}+|\s", "removed", True)],
+    "contiguous": [split(r"\p{N}|\p{P}", "contiguous")],
+    "literal": [P.Split("e", "merged_with_next"), P.Split(" ", "merged_with_previous")],
+    "dollar": [split(r"a$|o$| $")],
+    "word": [split(r"\w+|[^\w\s]+")],
+    "lazy": [split(r"\p{L}{2,4}?|\s+?")],
+    "whitespace": [P.Whitespace()],
+    "bert": [P.BertPreTokenizer()],
+    "delimiter": [P.CharDelimiterSplit("o")],
+    "prefix": [P.ByteLevel(add_prefix_space=True)],
+}
+ENDS_IN_BYTES = {"falcon", "starcoder", "prefix"}
+NORMALIZERS = {
+    "nfc": normalizers.NFC(), "nfd": normalizers.NFD(), "strip": normalizers.Strip(True, True), "nmt": normalizers.Nmt(),
+    "lower": normalizers.Lowercase(), "replace": normalizers.Replace(Regex(r"\s+"), "_"),
+    "prepend": normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Merges learnt across all borders, so that a wrong split shows."""
+    tk = Tokenizer(models.BPE())
+    tk.pre_tokenizer = to_bytes()
+    tk.train_from_iterator(texts(3000, 2), trainers.BpeTrainer(vocab_size=5000, initial_alphabet=P.ByteLevel.alphabet(), show_progress=False))
+    return tk
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_pre_tokenizers(build, tmp_path, trained, name):
+    tk = Tokenizer.from_str(trained.to_str())
+    tk.pre_tokenizer = P.Sequence(STEPS[name] + ([] if name in ENDS_IN_BYTES else [to_bytes()]))
+    rng = random.Random(SEED)
+    strings = [s + str(rng.randrange(10 ** rng.randrange(1, 9))) + rng.choice(["", " ", "a", ","]) for s in texts(N // 8, 3)]
+    compare(build, folder(tmp_path / "hf", tk), tk, strings, PARSE)
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_normalizers_and_added_tokens(build, tmp_path, trained, name):
+    tk = Tokenizer.from_str(trained.to_str())
+    tk.normalizer = NORMALIZERS[name]
+    tk.add_tokens([AddedToken("Foo Bar", normalized=True), AddedToken("café", normalized=False, lstrip=True),
+                   AddedToken("the", single_word=True, normalized=False), AddedToken(" of ", normalized=True, rstrip=True)])
+    tk.add_special_tokens([AddedToken("<X>", lstrip=True, rstrip=True, normalized=False)])
+    tk.post_processor = processors.TemplateProcessing(single="<X> $A", special_tokens=[("<X>", tk.token_to_id("<X>"))])
+    rng = random.Random(SEED)
+    more = ["", " the", " Foo Bar x", " café ", "thethe the ", "of  of   x", "  <X>  y", "<X>"]
+    strings = [s + rng.choice(more) + t for s, t in zip(texts(N // 4, 4), texts(N // 4, 5))]
+    for flags in (PARSE | ADD, PARSE, 0):
+        compare(build, folder(tmp_path / "hf", tk), tk, strings, flags)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "wordlevel", "char-bpe"])
+def test_models(build, tmp_path, kind):
+    corpus = texts(2000, 6)
+    if kind == "wordpiece":
+        tk = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tk.normalizer, tk.pre_tokenizer = normalizers.Lowercase(), P.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=["[UNK]"], show_progress=False)
+    elif kind == "unigram":
+        tk = Tokenizer(models.Unigram())
+        tk.pre_tokenizer = P.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=8000, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    elif kind == "wordlevel":
+        tk = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tk.pre_tokenizer = P.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(vocab_size=2000, special_tokens=["<unk>"], show_progress=False)
+    else:
+        tk = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+        tk.pre_tokenizer = P.Metaspace(prepend_scheme="first")
+        trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=["<unk>"], show_progress=False)
+    tk.train_from_iterator(corpus, trainer)
+    compare(build, folder(tmp_path / "hf", tk), tk, texts(N // 4, 7), PARSE)
