@@ -58,7 +58,8 @@ static bool append(struct rf_box_event *e, const struct rf_event *ev)
     if (ev->n_tokens) rf_buf_append(&e->tokens, ev->tokens, ev->n_tokens * sizeof *ev->tokens);
     if (ev->n_logprobs) rf_buf_append(&e->logprobs, ev->logprobs, ev->n_logprobs * sizeof *ev->logprobs);
     for (size_t i = 0; i < ev->n_logprobs; i++)
-        if (ev->logprobs[i].n_top) rf_buf_append(&e->tops, ev->logprobs[i].top, ev->logprobs[i].n_top * sizeof *ev->logprobs[i].top);
+        if (ev->logprobs[i].n_top)
+            rf_buf_append(&e->tops, ev->logprobs[i].top, ev->logprobs[i].n_top * sizeof *ev->logprobs[i].top);
     return !e->text.bad && !e->tokens.bad && !e->logprobs.bad && !e->tops.bad;
 }
 

@@ -59,7 +59,9 @@ static rf_status find_sources(struct sources *s, const struct rf_weights *w, con
     for (size_t i = 0; i < RF_COUNT(json_file) && !s->chat.len; i++) {
         struct rf_buf file = {0};
         st = rf_weights_read_side_file(w, json_file[i], &file, NULL);
-        st = st == RF_NOT_FOUND ? RF_OK : st ? rf_weights_read_side_file(w, json_file[i], &file, err) : from_json(s, &file, err);
+        st = st == RF_NOT_FOUND ? RF_OK
+             : st               ? rf_weights_read_side_file(w, json_file[i], &file, err)
+                                : from_json(s, &file, err);
         rf_buf_release(&file);
         RF_TRY(st);
     }
@@ -93,7 +95,8 @@ static bool set_piece(const struct rf_model *m, json_t *vars, const char *name, 
     return !v || !json_object_set_new(vars, name, v); /* no valid UTF-8: it stays undefined */
 }
 
-static rf_status prepare(const struct rf_model *m, const char *json, size_t len, char **vars, bool *tools, struct rf_error *err)
+static rf_status prepare(const struct rf_model *m, const char *json, size_t len, char **vars, bool *tools,
+                         struct rf_error *err)
 {
     json_error_t why;
     json_t *root = json_loadb(json, len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &why);
@@ -116,8 +119,8 @@ static rf_status prepare(const struct rf_model *m, const char *json, size_t len,
     return st;
 }
 
-static rf_status encode(const struct rf_model *m, const struct rf_buf *text, const struct rf_spans *trusted, int32_t **out,
-                        size_t *n, struct rf_error *err)
+static rf_status encode(const struct rf_model *m, const struct rf_buf *text, const struct rf_spans *trusted,
+                        int32_t **out, size_t *n, struct rf_error *err)
 {
     struct rf_ids ids = {0};
     int32_t bos = rf_tokenizer_bos(m->tokenizer);

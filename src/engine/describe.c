@@ -70,9 +70,10 @@ static const char *base_name(struct rf_model *m, const char *path)
  * the type that holds most bytes. */
 static const char *quantization(struct rf_model *m)
 {
-    static const char *const mix[] = {[0] = "F32", [1] = "F16", [2] = "Q4_0", [3] = "Q4_1", [7] = "Q8_0", [8] = "Q5_0",
-        [9] = "Q5_1", [10] = "Q2_K", [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S", [15] = "Q4_K_M",
-        [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K", [21] = "Q2_K_S", [32] = "BF16"};
+    static const char *const mix[] = {
+        [0] = "F32",     [1] = "F16",     [2] = "Q4_0",    [3] = "Q4_1",    [7] = "Q8_0",    [8] = "Q5_0",
+        [9] = "Q5_1",    [10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S",
+        [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",   [21] = "Q2_K_S", [32] = "BF16"};
     const struct rf_fact *f = rf_weights_fact(m->weights, "general.file_type");
     if (f && f->kind == RF_FACT_INT && f->i >= 0 && f->i < (int64_t)RF_COUNT(mix) && mix[f->i]) return mix[f->i];
     uint64_t bytes[RF_TYPE_MAX] = {0};
@@ -117,7 +118,8 @@ static bool template_hint(const struct rf_weights *w)
 {
     static const char *const file[] = {"chat_template.jinja", "chat_template.json"};
     char path[4096];
-    if (rf_weights_fact(w, "tokenizer.chat_template") || rf_weights_fact(w, "tokenizer_config.chat_template")) return true;
+    if (rf_weights_fact(w, "tokenizer.chat_template") || rf_weights_fact(w, "tokenizer_config.chat_template"))
+        return true;
     for (size_t i = 0; rf_weights_source(w) == RF_SOURCE_HF && i < RF_COUNT(file); i++)
         if (!rf_path_join(path, sizeof path, rf_weights_dir(w), file[i], NULL) && rf_path_exists(path)) return true;
     return false;
@@ -145,8 +147,10 @@ rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_er
     if (!x->n_kv_head) x->n_kv_head = x->n_head;
     if (!x->head_dim && x->n_head) x->head_dim = x->n_embd / x->n_head;
     x->n_vocab = s ? s->n_vocab : m->tokenizer ? rf_tokenizer_n_vocab(m->tokenizer) : vocab_fact(w);
-    x->bos = m->tokenizer ? rf_tokenizer_bos(m->tokenizer) : token_fact(w, "tokenizer.ggml.bos_token_id", "bos_token_id");
-    x->eos = m->tokenizer ? rf_tokenizer_eos(m->tokenizer) : token_fact(w, "tokenizer.ggml.eos_token_id", "eos_token_id");
+    x->bos =
+        m->tokenizer ? rf_tokenizer_bos(m->tokenizer) : token_fact(w, "tokenizer.ggml.bos_token_id", "bos_token_id");
+    x->eos =
+        m->tokenizer ? rf_tokenizer_eos(m->tokenizer) : token_fact(w, "tokenizer.ggml.eos_token_id", "eos_token_id");
     x->has_template = m->tokenizer ? m->has_template : template_hint(w);
     x->has_weights = m->lm != NULL;
     return *x->path || !*path ? RF_OK : rf_fail_nomem(err, path, strlen(path));

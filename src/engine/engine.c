@@ -30,7 +30,8 @@ static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_opti
     uint64_t room = e->model->backend->info.memory_free, need = rf_kv_options_need(k, ctx);
     if (o->kv_blocks) return o->kv_blocks;
     if (o->kv_bytes) return o->kv_bytes / block_bytes;
-    uint64_t most = (room ? room : UNKNOWN_MEMORY) / 4 / block_bytes, wish = need * RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS);
+    uint64_t most = (room ? room : UNKNOWN_MEMORY) / 4 / block_bytes,
+             wish = need * RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS);
     if (o->max_model_len && most < need && need <= most * 3) return need; /* asked for: then up to three quarters */
     return RF_MIN(wish, most);
 }
@@ -39,15 +40,20 @@ static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_opti
 static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_options *o, struct rf_kv_options *k,
                              struct rf_error *err)
 {
-    uint32_t own = rf_lm_shape_get(e->model->lm)->n_ctx_train, ctx = o->max_model_len ? o->max_model_len : own ? own : UNKNOWN_CTX;
+    uint32_t own = rf_lm_shape_get(e->model->lm)->n_ctx_train, ctx = own ? own : UNKNOWN_CTX;
+    if (o->max_model_len) ctx = o->max_model_len;
     uint64_t block_bytes = rf_lm_kv_block_bytes(e->model->lm, o->kv_type);
-    if (!block_bytes) return rf_fail_param(err, RF_UNSUPPORTED, "kv_type", "kv_type %d: the device has no such KV cache", (int)o->kv_type);
+    if (!block_bytes)
+        return rf_fail_param(err, RF_UNSUPPORTED, "kv_type", "kv_type %d: the device has no such KV cache",
+                             (int)o->kv_type);
     if (own && ctx > own)
-        return rf_fail_param(err, RF_INVALID, "max_model_len", "max_model_len: found %u, expected at most the model's own, %u", ctx, own);
+        return rf_fail_param(err, RF_INVALID, "max_model_len",
+                             "max_model_len: found %u, expected at most the model's own, %u", ctx, own);
     uint64_t n = RF_MIN(pool_wish(e, o, k, block_bytes, ctx), (uint64_t)INT32_MAX / 2);
     if (rf_kv_options_need(k, ctx) > n && o->max_model_len)
-        return rf_fail_param(err, RF_INVALID, "max_model_len", "max_model_len %u needs %u KV blocks (%llu bytes), but the pool has %llu",
-                             ctx, rf_kv_options_need(k, ctx), (unsigned long long)(rf_kv_options_need(k, ctx) * block_bytes),
+        return rf_fail_param(err, RF_INVALID, "max_model_len",
+                             "max_model_len %u needs %u KV blocks (%llu bytes), but the pool has %llu", ctx,
+                             rf_kv_options_need(k, ctx), (unsigned long long)(rf_kv_options_need(k, ctx) * block_bytes),
                              (unsigned long long)n);
     uint32_t low = 0, high = ctx; /* the longest sequence that fits */
     while (low < high) {
@@ -56,8 +62,9 @@ static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_o
         else high = mid - 1;
     }
     if (!low)
-        return rf_fail_param(err, RF_INVALID, o->kv_blocks ? "kv_blocks" : "kv_bytes", "KV pool of %llu blocks of %llu bytes: expected at least %u",
-                             (unsigned long long)n, (unsigned long long)block_bytes, rf_kv_options_need(k, 1));
+        return rf_fail_param(err, RF_INVALID, o->kv_blocks ? "kv_blocks" : "kv_bytes",
+                             "KV pool of %llu blocks of %llu bytes: expected at least %u", (unsigned long long)n,
+                             (unsigned long long)block_bytes, rf_kv_options_need(k, 1));
     k->n_block = (uint32_t)n;
     k->max_tokens = low;
     return RF_OK;
@@ -84,10 +91,12 @@ static rf_status make_inputs(struct rf_engine *e, struct rf_error *err)
 {
     size_t n_table, stride = (e->limits.max_model_len + RF_KV_TOKENS - 1) / RF_KV_TOKENS;
     bool ok = rf_mul(e->max_seqs, stride, &n_table);
-    ok = ok && (e->tok = rf_alloc_array(e->max_step_tokens, sizeof *e->tok)) && (e->pos = rf_alloc_array(e->max_step_tokens, sizeof *e->pos)) &&
+    ok = ok && (e->tok = rf_alloc_array(e->max_step_tokens, sizeof *e->tok)) &&
+         (e->pos = rf_alloc_array(e->max_step_tokens, sizeof *e->pos)) &&
          (e->seq_first = rf_alloc_array((size_t)e->max_seqs + 1, sizeof *e->seq_first)) &&
          (e->out_row = rf_alloc_array(e->max_out, sizeof *e->out_row));
-    for (uint32_t g = 0; ok && g < e->n_group; g++) ok = (e->table[g] = rf_alloc_array(n_table, sizeof *e->table[g])) != NULL;
+    for (uint32_t g = 0; ok && g < e->n_group; g++)
+        ok = (e->table[g] = rf_alloc_array(n_table, sizeof *e->table[g])) != NULL;
     return ok ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_step_tokens * sizeof *e->tok);
 }
 
@@ -146,18 +155,20 @@ static uint32_t or_default(uint32_t v, uint32_t d) { return v ? v : d; }
 
 static void publish(struct rf_engine *e);
 
-rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt, struct rf_error *err)
+rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt,
+                           struct rf_error *err)
 {
     static const struct rf_engine_options none;
     *out = NULL;
     if (!opt) opt = &none;
     if (!m || !m->lm) return rf_fail_param(err, RF_INVALID, "model", "engine: the model was opened without weights");
     if ((unsigned)opt->kv_type > RF_KV_BF16)
-        return rf_fail_param(err, RF_INVALID, "kv_type", "kv_type: found %d, expected 0 to %d", (int)opt->kv_type, (int)RF_KV_BF16);
+        return rf_fail_param(err, RF_INVALID, "kv_type", "kv_type: found %d, expected 0 to %d", (int)opt->kv_type,
+                             (int)RF_KV_BF16);
     if (opt->max_step_tokens > 1u << 20 || opt->max_seqs > 1u << 16)
         return rf_fail_param(err, RF_INVALID, opt->max_seqs > 1u << 16 ? "max_seqs" : "max_step_tokens",
-                             "max_seqs %u, max_step_tokens %u: expected at most %u and %u", opt->max_seqs, opt->max_step_tokens,
-                             1u << 16, 1u << 20);
+                             "max_seqs %u, max_step_tokens %u: expected at most %u and %u", opt->max_seqs,
+                             opt->max_step_tokens, 1u << 16, 1u << 20);
     struct rf_engine *e = rf_alloc_array(1, sizeof *e);
     if (!e) return rf_fail_nomem(err, "engine", sizeof *e);
     e->model = m;
@@ -265,7 +276,8 @@ static struct mail take_mail(struct rf_engine *e)
 {
     bool busy = rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched);
     pthread_mutex_lock(&e->lock);
-    while (!busy && !e->mail_first && !e->any_aborted && !e->abort_all && !e->stopping) pthread_cond_wait(&e->wake, &e->lock);
+    while (!busy && !e->mail_first && !e->any_aborted && !e->abort_all && !e->stopping)
+        pthread_cond_wait(&e->wake, &e->lock);
     struct mail m = {e->mail_first, e->any_aborted, e->abort_all, e->stopping};
     e->mail_first = e->mail_last = NULL;
     e->any_aborted = e->abort_all = false;
@@ -291,7 +303,8 @@ static void expire(struct rf_engine *e)
     double now = rf_now();
     for (struct rf_sched_seq *q; (q = rf_sched_expired(e->sched, now));) {
         struct rf_req *r = (struct rf_req *)q;
-        rf_fail_param(&err, RF_DEADLINE, "deadline_s", "the deadline passed after %.3f s, %u tokens", now - r->t_submit, rf_req_n_new(r));
+        rf_fail_param(&err, RF_DEADLINE, "deadline_s", "the deadline passed after %.3f s, %u tokens", now - r->t_submit,
+                      rf_req_n_new(r));
         rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &err);
     }
 }
@@ -321,15 +334,18 @@ static rf_status may_enter(const struct rf_engine *e, size_t n, uint64_t n_token
     if (e->draining) return rf_fail(err, RF_SHUTDOWN, "the engine is draining: it takes no new requests");
     uint64_t most = (uint64_t)e->max_queue + e->max_seqs;
     if (n > most || e->n_live > most - n)
-        return rf_fail(err, RF_FULL, "%zu requests beside %u: expected together at most %llu", n, e->n_live, (unsigned long long)most);
-    if (n_token && e->waiting_tokens && (n_token > e->max_queue_tokens || e->waiting_tokens > e->max_queue_tokens - n_token))
+        return rf_fail(err, RF_FULL, "%zu requests beside %u: expected together at most %llu", n, e->n_live,
+                       (unsigned long long)most);
+    if (n_token && e->waiting_tokens &&
+        (n_token > e->max_queue_tokens || e->waiting_tokens > e->max_queue_tokens - n_token))
         return rf_fail(err, RF_FULL, "%llu prompt tokens beside %llu waiting: expected together at most %llu",
-                       (unsigned long long)n_token, (unsigned long long)e->waiting_tokens, (unsigned long long)e->max_queue_tokens);
+                       (unsigned long long)n_token, (unsigned long long)e->waiting_tokens,
+                       (unsigned long long)e->max_queue_tokens);
     return RF_OK;
 }
 
-static rf_status make_all(struct rf_engine *e, const struct rf_request *in, size_t n, struct rf_req **first, uint64_t *n_token,
-                          struct rf_error *err)
+static rf_status make_all(struct rf_engine *e, const struct rf_request *in, size_t n, struct rf_req **first,
+                          uint64_t *n_token, struct rf_error *err)
 {
     struct rf_req **link = first;
     for (size_t i = 0; i < n; i++) {
@@ -337,7 +353,8 @@ static rf_status make_all(struct rf_engine *e, const struct rf_request *in, size
         struct rf_req *r = *link;
         link = &r->next;
         *n_token += r->n_prompt;
-        if (!r->on_event && !(r->box = rf_box_create())) return rf_fail_nomem(err, "events of a request", sizeof *r->box);
+        if (!r->on_event && !(r->box = rf_box_create()))
+            return rf_fail_nomem(err, "events of a request", sizeof *r->box);
     }
     return RF_OK;
 }
@@ -374,7 +391,8 @@ static void free_all(struct rf_req *first)
     }
 }
 
-rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids, struct rf_error *err)
+rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids,
+                           struct rf_error *err)
 {
     struct rf_req *first = NULL;
     uint64_t n_token = 0;

@@ -54,17 +54,20 @@ static rf_status load(struct rf_model *m, const struct rf_model_options *opt, st
     return st;
 }
 
-rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf_model_options *opt, struct rf_error *err)
+rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf_model_options *opt,
+                        struct rf_error *err)
 {
     static const struct rf_model_options none;
     if (!out) return rf_fail_param(err, RF_INVALID, "out", "rf_model_open: out is NULL");
     *out = NULL;
-    if (!path || !*path) return rf_fail_param(err, RF_INVALID, "path", "model path: found nothing, expected a file or folder");
+    if (!path || !*path)
+        return rf_fail_param(err, RF_INVALID, "path", "model path: found nothing, expected a file or folder");
     if (!opt) opt = &none;
     struct rf_model *m = rf_alloc_array(1, sizeof *m);
     if (!m) return rf_fail_nomem(err, path, sizeof *m);
     m->device_ready = !pthread_mutex_init(&m->device, NULL);
-    rf_status st = m->device_ready ? rf_weights_open(&m->weights, path, err) : rf_fail_nomem(err, "model lock", sizeof m->device);
+    rf_status st =
+        m->device_ready ? rf_weights_open(&m->weights, path, err) : rf_fail_nomem(err, "model lock", sizeof m->device);
     if (!st && !(opt->flags & RF_OPEN_META)) st = load(m, opt, err);
     if (!st) st = rf_handle_info_fill(m, path, err);
     if (st) rf_model_close(m);
@@ -93,8 +96,8 @@ static rf_status need_tokenizer(const struct rf_model *m, struct rf_error *err)
     return m->tokenizer ? RF_OK : rf_fail(err, RF_UNSUPPORTED, "%s: opened without its tokenizer", m->info.path);
 }
 
-rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **out, size_t *n,
-                            struct rf_error *err)
+rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t len, uint32_t flags, int32_t **out,
+                            size_t *n, struct rf_error *err)
 {
     struct rf_ids ids = {0};
     *out = NULL;
@@ -110,8 +113,8 @@ rf_status rf_model_tokenize(const struct rf_model *m, const char *text, size_t l
     return RF_OK;
 }
 
-rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size_t n, bool skip_special, char **out, size_t *len,
-                              struct rf_error *err)
+rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size_t n, bool skip_special, char **out,
+                              size_t *len, struct rf_error *err)
 {
     struct rf_buf b = {0};
     size_t n_byte;
@@ -134,7 +137,8 @@ rf_status rf_model_detokenize(const struct rf_model *m, const int32_t *ids, size
 const char *rf_model_token_bytes(const struct rf_model *m, int32_t id, size_t *len)
 {
     struct rf_str s = {0};
-    if (m->tokenizer && id >= 0 && (uint32_t)id < rf_tokenizer_n_vocab(m->tokenizer)) s = rf_tokenizer_bytes(m->tokenizer, id);
+    if (m->tokenizer && id >= 0 && (uint32_t)id < rf_tokenizer_n_vocab(m->tokenizer))
+        s = rf_tokenizer_bytes(m->tokenizer, id);
     *len = s.s ? s.n : 0;
     return s.s;
 }

@@ -14,19 +14,21 @@ enum { MAX_STOP = 64, MAX_STOP_BYTES = 1024, MAX_STOP_TOKENS = 4096, MAX_BIAS = 
 static rf_status check_stops(const struct rf_sampling *p, uint32_t n_vocab, struct rf_error *err)
 {
     if (p->n_stop > MAX_STOP || (p->n_stop && !p->stop))
-        return rf_fail_param(err, RF_INVALID, "stop", "stop: found %zu strings, expected at most %d", p->n_stop, MAX_STOP);
+        return rf_fail_param(err, RF_INVALID, "stop", "stop: found %zu strings, expected at most %d", p->n_stop,
+                             MAX_STOP);
     for (size_t i = 0; i < p->n_stop; i++) {
         size_t n = p->stop[i] ? strnlen(p->stop[i], MAX_STOP_BYTES + 1) : 0;
         if (!n || n > MAX_STOP_BYTES || !rf_utf8_valid(p->stop[i], n))
-            return rf_fail_param(err, RF_INVALID, "stop", "stop string %zu: expected 1 to %d bytes of UTF-8", i, MAX_STOP_BYTES);
+            return rf_fail_param(err, RF_INVALID, "stop", "stop string %zu: expected 1 to %d bytes of UTF-8", i,
+                                 MAX_STOP_BYTES);
     }
     if (p->n_stop_tokens > MAX_STOP_TOKENS || (p->n_stop_tokens && !p->stop_tokens))
-        return rf_fail_param(err, RF_INVALID, "stop_tokens", "stop_tokens: found %zu, expected at most %d", p->n_stop_tokens,
-                             MAX_STOP_TOKENS);
+        return rf_fail_param(err, RF_INVALID, "stop_tokens", "stop_tokens: found %zu, expected at most %d",
+                             p->n_stop_tokens, MAX_STOP_TOKENS);
     for (size_t i = 0; i < p->n_stop_tokens; i++)
         if (p->stop_tokens[i] < 0 || (uint32_t)p->stop_tokens[i] >= n_vocab)
-            return rf_fail_param(err, RF_INVALID, "stop_tokens", "stop_tokens: found %d, expected 0 to %u", p->stop_tokens[i],
-                                 n_vocab - 1);
+            return rf_fail_param(err, RF_INVALID, "stop_tokens", "stop_tokens: found %d, expected 0 to %u",
+                                 p->stop_tokens[i], n_vocab - 1);
     return RF_OK;
 }
 
@@ -34,12 +36,13 @@ static rf_status check(const struct rf_request *in, const struct rf_req_limits *
 {
     const struct rf_sampling *p = &in->sampling;
     if (p->n_logit_bias > MAX_BIAS || (p->n_logit_bias && !p->logit_bias))
-        return rf_fail_param(err, RF_INVALID, "logit_bias", "logit_bias: found %zu, expected at most %d", p->n_logit_bias,
-                             MAX_BIAS);
+        return rf_fail_param(err, RF_INVALID, "logit_bias", "logit_bias: found %zu, expected at most %d",
+                             p->n_logit_bias, MAX_BIAS);
     RF_TRY(rf_sampling_check(p, l->n_vocab, err));
     RF_TRY(check_stops(p, l->n_vocab, err));
     if (!(in->deadline_s >= 0) || isinf(in->deadline_s))
-        return rf_fail_param(err, RF_INVALID, "deadline_s", "deadline_s: found %g, expected 0 or more seconds", in->deadline_s);
+        return rf_fail_param(err, RF_INVALID, "deadline_s", "deadline_s: found %g, expected 0 or more seconds",
+                             in->deadline_s);
     if (p->max_tokens >= 0 && p->min_tokens > p->max_tokens)
         return rf_fail_param(err, RF_INVALID, "min_tokens", "min_tokens: found %d, expected at most max_tokens, %d",
                              p->min_tokens, p->max_tokens);
@@ -55,15 +58,17 @@ static rf_status check(const struct rf_request *in, const struct rf_req_limits *
     return RF_OK;
 }
 
-static rf_status check_length(size_t n_prompt, int32_t max_tokens, uint32_t max_model_len, uint32_t *max_new, struct rf_error *err)
+static rf_status check_length(size_t n_prompt, int32_t max_tokens, uint32_t max_model_len, uint32_t *max_new,
+                              struct rf_error *err)
 {
     if (n_prompt > max_model_len || (max_tokens && n_prompt == max_model_len))
         return rf_fail_param(err, RF_TOO_LONG, "prompt", "prompt: found %zu tokens, expected at most %u", n_prompt,
                              max_tokens ? max_model_len - 1 : max_model_len);
     uint32_t room = max_model_len - (uint32_t)n_prompt;
     if (max_tokens > 0 && (uint32_t)max_tokens > room)
-        return rf_fail_param(err, RF_TOO_LONG, "max_tokens", "prompt of %zu tokens and max_tokens %d: expected together at most %u",
-                             n_prompt, max_tokens, max_model_len);
+        return rf_fail_param(err, RF_TOO_LONG, "max_tokens",
+                             "prompt of %zu tokens and max_tokens %d: expected together at most %u", n_prompt,
+                             max_tokens, max_model_len);
     *max_new = max_tokens < 0 ? room : (uint32_t)max_tokens;
     return RF_OK;
 }
@@ -123,18 +128,21 @@ static bool make_logprobs(struct rf_req *r)
     return !n || (r->prompt_top = rf_alloc_array(n, sizeof *r->prompt_top)) != NULL;
 }
 
-static rf_status tokenize(struct rf_ids *ids, const struct rf_request *in, const struct rf_model *m, struct rf_error *err)
+static rf_status tokenize(struct rf_ids *ids, const struct rf_request *in, const struct rf_model *m,
+                          struct rf_error *err)
 {
     if (in->tokens) return RF_OK;
-    return rf_tokenizer_encode(m->tokenizer, in->text, in->text_len, RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL, NULL, 0, ids, err);
+    return rf_tokenizer_encode(m->tokenizer, in->text, in->text_len, RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL, NULL, 0,
+                               ids, err);
 }
 
-static rf_status fill(struct rf_req *r, const struct rf_request *in, const struct rf_model *m, const struct rf_req_limits *l,
-                      const struct rf_ids *ids, struct rf_error *err)
+static rf_status fill(struct rf_req *r, const struct rf_request *in, const struct rf_model *m,
+                      const struct rf_req_limits *l, const struct rf_ids *ids, struct rf_error *err)
 {
     const int32_t *prompt = in->tokens ? in->tokens : ids->id;
     size_t n = in->tokens ? in->n_tokens : ids->n, bytes;
-    if (!n) return rf_fail_param(err, RF_INVALID, "prompt", "prompt: found no token in the text, expected at least one");
+    if (!n)
+        return rf_fail_param(err, RF_INVALID, "prompt", "prompt: found no token in the text, expected at least one");
     RF_TRY(check_length(n, in->sampling.max_tokens, l->max_model_len, &r->max_new, err));
     r->n_prompt = (uint32_t)n;
     r->token = rf_mul(n + r->max_new, sizeof *r->token, &bytes) ? rf_alloc(bytes) : NULL;
@@ -143,7 +151,10 @@ static rf_status fill(struct rf_req *r, const struct rf_request *in, const struc
     memcpy(r->token, prompt, n * sizeof *r->token);
     rf_detok_init(&r->detok, m->tokenizer, true);
     r->detok.at_start = false; /* the text goes on behind the prompt */
-    r->seq = (struct rf_sched_seq){.token = r->token, .n_token = r->n_prompt, .priority = in->priority, .salt = in->cache_salt,
+    r->seq = (struct rf_sched_seq){.token = r->token,
+                                   .n_token = r->n_prompt,
+                                   .priority = in->priority,
+                                   .salt = in->cache_salt,
                                    .want_from = in->sampling.prompt_logprobs >= 0 ? 0 : r->n_prompt - 1};
     return RF_OK;
 }

@@ -111,7 +111,8 @@ static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const float 
     if (p->logprobs < 0) return RF_OK;
     r->logprob = (struct rf_logprob){.token = r->sampled, .top = r->top,
                                      .n_top = RF_MIN((uint32_t)p->logprobs, e->limits.n_vocab)};
-    return rf_sample_logprob(row, e->limits.n_vocab, r->sampled, r->logprob.n_top, &r->logprob.logprob, r->top, &r->err);
+    return rf_sample_logprob(row, e->limits.n_vocab, r->sampled, r->logprob.n_top, &r->logprob.logprob, r->top,
+                             &r->err);
 }
 
 static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const float *logits)
@@ -154,8 +155,12 @@ static void commit(struct rf_engine *e, const struct rf_sched_plan *p)
 
 static void emit_prompt(struct rf_engine *e, struct rf_req *r)
 {
-    struct rf_event ev = {.kind = RF_EVENT_PROMPT, .tokens = r->token, .n_tokens = r->n_prompt, .logprobs = r->prompt_lp,
-                          .n_logprobs = r->n_prompt - 1, .stop_token = -1};
+    struct rf_event ev = {.kind = RF_EVENT_PROMPT,
+                          .tokens = r->token,
+                          .n_tokens = r->n_prompt,
+                          .logprobs = r->prompt_lp,
+                          .n_logprobs = r->n_prompt - 1,
+                          .stop_token = -1};
     r->prompt_sent = true;
     rf_engine_tell(e, r, &ev);
 }
@@ -227,14 +232,22 @@ static void emit(struct rf_engine *e, const struct rf_sched_plan *p, double t)
     }
 }
 
-void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token, const struct rf_error *err)
+void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token,
+                      const struct rf_error *err)
 {
     double t = rf_now(), t_start = r->started ? r->t_start : t, t_first = r->t_first > 0 ? r->t_first : t;
-    struct rf_event ev = {.kind = why == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE, .finish = why, .stop_token = stop_token,
-                          .error = why == RF_FINISH_ERROR ? err : NULL, .text = rf_buf_str(&r->text),
+    struct rf_event ev = {.kind = why == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE,
+                          .finish = why,
+                          .stop_token = stop_token,
+                          .error = why == RF_FINISH_ERROR ? err : NULL,
+                          .text = rf_buf_str(&r->text),
                           .text_len = why == RF_FINISH_ERROR ? 0 : r->text.len};
-    ev.usage = (struct rf_usage){.prompt_tokens = r->n_prompt, .cached_tokens = r->n_cached, .completion_tokens = rf_req_n_new(r),
-                                 .queue_s = t_start - r->t_submit, .prefill_s = t_first - t_start, .decode_s = t - t_first};
+    ev.usage = (struct rf_usage){.prompt_tokens = r->n_prompt,
+                                 .cached_tokens = r->n_cached,
+                                 .completion_tokens = rf_req_n_new(r),
+                                 .queue_s = t_start - r->t_submit,
+                                 .prefill_s = t_first - t_start,
+                                 .decode_s = t - t_first};
     if (!r->started) e->started_tokens += r->n_prompt;
     e->now.finished[why]++;
     if (why == RF_FINISH_STOP || why == RF_FINISH_LENGTH) {

@@ -21,7 +21,8 @@ rf_status rf_kv_pool_create(struct rf_kv_pool **out, uint32_t n_blocks, struct r
     size_t bytes = 0;
     *out = NULL;
     if (!n_blocks || n_blocks > INT32_MAX)
-        return rf_fail_param(err, RF_INVALID, "kv_blocks", "KV pool of %u blocks: expected 1 to %d", n_blocks, INT32_MAX);
+        return rf_fail_param(err, RF_INVALID, "kv_blocks", "KV pool of %u blocks: expected 1 to %d", n_blocks,
+                             INT32_MAX);
     if (!rf_mul(n_blocks, sizeof(struct block), &bytes) || !rf_add(bytes, sizeof(struct rf_kv_pool), &bytes))
         return rf_fail_nomem(err, "KV pool", SIZE_MAX);
     struct rf_kv_pool *p = rf_alloc_array(1, bytes);

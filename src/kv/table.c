@@ -47,7 +47,8 @@ rf_status rf_kv_create(struct rf_kv **out, const struct rf_kv_options *opt, stru
 {
     *out = NULL;
     if (!opt->n_group || opt->n_group > RF_KV_MAX_GROUPS || !opt->max_seqs || !opt->max_tokens || !opt->max_step_tokens)
-        return rf_fail(err, RF_INVALID, "KV cache of %u groups, %u sequences of %u tokens: expected 1..%d groups and no zero",
+        return rf_fail(err, RF_INVALID,
+                       "KV cache of %u groups, %u sequences of %u tokens: expected 1..%d groups and no zero",
                        opt->n_group, opt->max_seqs, opt->max_tokens, RF_KV_MAX_GROUPS);
     struct rf_kv *kv = rf_alloc_array(1, sizeof *kv);
     if (!kv) return rf_fail_nomem(err, "KV cache", sizeof *kv);

@@ -68,11 +68,11 @@ rf_status rf_sampling_check(const struct rf_sampling *p, uint32_t n_vocab, struc
     for (size_t i = 0; i < p->n_logit_bias; i++) {
         const struct rf_logit_bias *b = &p->logit_bias[i];
         if (b->token < 0 || (uint32_t)b->token >= n_vocab)
-            return rf_fail_param(err, RF_INVALID, "logit_bias", "logit_bias: found token %d, expected 0 to %u", b->token,
-                                 n_vocab - 1);
+            return rf_fail_param(err, RF_INVALID, "logit_bias", "logit_bias: found token %d, expected 0 to %u",
+                                 b->token, n_vocab - 1);
         if (!(fabsf(b->bias) <= 1e6f))
-            return rf_fail_param(err, RF_INVALID, "logit_bias", "logit_bias of token %d: found %g, expected -1e6 to 1e6",
-                                 b->token, (double)b->bias);
+            return rf_fail_param(err, RF_INVALID, "logit_bias",
+                                 "logit_bias of token %d: found %g, expected -1e6 to 1e6", b->token, (double)b->bias);
     }
     return RF_OK;
 }

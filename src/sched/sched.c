@@ -45,12 +45,15 @@ static void list_remove(struct list *l, struct rf_sched_seq *q)
     l->n--;
 }
 
-rf_status rf_sched_create(struct rf_sched **out, const struct rf_sched_options *opt, struct rf_kv *kv, struct rf_error *err)
+rf_status rf_sched_create(struct rf_sched **out, const struct rf_sched_options *opt, struct rf_kv *kv,
+                          struct rf_error *err)
 {
     *out = NULL;
     if (!opt->max_seqs || !opt->max_step_tokens || opt->max_out < opt->max_seqs)
-        return rf_fail(err, RF_INVALID, "scheduler: %u sequences, %u tokens, %u rows of logits per step: expected none 0, "
-                       "rows >= sequences", opt->max_seqs, opt->max_step_tokens, opt->max_out);
+        return rf_fail(err, RF_INVALID,
+                       "scheduler: %u sequences, %u tokens, %u rows of logits per step: expected none 0, "
+                       "rows >= sequences",
+                       opt->max_seqs, opt->max_step_tokens, opt->max_out);
     struct rf_sched *s = rf_alloc_array(1, sizeof *s);
     if (!s) return rf_fail_nomem(err, "scheduler", sizeof *s);
     s->opt = *opt;
@@ -127,7 +130,8 @@ static void preempt(struct rf_sched *s, struct rf_sched_seq *q)
 /* How many tokens from `from` on fit into what is left of the step; *n_out of them give logits. */
 static uint32_t chunk(const struct rf_sched *s, const struct rf_sched_seq *q, uint32_t from, uint32_t *n_out)
 {
-    uint32_t n = RF_MIN(q->n_token - from, s->opt.max_step_tokens - s->plan.n_tok), out = s->opt.max_out - s->plan.n_out;
+    uint32_t n = RF_MIN(q->n_token - from, s->opt.max_step_tokens - s->plan.n_tok),
+             out = s->opt.max_out - s->plan.n_out;
     uint32_t silent = q->want_from > from ? q->want_from - from : 0; /* tokens without logits */
     if (n > silent && n - silent > out) n = silent + out;
     *n_out = n > silent ? n - silent : 0;

@@ -68,8 +68,15 @@ rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_b
     struct rf_lm *m = rf_alloc_array(1, sizeof *m);
     *out = m;
     if (!m) return rf_fail_nomem(err, "fake", 1);
-    m->shape = (struct rf_lm_shape){.n_vocab = FAKE_VOCAB, .n_layer = 2, .n_embd = 8, .n_head = 2, .n_kv_head = 1, .head_dim = 4,
-                                    .n_ctx_train = fake_shape.n_ctx, .n_group = fake_shape.n_group, .n_slot = 1};
+    m->shape = (struct rf_lm_shape){.n_vocab = FAKE_VOCAB,
+                                    .n_layer = 2,
+                                    .n_embd = 8,
+                                    .n_head = 2,
+                                    .n_kv_head = 1,
+                                    .head_dim = 4,
+                                    .n_ctx_train = fake_shape.n_ctx,
+                                    .n_group = fake_shape.n_group,
+                                    .n_slot = 1};
     for (uint32_t g = 0; g < fake_shape.n_group; g++) m->shape.group[g] = (struct rf_kv_group){fake_shape.window[g], 1};
     if (progress) progress(progress_ctx, 1.0);
     return RF_OK;
@@ -78,7 +85,8 @@ void rf_lm_close(struct rf_lm *m) { rf_free(m); }
 const struct rf_lm_shape *rf_lm_shape_get(const struct rf_lm *m) { return &m->shape; }
 uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type t) { return (void)m, (void)t, 128; }
 
-rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err)
+rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt,
+                           struct rf_error *err)
 {
     (void)m;
     struct rf_runner *r = rf_alloc_array(1, sizeof *r);
@@ -104,7 +112,8 @@ void rf_runner_free(struct rf_runner *r)
     rf_free(r);
 }
 
-rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n, struct rf_error *err)
+rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n,
+                            struct rf_error *err)
 {
     (void)err;
     for (uint32_t i = n; i-- > 0;) memcpy(r->kv[to[i]], r->kv[from[i]], sizeof r->kv[0]); /* any order must do */
@@ -143,8 +152,9 @@ static void row(struct rf_runner *r, const struct rf_batch *b, uint32_t s, uint3
 
 static void check_batch(struct rf_runner *r, const struct rf_batch *b)
 {
-    bool ok = b->n_tok && b->n_tok <= r->opt.max_tok && b->n_seq && b->n_seq <= r->opt.max_seq && b->n_out <= r->opt.max_out &&
-              b->n_group == fake_shape.n_group && b->seq_first[0] == 0 && b->seq_first[b->n_seq] == (int32_t)b->n_tok;
+    bool ok = b->n_tok && b->n_tok <= r->opt.max_tok && b->n_seq && b->n_seq <= r->opt.max_seq &&
+              b->n_out <= r->opt.max_out && b->n_group == fake_shape.n_group && b->seq_first[0] == 0 &&
+              b->seq_first[b->n_seq] == (int32_t)b->n_tok;
     for (uint32_t i = 1; i < b->n_out; i++) ok &= b->out_row[i] > b->out_row[i - 1];
     for (uint32_t s = 0; s < b->n_seq; s++)
         for (int32_t t = b->seq_first[s] + 1; t < b->seq_first[s + 1]; t++) ok &= b->pos[t] == b->pos[t - 1] + 1;
@@ -209,7 +219,8 @@ uint64_t rf_weights_file_bytes(const struct rf_weights *w) { return (void)w, 100
 size_t rf_weights_n_tensor(const struct rf_weights *w) { return (void)w, 1; }
 const struct rf_tensor_view *rf_weights_tensor(const struct rf_weights *w, size_t i)
 {
-    static const struct rf_tensor_view t = {.name = {"blk.0.\"x\"\n", 10}, .type = 12, .n_dim = 2, .dim = {256, 2, 1, 1}, .bytes = 288};
+    static const struct rf_tensor_view t = {
+        .name = {"blk.0.\"x\"\n", 10}, .type = 12, .n_dim = 2, .dim = {256, 2, 1, 1}, .bytes = 288};
     return (void)w, (void)i, &t;
 }
 
@@ -235,8 +246,12 @@ const struct rf_fact *rf_weights_fact(const struct rf_weights *w, const char *ke
 }
 bool rf_fact_item_int(const struct rf_fact *f, uint64_t i, int64_t *out) { return (void)f, (void)i, (void)out, false; }
 bool rf_fact_item_float(const struct rf_fact *f, uint64_t i, double *out) { return (void)f, (void)i, (void)out, false; }
-bool rf_fact_item_str(const struct rf_fact *f, uint64_t i, struct rf_str *out) { return (void)f, (void)i, (void)out, false; }
-rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out, struct rf_error *err)
+bool rf_fact_item_str(const struct rf_fact *f, uint64_t i, struct rf_str *out)
+{
+    return (void)f, (void)i, (void)out, false;
+}
+rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out,
+                                    struct rf_error *err)
 {
     return (void)w, (void)out, rf_fail(err, RF_NOT_FOUND, "%s: no such file", name);
 }
@@ -342,11 +357,13 @@ rf_status rf_detok_finish(struct rf_detok *d, struct rf_buf *out)
     return st;
 }
 
-rf_status rf_tokenizer_decode(const struct rf_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct rf_buf *out)
+rf_status rf_tokenizer_decode(const struct rf_tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
+                              struct rf_buf *out)
 {
     for (size_t i = 0; i < n; i++) {
         struct rf_str s = rf_tokenizer_bytes(t, ids[i]);
-        if (!(skip_special && ids[i] >= FAKE_BOS && ids[i] <= FAKE_POISON) && rf_buf_append(out, s.s, s.n)) return RF_NOMEM;
+        if (!(skip_special && ids[i] >= FAKE_BOS && ids[i] <= FAKE_POISON) && rf_buf_append(out, s.s, s.n))
+            return RF_NOMEM;
     }
     return RF_OK;
 }
@@ -368,8 +385,9 @@ void rf_spans_release(struct rf_spans *s)
     rf_free(s->span);
     *s = (struct rf_spans){0};
 }
-rf_status rf_template_run(const struct rf_template *t, const char *json, size_t len, const char *const *vars, int64_t now,
-                          const struct rf_template_limits *limits, struct rf_buf *out, struct rf_spans *trusted, struct rf_error *err)
+rf_status rf_template_run(const struct rf_template *t, const char *json, size_t len, const char *const *vars,
+                          int64_t now, const struct rf_template_limits *limits, struct rf_buf *out,
+                          struct rf_spans *trusted, struct rf_error *err)
 {
     (void)t, (void)vars, (void)now, (void)limits;
     if (rf_buf_puts(out, "<s>") || rf_buf_append(out, json, len)) return rf_fail_nomem(err, "fake", len);

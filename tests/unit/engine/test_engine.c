@@ -149,7 +149,8 @@ TEST(model_facts)
 {
     struct rf_model_info info;
     struct rf_sampling s;
-    struct rf_model_options meta = {.flags = RF_OPEN_META}, vocab = {.flags = RF_OPEN_VOCAB}, bad = {.chat_template = "bad"};
+    struct rf_model_options meta = {.flags = RF_OPEN_META}, vocab = {.flags = RF_OPEN_VOCAB},
+                            bad = {.chat_template = "bad"};
     struct rf_model *m;
     char *json, *text;
     size_t n, n_ids;
@@ -165,14 +166,16 @@ TEST(model_facts)
     CHECK(!info.has_weights && info.has_template);
     CHECK_INT(rf_model_tokenize(m, "a", 1, 0, &ids, &n, &err), RF_UNSUPPORTED);
     REQUIRE(!rf_model_describe(m, true, &json, &err));
-    CHECK(strstr(json, "\"n_ctx_train\":77") && strstr(json, "\"name\":\"blk.0.\\\"x\\\"\\n\"") && strstr(json, "\"bad\xef\xbf\xbd\":null"));
+    CHECK(strstr(json, "\"n_ctx_train\":77") && strstr(json, "\"name\":\"blk.0.\\\"x\\\"\\n\"") &&
+          strstr(json, "\"bad\xef\xbf\xbd\":null"));
     rf_free(json);
     rf_model_sampling_default(m, &s);
     CHECK(s.temperature == 0.5f && s.top_k == 20 && s.top_p == 1.0f); /* top_p 7 is nonsense */
     rf_model_close(m);
     REQUIRE(!rf_model_open(&m, "toy", &vocab, &err));
     CHECK_INT(rf_engine_create(&engine, m, NULL, &err), RF_INVALID);
-    CHECK(!rf_model_tokenize(m, "a</s>", 5, RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL, &ids, &n, &err) && n == 3 && ids[2] == FAKE_EOS);
+    CHECK(!rf_model_tokenize(m, "a</s>", 5, RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL, &ids, &n, &err) && n == 3 &&
+          ids[2] == FAKE_EOS);
     CHECK(!rf_model_detokenize(m, ids, n, true, &text, &n, &err));
     CHECK_STR(text, "a");
     rf_free(text);
@@ -232,7 +235,8 @@ static void crowd(uint32_t n_group, uint32_t w0, uint32_t w1, uint32_t blocks, b
     struct rf_request q[N];
     uint64_t id[N];
     struct rf_rng g = {seed + blocks};
-    struct rf_engine_options opt = {.kv_blocks = blocks, .max_step_tokens = 48, .max_seqs = 12, .max_model_len = 300, .no_prefix_cache = no_prefix};
+    struct rf_engine_options opt = {
+        .kv_blocks = blocks, .max_step_tokens = 48, .max_seqs = 12, .max_model_len = 300, .no_prefix_cache = no_prefix};
     shape(n_group, w0, w1, 2048);
     REQUIRE(start(&opt));
     for (int i = 0; i < N; i++) {
@@ -249,8 +253,9 @@ static void crowd(uint32_t n_group, uint32_t w0, uint32_t w1, uint32_t blocks, b
     }
     struct rf_stats s;
     rf_engine_stats(engine, &s);
-    printf("# groups %u: %llu steps, %llu preemptions, %llu of %llu tokens cached, %u copies\n", n_group, (unsigned long long)s.n_steps,
-           (unsigned long long)s.n_preemptions, (unsigned long long)s.prefix_hits, (unsigned long long)s.prefix_queries, fake.n_copy);
+    printf("# groups %u: %llu steps, %llu preemptions, %llu of %llu tokens cached, %u copies\n", n_group,
+           (unsigned long long)s.n_steps, (unsigned long long)s.n_preemptions, (unsigned long long)s.prefix_hits,
+           (unsigned long long)s.prefix_queries, fake.n_copy);
     CHECK(s.n_preemptions > 0);
     CHECK(no_prefix ? s.prefix_hits == 0 : s.prefix_hits > 0);
     CHECK(fake.max_batch > 4);
@@ -611,7 +616,15 @@ TEST(refusals)
     CHECK_INT(s.max_model_len, 128);
     struct { const char *param; rf_status st; struct rf_request q; } row[20];
     int n = 0;
-#define ROW(name, status, ...) do { row[n].q = request(ok, 3, 5); row[n].param = name; row[n].st = status; struct rf_request *q = &row[n].q; __VA_ARGS__; n++; } while (0)
+#define ROW(name, status, ...)                                                                                         \
+    do {                                                                                                               \
+        row[n].q = request(ok, 3, 5);                                                                                  \
+        row[n].param = name;                                                                                           \
+        row[n].st = status;                                                                                            \
+        struct rf_request *q = &row[n].q;                                                                              \
+        __VA_ARGS__;                                                                                                   \
+        n++;                                                                                                           \
+    } while (0)
     ROW("prompt", RF_INVALID, q->n_tokens = 0);
     ROW("prompt", RF_INVALID, q->tokens = NULL);
     ROW("prompt", RF_INVALID, q->tokens = bad; q->n_tokens = 2);
@@ -658,8 +671,10 @@ TEST(refusals)
     rf_engine_stats(engine, &s);
     CHECK_INT(s.rejected, 8);
     struct rf_engine *other;
-    struct rf_engine_options wrong[] = {{.max_model_len = 2001}, {.kv_blocks = 2, .max_model_len = 100}, {.kv_bytes = 1}, {.kv_type = 9}};
-    for (size_t i = 0; i < RF_COUNT(wrong); i++) CHECK_INT(rf_engine_create(&other, model, &wrong[i], &err), RF_INVALID);
+    struct rf_engine_options wrong[] = {
+        {.max_model_len = 2001}, {.kv_blocks = 2, .max_model_len = 100}, {.kv_bytes = 1}, {.kv_type = 9}};
+    for (size_t i = 0; i < RF_COUNT(wrong); i++)
+        CHECK_INT(rf_engine_create(&other, model, &wrong[i], &err), RF_INVALID);
     stop();
 }
 
@@ -831,7 +846,8 @@ static void *work(void *arg)
         collect(w->e, id, r);
         memcpy(want, tok, n * sizeof *tok);
         uint32_t made = fake_greedy(want, n, 30, false);
-        if (r->finish != RF_FINISH_ABORT && (r->n_tok != made || memcmp(r->tok, want + n, made * sizeof *tok))) w->bad++;
+        if (r->finish != RF_FINISH_ABORT && (r->n_tok != made || memcmp(r->tok, want + n, made * sizeof *tok)))
+            w->bad++;
         struct rf_stats s;
         rf_engine_stats(w->e, &s);
     }

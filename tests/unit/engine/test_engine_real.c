@@ -38,13 +38,15 @@ static void collect(struct rf_engine *e, uint64_t id, struct answer *a)
 
 static void same(const struct answer *got, const struct answer *want, const char *how, int i)
 {
-    bool eq = got->n == want->n && !memcmp(got->tok, want->tok, sizeof got->tok) && !memcmp(got->lp, want->lp, sizeof got->lp);
+    bool eq = got->n == want->n && !memcmp(got->tok, want->tok, sizeof got->tok) &&
+              !memcmp(got->lp, want->lp, sizeof got->lp);
     if (!eq) CHECK_FAIL_("request %d, %s: not the tokens and logprobs that it has alone", i, how);
 }
 
 static void all_ways(struct rf_model *m)
 {
-    static const char *const text[N] = {"The capital of France is", "def fibonacci(n):", "One, two, three,", "Once upon a time", "x = [1, 2", ""};
+    static const char *const text[N] = {"The capital of France is", "def fibonacci(n):", "One, two, three,",
+                                        "Once upon a time",         "x = [1, 2",         ""};
     static struct answer alone[N], a;
     static char longer[LONG * 6];
     struct { const char *how; struct rf_engine_options o; } way[] = {
@@ -57,7 +59,8 @@ static void all_ways(struct rf_model *m)
     struct rf_engine *e;
     struct rf_stats s;
     /* A pool for one sequence of 330 tokens: how many blocks that is depends on the model's cache groups. */
-    REQUIRE(!rf_engine_create(&e, m, &(struct rf_engine_options){.max_model_len = 330, .max_seqs = 1, .max_step_tokens = 64}, &err));
+    REQUIRE(!rf_engine_create(
+        &e, m, &(struct rf_engine_options){.max_model_len = 330, .max_seqs = 1, .max_step_tokens = 64}, &err));
     rf_engine_stats(e, &s);
     rf_engine_free(e);
     way[2].o.kv_blocks = s.n_blocks;

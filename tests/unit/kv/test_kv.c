@@ -299,10 +299,12 @@ static uint64_t seed;
 
 TEST(random_operations)
 {
-    static const struct { uint32_t n_block, n_group, w[3]; bool off; unsigned bits; } shapes[] = {
-        {20, 1, {0}, false, 0},      {20, 1, {0}, false, 4},      {14, 1, {24}, false, 4},    {36, 3, {0, 20, 40}, false, 4},
-        {30, 2, {33, 0}, false, 1},  {24, 2, {16, 48}, false, 0}, {20, 1, {0}, true, 0},      {7, 1, {2}, false, 2},
-        {40, 2, {0, 17}, false, 0},  {9, 1, {0}, false, 4},
+    static const struct { uint32_t n_block, n_group, w[3]; bool off; unsigned bits;
+    } shapes[] = {
+        {20, 1, {0}, false, 0},         {20, 1, {0}, false, 4},     {14, 1, {24}, false, 4},
+        {36, 3, {0, 20, 40}, false, 4}, {30, 2, {33, 0}, false, 1}, {24, 2, {16, 48}, false, 0},
+        {20, 1, {0}, true, 0},          {7, 1, {2}, false, 2},      {40, 2, {0, 17}, false, 0},
+        {9, 1, {0}, false, 4},
     };
     struct rf_rng r = {seed};
     for (size_t i = 0; i < RF_COUNT(shapes); i++) {

@@ -211,7 +211,8 @@ TEST(penalties_bias_min_tokens)
     const int32_t tok[] = {1, 2, 2, 3, 3, 3, 4};
     const int32_t ends[] = {9};
     const struct rf_logit_bias bias[] = {{7, 2.5f}, {8, -1}};
-    struct rf_sample_in in = {.logits = logits, .params = &p, .token = tok, .n_prompt = 3, .n_token = 7, .ends = ends, .n_ends = 1};
+    struct rf_sample_in in = {
+        .logits = logits, .params = &p, .token = tok, .n_prompt = 3, .n_token = 7, .ends = ends, .n_ends = 1};
     int32_t t;
     REQUIRE(!rf_sampler_create(&s, 10, NULL));
     p.temperature = 0;
@@ -320,11 +321,21 @@ TEST(ranges)
 {
     struct rf_error err;
     const struct rf_logit_bias bad_token = {100, 1}, bad_bias = {1, NAN};
-    const struct { const char *name; struct rf_sampling p; } bad[] = {
-#define BAD(field, ...) {#field, {.temperature = 1, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .field = __VA_ARGS__}}
-        BAD(min_p, -0.1f), BAD(min_p, NAN), BAD(presence_penalty, INFINITY), BAD(frequency_penalty, NAN),
-        BAD(min_tokens, -1), BAD(logprobs, 5000), BAD(prompt_logprobs, -2),
-        BAD(logit_bias, &bad_token, .n_logit_bias = 1), BAD(logit_bias, &bad_bias, .n_logit_bias = 1)};
+    const struct { const char *name; struct rf_sampling p;
+    } bad[] = {
+#define BAD(field, ...)                                                                                                \
+    {                                                                                                                  \
+#field, { .temperature = 1, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .field = __VA_ARGS__ }        \
+    }
+        BAD(min_p, -0.1f),
+        BAD(min_p, NAN),
+        BAD(presence_penalty, INFINITY),
+        BAD(frequency_penalty, NAN),
+        BAD(min_tokens, -1),
+        BAD(logprobs, 5000),
+        BAD(prompt_logprobs, -2),
+        BAD(logit_bias, &bad_token, .n_logit_bias = 1),
+        BAD(logit_bias, &bad_bias, .n_logit_bias = 1)};
     for (size_t i = 0; i < RF_COUNT(bad); i++) {
         CHECK_INT(rf_sampling_check(&bad[i].p, 100, &err), RF_INVALID);
         CHECK_STR(err.param, bad[i].name);

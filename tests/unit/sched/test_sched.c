@@ -229,7 +229,8 @@ static void drive(struct rf_rng *r, uint32_t n_op, const uint32_t *window, uint3
             for (int i = 0; i < N_SEQ; i++) actors[i].state = (int)actors[i].q.state;
             check_promises(plan);
             if (rf_rng_below(r, 50)) commit(r, plan);
-            else for (uint32_t i = plan->n_item; i-- > 0;) finish((struct actor *)plan->item[i].seq); /* a failed step */
+            else
+                for (uint32_t i = plan->n_item; i-- > 0;) finish((struct actor *)plan->item[i].seq); /* a failed step */
         }
         if (op % 16 == 0) CHECK(rf_sched_check(sched));
     }
@@ -287,7 +288,8 @@ static struct actor *one(int i, uint32_t n, int32_t priority)
 
 static void open_small(uint32_t blocks)
 {
-    struct rf_kv_options ko = {.n_block = blocks, .n_group = 1, .max_seqs = 4, .max_tokens = MAX_TOK, .max_step_tokens = 64};
+    struct rf_kv_options ko = {
+        .n_block = blocks, .n_group = 1, .max_seqs = 4, .max_tokens = MAX_TOK, .max_step_tokens = 64};
     sopt = (struct rf_sched_options){4, 64, 4};
     CHECK(!rf_kv_create(&kv, &ko, NULL) && !rf_sched_create(&sched, &sopt, kv, NULL));
 }
