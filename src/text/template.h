@@ -3,6 +3,11 @@
  * Same text as Python's ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True) with Hugging Face's globals.
  * No attribute walk, no I/O: a template is a stranger's program. Steps, depth and output have budgets.
  * Immutable after parse; render is re-entrant.
+ *
+ * Differences from Jinja, all on purpose: no include, import, extends; the filters random, pprint, urlize and the function
+ * lipsum are refused by name; an integer result beyond 64 bits is an error (one that the request brings keeps its digits,
+ * but takes no arithmetic); unknown filters and tests fail when they are reached, not before; generators print without an
+ * address.
  */
 #ifndef RF_TEXT_TEMPLATE_H
 #define RF_TEXT_TEMPLATE_H
