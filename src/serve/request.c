@@ -283,7 +283,7 @@ static void log_line(struct rf_call *c, unsigned status)
         [RF_GET] = "GET", [RF_HEAD] = "HEAD", [RF_POST] = "POST", [RF_OPTIONS] = "OPTIONS"};
     const char *m = (size_t)c->method < RF_COUNT(names) && names[c->method] ? names[c->method] : "-";
     size_t prompt = 0, done = 0;
-    if (c->gen && status == 200) {
+    if (status == 200 && c->gen) { /* not before: a worker may still be making it */
         prompt = c->gen->prompt_tokens;
         for (size_t i = 0; c->gen->seqs && i < c->gen->n_seqs; i++) done += c->gen->seqs[i].n_tokens;
     }
