@@ -1,0 +1,67 @@
+/* Opening, describing and asking a model, without an engine, against the toy of fake_model.h. */
+#include "base/mem.h"
+#include "check.h"
+#include "fake_model.h"
+
+static struct rf_error err;
+
+TEST(model_facts)
+{
+    struct rf_model_info info;
+    struct rf_sampling s;
+    struct rf_model_options meta = {.flags = RF_OPEN_META}, vocab = {.flags = RF_OPEN_VOCAB},
+                            bad = {.chat_template = "bad"};
+    struct rf_engine *engine;
+    struct rf_model *m;
+    char *json, *text;
+    size_t n, n_ids;
+    int32_t *ids;
+    CHECK_INT(rf_model_open(&m, "missing", NULL, &err), RF_NOT_FOUND);
+    CHECK(!m);
+    CHECK_INT(rf_model_open(&m, "toy", &bad, &err), RF_INVALID);
+    REQUIRE(!rf_model_open(&m, "dir/toy.gguf", &meta, &err));
+    rf_model_info_get(m, &info);
+    CHECK_STR(info.name, "Toy");
+    CHECK_STR(info.architecture, "toy");
+    CHECK_INT(info.n_ctx_train, 77);
+    CHECK(!info.has_weights && info.has_template);
+    CHECK_INT(rf_model_tokenize(m, "a", 1, 0, &ids, &n, &err), RF_UNSUPPORTED);
+    REQUIRE(!rf_model_describe(m, true, &json, &err));
+    CHECK(strstr(json, "\"n_ctx_train\":77") && strstr(json, "\"name\":\"blk.0.\\\"x\\\"\\n\"") &&
+          strstr(json, "\"bad\xef\xbf\xbd\":null"));
+    rf_free(json);
+    rf_model_sampling_default(m, &s);
+    CHECK(s.temperature == 0.5f && s.top_k == 20 && s.top_p == 1.0f); /* top_p 7 is nonsense */
+    rf_model_close(m);
+    REQUIRE(!rf_model_open(&m, "toy", &vocab, &err));
+    CHECK_INT(rf_engine_create(&engine, m, NULL, &err), RF_INVALID);
+    CHECK(!rf_model_tokenize(m, "a</s>", 5, RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL, &ids, &n, &err) && n == 3 &&
+          ids[2] == FAKE_EOS);
+    CHECK(!rf_model_detokenize(m, ids, n, true, &text, &n, &err));
+    CHECK_STR(text, "a");
+    rf_free(text);
+    rf_free(ids);
+    ids = (int32_t[]){-1};
+    CHECK_INT(rf_model_detokenize(m, ids, 1, true, &text, &n, &err), RF_INVALID);
+    CHECK(!rf_model_token_bytes(m, 1 << 20, &n) && n == 0);
+    const char *chat = "{\"messages\":[{\"role\":\"user\",\"content\":\"<s></s>\"}],\"bos_token\":\"x\"}";
+    REQUIRE(!rf_model_chat(m, chat, strlen(chat), &text, &n, &ids, &n_ids, &err));
+    CHECK(strstr(text, "\"bos_token\":\"<s>\"") && strstr(text, "\"eos_token\":\"</s>\""));
+    CHECK(ids[0] == FAKE_BOS && ids[1] == '{'); /* not twice */
+    for (size_t i = 1; i < n_ids; i++) CHECK(ids[i] < 256); /* nothing of the messages is special */
+    rf_free(text);
+    rf_free(ids);
+    CHECK_INT(rf_model_chat(m, "[]", 2, &text, &n, NULL, NULL, &err), RF_INVALID);
+    CHECK_INT(rf_model_chat(m, "{}", 2, &text, &n, NULL, NULL, &err), RF_INVALID);
+    CHECK_INT(rf_model_chat(m, "{", 1, &text, &n, NULL, NULL, &err), RF_INVALID);
+    rf_model_close(m);
+    CHECK(!rf_template_render("x", 1, "{}", 2, &text, &n, &err));
+    CHECK_STR(text, "<s>{}");
+    rf_free(text);
+}
+
+int main(void)
+{
+    RUN(model_facts);
+    return check_end();
+}
