@@ -1,7 +1,7 @@
 /* bench_linear - speed of rf_linear: packing, one row (GB/s of weights), few and many rows (Gop/s), beside roofs measured in
  * the same minute: how fast the threads can read memory, and how fast they can do nothing but 8-bit dot products.
  *
- *   bench_linear [--isa auto|avx2|avx512|amx] [--types Q5_0,Q4_K,..] [--threads 2] [--mb 256] [--shape 4864x896]
+ *   bench_linear [--isa auto|avx2|avx512] [--types Q5_0,Q4_K,..] [--threads 2] [--mb 256] [--shape 4864x896]
  *                [--against avx512]: takes turns with another instruction set and prints how many times faster --isa is
  */
 #include <stdio.h>

@@ -8,7 +8,7 @@
 
 static uint64_t seed;
 static struct rf_pool *pools[2]; /* 1 and 3 threads */
-static const char *const isa_names[] = {"ref", "avx2", "avx512", "amx", "neon"};
+static const char *const isa_names[] = {"ref", "avx2", "avx512", "neon"};
 static struct { const char *name; unsigned isa; } isas[8];
 static int n_isa;
 
