@@ -28,7 +28,7 @@ class Server:
     def __init__(self, build, model, *args):
         start = time.perf_counter()
         self.p = subprocess.Popen([build / "rocmforge", "serve", model, "--port", "0", *map(str, args)], stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True)
+                                  stderr=subprocess.PIPE, text=True, errors="replace")
         self.err = []
         threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True).start()
         line = self.p.stdout.readline()
@@ -229,7 +229,8 @@ def test_port_in_use(build, paths):
 @pytest.mark.slow
 def test_api_suite_against_the_real_engine(build, paths):
     """tests/api once more, without the fake: whatever it says of any server must hold for ours."""
-    server = Server(build, paths["llama"])
+    template = os.path.join(os.path.dirname(__file__), "chat.jinja")
+    server = Server(build, paths["llama"], "--chat-template", template)
     try:
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
                                os.path.join(os.path.dirname(__file__), "../api")], capture_output=True, text=True, timeout=600,
