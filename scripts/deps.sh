@@ -17,6 +17,7 @@ libmicrohttpd-dev|/usr/include/microhttpd.h|HTTP server
 libjansson-dev|/usr/include/jansson.h|JSON
 libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
 libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
+libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
 '
 test='
 python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python

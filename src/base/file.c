@@ -2,13 +2,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+
+/* Files of procfs and sysfs claim to be regular and have no size: their bytes are made when they are read. */
+static bool is_kernel_file(int fd)
+{
+    struct statfs fs;
+    return !fstatfs(fd, &fs) && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC);
+}
 
 /* O_NONBLOCK so that a FIFO without a writer cannot hang us before fstat tells what it is. */
 static rf_status open_regular(const char *path, int *fd, struct stat *st, struct rf_error *err)
@@ -23,7 +32,8 @@ static rf_status open_regular(const char *path, int *fd, struct stat *st, struct
         close(*fd);
         return rf_fail(err, RF_IO, "%s: %s", path, strerror(e));
     }
-    if (!S_ISREG(st->st_mode) || (st->st_size == 0 && st->st_blocks == 0 && st->st_nlink == 1 && st->st_mtime == 0)) {
+    bool regular = S_ISREG(st->st_mode) && !is_kernel_file(*fd);
+    if (!regular) {
         close(*fd);
         return rf_fail(err, RF_INVALID, "%s: found %s, expected a regular file", path,
                        S_ISDIR(st->st_mode) ? "a directory" : "a device, pipe or special file");

@@ -36,7 +36,7 @@ static struct rf_map_slot *find(struct rf_map_slot *slots, size_t cap, const voi
 {
     for (size_t i = h & (cap - 1);; i = (i + 1) & (cap - 1)) {
         struct rf_map_slot *s = &slots[i];
-        if (!s->key || (s->hash == h && s->len == len && !memcmp(s->key, key, len))) return s;
+        if (!s->key || (s->hash == h && s->len == len && (!len || !memcmp(s->key, key, len)))) return s;
     }
 }
 

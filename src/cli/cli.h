@@ -7,13 +7,14 @@
 #define RF_CLI_CLI_H
 
 #include "base/buf.h"
+#include "registry/registry.h"
 #include "rocmforge.h"
 
 enum rf_exit { RF_EXIT_OK = 0, RF_EXIT_FAILED = 1, RF_EXIT_USAGE = 2, RF_EXIT_MODEL = 3, RF_EXIT_INTERRUPTED = 130 };
 
 enum { RF_CLI_LIST_MAX = 64, RF_CLI_ARGS_MAX = 2 };
 
-struct rf_cli_list { const char *item[RF_CLI_LIST_MAX]; size_t n; };
+struct rf_cli_words { const char *item[RF_CLI_LIST_MAX]; size_t n; };
 
 /* What the command line said, over the defaults of the option table. */
 struct rf_cli {
@@ -24,6 +25,8 @@ struct rf_cli {
     /* model and device */
     const char *device, *isa, *chat_template;
     int64_t threads;
+    struct rf_cli_words model_dir;
+    bool all;
     /* engine */
     int64_t ctx, kv_blocks, kv_memory_mb, max_seqs, max_step_tokens, max_queue, max_queue_tokens;
     const char *kv_type;
@@ -34,7 +37,7 @@ struct rf_cli {
     bool has_temperature, has_top_p, has_min_p, has_typical_p, has_repetition_penalty, has_presence_penalty,
         has_frequency_penalty, has_top_k, has_seed, has_max_tokens, has_min_tokens;
     bool ignore_eos;
-    struct rf_cli_list stop, logit_bias;
+    struct rf_cli_words stop, logit_bias;
     /* run */
     bool raw, verbose, json;
     const char *system;
@@ -48,7 +51,7 @@ struct rf_cli {
     const char *host, *model_name, *log_level;
     int64_t port, max_connections, max_body_mb;
     double drain_timeout;
-    struct rf_cli_list api_key, cors, alias, allowed_host;
+    struct rf_cli_words api_key, cors, alias, allowed_host;
     bool log_json, isolate_keys, open_metrics, neutral_sampling;
 };
 
@@ -71,13 +74,16 @@ const char *rf_cli_nearest(const char *word, const char *const *names, size_t n)
 
 /* ---- shared by commands ---- */
 
-/* Opens the model that arg[0] names, with a progress bar on a terminal. On failure prints the error and returns NULL. */
+/* Opens the model that arg[0] names (a path, or a name that `list` shows), with a progress bar on a terminal. On failure
+ * prints the error, or the nearest names, and returns NULL. */
 struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags);
 struct rf_engine *rf_cli_open_engine(const struct rf_cli *c, struct rf_model *m);
 void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o);
 bool rf_cli_check_kv_type(const struct rf_cli *c);
 /* The model's recommendation with the flags of the line over it. bias[RF_CLI_LIST_MAX] backs logit_bias. */
 bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf_sampling *s, struct rf_logit_bias *bias);
+/* The models on this disk, --model-dir first; NULL with the error printed. Close with rf_registry_close. */
+struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn);
 int rf_cli_fail(const struct rf_error *err, int code);      /* prints "rocmforge: message", returns code */
 /* All of standard input or of a file, at most 256 MB. */
 bool rf_cli_read(const char *path_or_null, struct rf_buf *out);
@@ -93,6 +99,7 @@ int rf_cli_show(const struct rf_cli *c);
 int rf_cli_tokenize(const struct rf_cli *c);
 int rf_cli_template(const struct rf_cli *c);
 int rf_cli_bench(const struct rf_cli *c);
+int rf_cli_list(const struct rf_cli *c);
 int rf_cli_version(const struct rf_cli *c);
 
 #endif

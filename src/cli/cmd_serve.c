@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "serve/serve.h"
@@ -30,9 +31,13 @@ static bool parse_level(const char *name, enum rf_log_level *level)
     return false;
 }
 
-/* "dir/name-00001-of-00004.gguf" -> "name": what people would call the model. */
+/* "dir/name-00001-of-00004.gguf" -> "name": what people would call the model. A name from `list` stays as it is. */
 static void default_name(const char *path, char *out, size_t cap)
 {
+    if (!rf_path_exists(path)) {
+        snprintf(out, cap, "%s", path);
+        return;
+    }
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
     size_t start = end;

@@ -30,12 +30,65 @@ static void show_progress(void *ctx, double fraction)
     fflush(stderr);
 }
 
+/* ---- names ---- */
+
+static void print_warning(void *ctx, const char *line)
+{
+    (void)ctx;
+    fprintf(stderr, "rocmforge: %s\n", line);
+}
+
+struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn)
+{
+    struct rf_registry *r = NULL;
+    struct rf_error err = {0};
+    struct rf_registry_options o = {.dirs = c->model_dir.item, .n_dirs = c->model_dir.n, .warn = warn ? print_warning : NULL};
+    if (rf_registry_open(&r, &o, &err)) rf_cli_fail(&err, 0);
+    return r;
+}
+
+static void not_found(const struct rf_registry *r, const char *name)
+{
+    size_t n = rf_registry_n(r), n_name = 0;
+    const char **names = rf_alloc_array(n, sizeof *names);
+    for (size_t i = 0; names && i < n; i++)
+        if (rf_registry_at(r, i)->kind == RF_MODEL_CHAT) names[n_name++] = rf_registry_at(r, i)->name;
+    const char *near = names ? rf_cli_nearest(name, names, n_name) : NULL;
+    for (size_t i = 0; !near && i < n_name; i++)
+        if (strcasestr(names[i], name)) near = names[i];
+    fprintf(stderr, "rocmforge: %.200s: no such file, folder or model", name);
+    if (near) fprintf(stderr, "; did you mean %s?", near);
+    fprintf(stderr, "\n  See: rocmforge list\n");
+    rf_free(names);
+}
+
+/* A path as it is; else the path behind a listed name. False with the nearest names printed. */
+static bool resolve(const struct rf_cli *c, const char *name, char *path, size_t cap)
+{
+    int n = snprintf(path, cap, "%s", name);
+    if (n > 0 && (size_t)n < cap && rf_path_exists(path)) return true;
+    struct rf_registry *r = rf_cli_open_registry(c, false);
+    if (!r) return false;
+    const struct rf_model_entry *m = rf_registry_find(r, name);
+    n = m ? snprintf(path, cap, "%s", m->path) : -1;
+    if (m && m->kind == RF_MODEL_BROKEN) {
+        fprintf(stderr, "rocmforge: %s cannot be used: %s\n", m->name, m->note);
+        n = -1;
+    } else if (!m) {
+        not_found(r, name);
+    }
+    rf_registry_close(r);
+    return n > 0 && (size_t)n < cap;
+}
+
 struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
 {
     struct rf_error err = {0};
     struct rf_buf tmpl = {0};
     struct rf_model *m = NULL;
     int percent = -1;
+    char path[4096];
+    if (!resolve(c, c->arg[0], path, sizeof path)) return NULL;
     struct rf_model_options o = {.device = c->device, .isa = c->isa, .n_threads = (uint32_t)c->threads, .flags = flags};
     if (c->chat_template) {
         if (rf_file_read(&tmpl, c->chat_template, 1 << 20, &err)) {
@@ -48,7 +101,7 @@ struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
         o.progress = show_progress;
         o.progress_ctx = &percent;
     }
-    rf_status s = rf_model_open(&m, c->arg[0], &o, &err);
+    rf_status s = rf_model_open(&m, path, &o, &err);
     rf_buf_release(&tmpl);
     if (s && percent >= 0 && percent < 100) fprintf(stderr, "\r\033[K");
     if (s) rf_cli_fail(&err, 0);

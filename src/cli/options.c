@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 
 enum {
-    RUN = 1 << 0, SERVE = 1 << 1, PPL = 1 << 2, SHOW = 1 << 3, TOK = 1 << 4, TMPL = 1 << 5, BENCH = 1 << 6, VERSION = 1 << 7,
+    RUN = 1 << 0, SERVE = 1 << 1, PPL = 1 << 2, SHOW = 1 << 3, TOK = 1 << 4, TMPL = 1 << 5, BENCH = 1 << 6, VERSION = 1 << 7, LISTING = 1 << 8,
     WEIGHTS = RUN | SERVE | PPL | BENCH,   /* commands that compute */
 };
 
@@ -22,6 +22,8 @@ const struct rf_cli_command rf_cli_commands[] = {
     {"perplexity", "MODEL FILE", "perplexity of a text under a model",
      "The text is cut into independent chunks of --ctx tokens (512); every token but a chunk's first is scored.", PPL, 2, 2,
      rf_cli_perplexity},
+    {"list", "", "models on this disk", "From named folders, Hugging Face's cache, Ollama's store, LM Studio, llama.cpp's cache, ~/models.",
+     LISTING, 0, 0, rf_cli_list},
     {"show", "MODEL", "what is in a model file", "Header facts; -v lists the tensors too.", SHOW, 1, 1, rf_cli_show},
     {"tokenize", "MODEL [TEXT]", "text to token ids", "Reads standard input where no TEXT is given.", TOK, 1, 2, rf_cli_tokenize},
     {"template", "MODEL|FILE.jinja", "render a chat template",
@@ -85,6 +87,8 @@ static const struct option options[] = {
     {"no-special", NULL, 0, FLAG, AT(no_special), NO_HAS, 0, 0, TOK, "add no special token, read their spelling as text"},
     {"messages", "FILE", 0, TEXT, AT(messages), NO_HAS, 0, 0, TMPL, "JSON file with the template's variables"},
     {"chat-template", "FILE", 0, TEXT, AT(chat_template), NO_HAS, 0, 0, RUN | SERVE, "use this Jinja file as chat template"},
+    {"model-dir", "DIR", 0, LIST, AT(model_dir), NO_HAS, 0, 0, ~(unsigned)VERSION, "a folder to look for models in (repeatable)"},
+    {"all", NULL, 'a', FLAG, AT(all), NO_HAS, 0, 0, LISTING, "also what cannot be chatted with: embeddings, projectors, broken files"},
     {"ctx", "N", 'c', INT, AT(ctx), NO_HAS, 1, 1 << 28, WEIGHTS, "context length (default: the model's, cut to memory)"},
     {"threads", "N", 0, INT, AT(threads), NO_HAS, 1, 1024, WEIGHTS, "CPU threads (default: one per usable core)"},
     {"device", "NAME", 0, TEXT, AT(device), NO_HAS, 0, 0, WEIGHTS, "auto or cpu (default auto)"},
@@ -97,7 +101,7 @@ static const struct option options[] = {
     {"max-queue", "N", 0, INT, AT(max_queue), NO_HAS, 1, 1 << 24, SERVE, "requests waiting (default 1024)"},
     {"max-queue-tokens", "N", 0, INT, AT(max_queue_tokens), NO_HAS, 1, 1e15, SERVE, "prompt tokens waiting (default 4 M)"},
     {"no-prefix-cache", NULL, 0, FLAG, AT(no_prefix_cache), NO_HAS, 0, 0, RUN | SERVE, "compute every prompt anew"},
-    {"json", NULL, 0, FLAG, AT(json), NO_HAS, 0, 0, SHOW | BENCH | TOK | PPL, "print JSON"},
+    {"json", NULL, 0, FLAG, AT(json), NO_HAS, 0, 0, SHOW | BENCH | TOK | PPL | LISTING, "print JSON"},
     {"verbose", NULL, 'v', FLAG, AT(verbose), NO_HAS, 0, 0, RUN | SHOW | PPL, "more: speed (run), tensors (show), chunks (perplexity)"},
 };
 
@@ -186,7 +190,7 @@ static bool set_number(struct rf_cli *c, const struct option *o, const char *v)
 static bool set_value(struct rf_cli *c, const struct option *o, const char *v)
 {
     char *at = (char *)c + o->at;
-    struct rf_cli_list *list = (struct rf_cli_list *)at;
+    struct rf_cli_words *list = (struct rf_cli_words *)at;
     if (o->has != NO_HAS) *(bool *)((char *)c + o->has) = true;
     switch (o->kind) {
     case FLAG: *(bool *)at = true; return true;
@@ -304,6 +308,6 @@ void rf_cli_overview(void)
         snprintf(left, sizeof left, "%s %s", rf_cli_commands[i].name, rf_cli_commands[i].usage);
         printf("  %-28s %s\n", left, rf_cli_commands[i].summary);
     }
-    printf("\nMODEL is a GGUF file (or the first of a split one) or a Hugging Face folder.\n"
+    printf("\nMODEL is a GGUF file (or the first of a split one), a Hugging Face folder, or a name from `list`.\n"
            "Each command explains its options: rocmforge COMMAND --help\n");
 }

@@ -297,3 +297,24 @@ rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name
     RF_TRY(rf_path_join(path, sizeof path, w->dir, name, err));
     return rf_file_read(out, path, MAX_SIDE_FILE, err);
 }
+
+/* ---- the name of the mix ---- */
+
+const char *rf_weights_quantization(const struct rf_weights *w)
+{
+    /* Numbers of general.file_type as in PyPI gguf's LlamaFileType. */
+    static const char *const mix[] = {[0] = "F32", [1] = "F16", [2] = "Q4_0", [3] = "Q4_1", [7] = "Q8_0", [8] = "Q5_0",
+        [9] = "Q5_1", [10] = "Q2_K", [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S", [15] = "Q4_K_M",
+        [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K", [21] = "Q2_K_S", [32] = "BF16"};
+    const struct rf_fact *f = rf_weights_fact(w, "general.file_type");
+    if (f && f->kind == RF_FACT_INT && f->i >= 0 && f->i < (int64_t)RF_COUNT(mix) && mix[f->i]) return mix[f->i];
+    uint64_t bytes[RF_TYPE_MAX] = {0};
+    uint32_t best = 0;
+    for (size_t i = 0; i < rf_weights_n_tensor(w); i++) {
+        const struct rf_tensor_view *t = rf_weights_tensor(w, i);
+        if (t->type < RF_TYPE_MAX) bytes[t->type] += t->bytes;
+    }
+    for (uint32_t t = 1; t < RF_TYPE_MAX; t++)
+        if (bytes[t] > bytes[best]) best = t;
+    return bytes[best] ? rf_type_name(best) : "none";
+}

@@ -64,6 +64,8 @@ size_t rf_weights_n_tensor(const struct rf_weights *w);
 const struct rf_tensor_view *rf_weights_tensor(const struct rf_weights *w, size_t i);     /* file order */
 const struct rf_tensor_view *rf_weights_find(const struct rf_weights *w, const char *name); /* NULL if absent */
 const char *rf_weights_type_name(uint32_t type); /* rf_type_name, and the foreign ones; for error lines */
+/* What people call the mix: GGUF's general.file_type, else the type that holds most bytes ("Q4_K_M", "BF16", "none"). */
+const char *rf_weights_quantization(const struct rf_weights *w);
 /* Gives the tensor's pages back to the system once a backend has its own copy. */
 void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t);
 
