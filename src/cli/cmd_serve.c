@@ -55,6 +55,13 @@ static void default_name(const char *path, char *out, size_t cap)
     if (!out[0] || !strcmp(out, ".")) snprintf(out, cap, "model");
 }
 
+/* What the engine can hold, running and waiting, where either was said; 0 leaves the server's default. */
+static uint32_t sequences(const struct rf_cli *c)
+{
+    if (!c->max_seqs && !c->max_queue) return 0;
+    return (uint32_t)((c->max_seqs ? c->max_seqs : 256) + (c->max_queue ? c->max_queue : 1024));
+}
+
 static rf_status start(const struct rf_cli *c, struct rf_serve **s, struct rf_error *err)
 {
     char name[256];
@@ -65,7 +72,7 @@ static rf_status start(const struct rf_cli *c, struct rf_serve **s, struct rf_er
         .allowed_hosts = c->allowed_host.item, .n_allowed_hosts = c->allowed_host.n,
         .cors_origins = c->cors.item, .n_cors_origins = c->cors.n, .open_metrics = c->open_metrics,
         .isolate_keys = c->isolate_keys, .neutral_sampling = c->neutral_sampling, .max_body = (size_t)c->max_body_mb << 20,
-        .max_connections = (uint32_t)c->max_connections, .log = {.json = c->log_json}};
+        .max_connections = (uint32_t)c->max_connections, .max_sequences = sequences(c), .log = {.json = c->log_json}};
     if (!parse_level(c->log_level, &o.log.level)) return RF_INVALID;
     rf_status st = rf_serve_create(s, &o, err);
     if (st) rf_cli_fail(err, 0);
