@@ -319,7 +319,8 @@ static rf_status bert(uint32_t flags, struct rf_buf *a, struct rf_buf *b)
     return RF_OK;
 }
 
-static rf_status apply(const struct rf_norm_step *st, struct rf_buf *a, struct rf_buf *b)
+/* start: the text is the first of the call. */
+static rf_status apply(const struct rf_norm_step *st, bool start, struct rf_buf *a, struct rf_buf *b)
 {
     const char *s = rf_buf_str(a);
     size_t n = a->len;
@@ -334,7 +335,7 @@ static rf_status apply(const struct rf_norm_step *st, struct rf_buf *a, struct r
     case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, b);
     case RF_NORM_REPLACE: return replace(st, s, n, b);
     case RF_NORM_PREPEND:
-        if (n) rf_buf_append(b, st->content.s, st->content.n);
+        if (n && (start || !(st->flags & RF_PREPEND_START))) rf_buf_append(b, st->content.s, st->content.n);
         return rf_buf_append(b, s, n);
     case RF_NORM_CHARSMAP: return charsmap(st->pattern, s, n, b);
     case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
@@ -373,7 +374,7 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
     struct rf_buf a = { .max = RF_TOK_MAX_TEXT }, b = { .max = RF_TOK_MAX_TEXT };
     rf_status st = rf_buf_append(&a, s, n);
     for (uint32_t i = 0; i < t->n_norm && !st; i++) {
-        st = apply(&t->norm[i], &a, &b);
+        st = apply(&t->norm[i], c->text_start, &a, &b);
         struct rf_buf x = a;
         a = b;
         b = x;

@@ -157,6 +157,8 @@ static rf_status open_unigram(struct rf_tokenizer *t, const struct rf_weights *w
     static const struct rf_str space = { " ", 1 }, meta = { "\xE2\x96\x81", 3 };
     const struct rf_fact *map = rf_weights_fact(w, "tokenizer.ggml.precompiled_charsmap");
     t->model = RF_TOK_UNIGRAM;
+    t->float_sums = true;
+    t->fuse_unk = true;
     t->decode = RF_DECODE_SPM;
     t->decode_strip = fact_bool(w, "tokenizer.ggml.add_space_prefix", true);
     t->add_eos = true;
@@ -200,7 +202,7 @@ static rf_status set_ends(struct rf_tokenizer *t, const struct rf_weights *w, st
 
 /* User-defined pieces are text that is always one token; control ones only where the caller parses them. A marker that
  * a converter called user-defined ("<|im_end|>", "<end_of_turn>") counts as control: user text must not reach it. */
-static rf_status set_added(struct rf_tokenizer *t, struct rf_error *err)
+rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < t->vocab.n; i++) {
@@ -240,7 +242,7 @@ rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, s
         RF_TRY(models[i].open(t, w, err));
         RF_TRY(set_ends(t, w, err));
         rf_tok_mark_eog(t, w);
-        RF_TRY(set_added(t, err));
+        RF_TRY(rf_tok_set_added(t, err));
         rf_tok_find_byte_ids(t);
         return rf_tok_make_bytes(t, err);
     }

@@ -90,7 +90,8 @@ enum rf_norm_kind {
     RF_NORM_NFC, RF_NORM_NFD, RF_NORM_NFKC, RF_NORM_NFKD, RF_NORM_LOWER, RF_NORM_STRIP, RF_NORM_STRIP_ACCENTS,
     RF_NORM_REPLACE, RF_NORM_PREPEND, RF_NORM_BERT, RF_NORM_CHARSMAP, RF_NORM_NMT, RF_NORM_SQUEEZE,
 };
-enum { RF_BERT_CLEAN = 1, RF_BERT_CJK = 2, RF_BERT_ACCENTS = 4, RF_BERT_LOWER = 8, RF_STRIP_LEFT = 1, RF_STRIP_RIGHT = 2 };
+enum { RF_BERT_CLEAN = 1, RF_BERT_CJK = 2, RF_BERT_ACCENTS = 4, RF_BERT_LOWER = 8, RF_STRIP_LEFT = 1, RF_STRIP_RIGHT = 2,
+       RF_PREPEND_START = 1 /* only where the whole text starts */ };
 
 struct rf_norm_step {
     enum rf_norm_kind kind;
@@ -148,6 +149,7 @@ struct rf_tokenizer {
     uint32_t max_piece;      /* bytes of the longest piece */
     uint8_t *space_after;    /* SPM: bit per code point & 0xFFFF: some piece has it right before "▁" */
     void *unigram;           /* unigram.c's trie */
+    bool float_sums;         /* UNIGRAM: sums rounded to float, as SentencePiece's, which decides ties */
     int32_t bos, eos;        /* -1 */
     bool add_bos, add_eos;   /* defaults, then what the file says */
     uint32_t *prefix_ids, *suffix_ids; /* what RF_TOK_ADD_SPECIAL puts around */
@@ -199,6 +201,10 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
 
 rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
 rf_status rf_tok_open_json(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
+/* tokenizer.model, where a folder has no tokenizer.json. */
+rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
+/* t->added from the attributes of the pieces. */
+rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err);
 /* Steps for a `tokenizer.ggml.pre` name; RF_UNSUPPORTED naming it. */
 rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct rf_error *err);
 rf_status rf_pretok_add_regex(struct rf_tokenizer *t, const char *pattern, size_t n, enum rf_split_how how,

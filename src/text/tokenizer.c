@@ -14,6 +14,14 @@ rf_status rf_tokenizer_open(struct rf_tokenizer **out, const struct rf_weights *
     t->bos = t->eos = -1;
     t->unk = RF_TOK_NONE;
     rf_status st = rf_weights_source(w) == RF_SOURCE_GGUF ? rf_tok_open_gguf(t, w, err) : rf_tok_open_json(t, w, err);
+    if (st == RF_NOT_FOUND && rf_weights_source(w) == RF_SOURCE_HF) {
+        struct rf_error second = { 0 };
+        rf_status other = rf_tok_open_spproto(t, w, &second);
+        if (other != RF_NOT_FOUND) { /* neither file: the first message stands */
+            if (err && other) *err = second;
+            st = other;
+        }
+    }
     if (st) {
         rf_tokenizer_close(t);
         return st;

@@ -21,7 +21,7 @@ rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err)
     uint32_t n = 0;
     double low = 0;
     for (uint32_t i = 0; i < t->vocab.n; i++) {
-        if (t->attr[i] != RF_TOKEN_NORMAL && t->attr[i] != RF_TOKEN_USER && t->attr[i] != RF_TOKEN_UNUSED) continue;
+        if (t->attr[i] != RF_TOKEN_NORMAL && t->attr[i] != RF_TOKEN_USER) continue;
         if (t->attr[i] == RF_TOKEN_NORMAL) low = RF_MIN(low, t->score[i]);
         if (t->vocab.piece[i].n <= MAX_PIECE) a[n++] = (struct rf_added){ t->vocab.piece[i], i, 0 };
     }
@@ -40,6 +40,8 @@ void rf_unigram_release(struct rf_tokenizer *t)
 
 struct best { double score; uint32_t from, id; };
 
+static double sum(const struct rf_tokenizer *t, double a, double b) { return t->float_sums ? (double)(float)(a + b) : a + b; }
+
 /* Relaxes every edge that starts at `at`. */
 static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t at, struct best *best)
 {
@@ -53,7 +55,7 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
     for (size_t d = 1; lo < hi; d++) {
         if (a->tok[lo].text.n == d) {
             uint32_t id = a->tok[lo].id;
-            double score = best[at].score + t->score[id];
+            double score = sum(t, best[at].score, t->score[id]);
             single = single || d == len;
             if (best[at + d].from == RF_TOK_NONE || score > best[at + d].score)
                 best[at + d] = (struct best){ score, (uint32_t)at, id };
@@ -61,7 +63,7 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
         if (at + d == n) break;
         rf_added_narrow(a, &lo, &hi, d, (unsigned char)s[at + d]);
     }
-    double score = best[at].score + u->unk_score;
+    double score = sum(t, best[at].score, u->unk_score);
     if (!single && (best[at + len].from == RF_TOK_NONE || score > best[at + len].score))
         best[at + len] = (struct best){ score, (uint32_t)at, RF_TOK_NONE };
 }

@@ -264,3 +264,24 @@ def test_models(build, tmp_path, kind):
         trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=["<unk>"], show_progress=False)
     tk.train_from_iterator(corpus, trainer)
     compare(build, folder(tmp_path / "hf", tk), tk, texts(N // 4, 7), PARSE)
+
+
+# ---- SentencePiece's own files ----
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("norm", ["identity", "nmt_nfkc"])
+def test_sentencepiece_model(build, tmp_path, kind, norm):
+    spm = pytest.importorskip("sentencepiece")
+    corpus = [t.replace("\n", " ") for t in texts(3000, 8)]
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(corpus), model_prefix=str(tmp_path / "m"), vocab_size=8000, hard_vocab_limit=False, model_type=kind,
+                                   byte_fallback=True, normalization_rule_name=norm, character_coverage=0.98, num_threads=1,
+                                   remove_extra_whitespaces=norm != "identity", user_defined_symbols=["<user>"], minloglevel=2)
+    sp = spm.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
+    path = tmp_path / "hf"
+    folder(path, Tokenizer(models.BPE()))
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer.model").write_bytes((tmp_path / "m.model").read_bytes())
+    strings = [t.replace("\0", "") for t in texts(N // 2, 9)]
+    want, got = sp.encode(strings), ours(build, path, 0, strings)
+    bad = [(s, w, g) for s, w, g in zip(strings, want, got, strict=True) if w != g]
+    assert not bad, f"seed {SEED}: {len(bad)} of {len(strings)} differ, first {bad[0]!a}"
