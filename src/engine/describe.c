@@ -66,27 +66,6 @@ static const char *base_name(struct rf_model *m, const char *path)
     return keep(m, path + from, n - from);
 }
 
-/* The name that the writer of the file gave the mix (GGUF general.file_type, numbered as PyPI gguf's LlamaFileType), else
- * the type that holds most bytes. */
-static const char *quantization(struct rf_model *m)
-{
-    static const char *const mix[] = {
-        [0] = "F32",     [1] = "F16",     [2] = "Q4_0",    [3] = "Q4_1",    [7] = "Q8_0",    [8] = "Q5_0",
-        [9] = "Q5_1",    [10] = "Q2_K",   [11] = "Q3_K_S", [12] = "Q3_K_M", [13] = "Q3_K_L", [14] = "Q4_K_S",
-        [15] = "Q4_K_M", [16] = "Q5_K_S", [17] = "Q5_K_M", [18] = "Q6_K",   [21] = "Q2_K_S", [32] = "BF16"};
-    const struct rf_fact *f = rf_weights_fact(m->weights, "general.file_type");
-    if (f && f->kind == RF_FACT_INT && f->i >= 0 && f->i < (int64_t)RF_COUNT(mix) && mix[f->i]) return mix[f->i];
-    uint64_t bytes[RF_TYPE_MAX] = {0};
-    uint32_t best = 0;
-    for (size_t i = 0; i < rf_weights_n_tensor(m->weights); i++) {
-        const struct rf_tensor_view *t = rf_weights_tensor(m->weights, i);
-        if (t->type < RF_TYPE_MAX) bytes[t->type] += t->bytes;
-    }
-    for (uint32_t t = 1; t < RF_TYPE_MAX; t++)
-        if (bytes[t] > bytes[best]) best = t;
-    return bytes[best] ? rf_type_name(best) : "none";
-}
-
 static uint64_t n_params(const struct rf_weights *w)
 {
     uint64_t n = 0;
@@ -125,6 +104,15 @@ static bool template_hint(const struct rf_weights *w)
     return false;
 }
 
+/* "cpu: 2 threads of 2 usable cores, avx2 avx512" */
+static const char *device(struct rf_model *m)
+{
+    const struct rf_backend_info *b = &m->backend->info;
+    char line[sizeof b->detail + 64];
+    snprintf(line, sizeof line, "%s: %s", b->name, b->detail);
+    return keep(m, line, strlen(line));
+}
+
 rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_error *err)
 {
     const struct rf_weights *w = m->weights;
@@ -133,8 +121,8 @@ rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_er
     x->path = keep(m, path, strlen(path));
     x->name = fact_text(m, "general.name", base_name(m, path));
     x->architecture = fact_text(m, "general.architecture", fact_text(m, "model_type", "unknown"));
-    x->quantization = quantization(m);
-    x->device = m->backend ? m->backend->info.name : "none";
+    x->quantization = rf_weights_quantization(w);
+    x->device = m->backend ? device(m) : "none";
     x->file_bytes = rf_weights_file_bytes(w);
     x->resident_bytes = s ? s->resident_bytes : 0;
     x->n_params = s ? s->n_params : n_params(w);
