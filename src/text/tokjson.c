@@ -170,7 +170,8 @@ static rf_status set_vocab(struct rf_tokenizer *t, struct file *f, struct rf_err
         if (id < 0 || id >= RF_TOK_MAX_VOCAB) return rf_fail(err, RF_CORRUPT, "tokenizer.json: added_tokens: found id %lld, expected 0..16777215", (long long)id);
         n = RF_MAX(n, (uint64_t)id + 1);
     }
-    if (n > 4 * (f->n_entry + n_added) + 65536) return rf_fail(err, RF_CORRUPT, "tokenizer.json: found token id %llu among %zu tokens", (unsigned long long)n - 1, f->n_entry + n_added);
+    if (n > 4 * (f->n_entry + n_added) + 65536)
+        return rf_fail(err, RF_CORRUPT, "tokenizer.json: found token id %llu among %zu tokens", (unsigned long long)n - 1, f->n_entry + n_added);
     RF_TRY(rf_vocab_init(&t->vocab, (uint32_t)n, err));
     t->attr = rf_alloc_array(n, 1);
     t->eog = rf_alloc_array(n, 1);
