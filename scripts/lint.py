@@ -19,7 +19,7 @@ DOORS = {
 }
 DOORS = {room: set(allowed.split()) for room, allowed in DOORS.items()}
 
-MAX_FUNCTION, MAX_FILE = 120, 1300
+MAX_FUNCTION, MAX_FILE = 120, 900
 MAX_COLUMN = 180  # rows of tables; code and prose stay near 120
 # Spelled in pieces, so that this file passes its own check.
 WORDS = [("TO" + "DO", "unfinished work belongs in an issue"), ("FIX" + "ME", "unfinished work belongs in an issue"),
@@ -28,7 +28,7 @@ WORDS = [("TO" + "DO", "unfinished work belongs in an issue"), ("FIX" + "ME", "u
          (r"\bpy" + r"pi\.org|python" + r"hosted\.org|deb\.deb" + r"ian\.org|crates\.io|registry\.npm", "a registry's host")]
 # Memory goes through base/mem.h, so that tests can make any allocation fail.
 RAW_MEMORY = re.compile(r"(?<![\w.>])(malloc|calloc|realloc|strdup|strndup|asprintf|free)\s*\(")
-RAW_MEMORY_OK = ("src/base/mem.c",)
+RAW_MEMORY_OK = ("src/base/mem.c", "src/backend/gpu/emulator/")  # the emulator stands in for hardware: its memory is the card's
 EXIT = re.compile(r"(?<![\w.>])(exit|abort|_exit)\s*\(")
 
 TEXT = (".c", ".h", ".gpu", ".py", ".sh", ".build", ".md", ".txt", ".yml", ".json", ".mk", ".service")
@@ -90,9 +90,9 @@ def check_calls(path, text):
         return
     jansson = "json_" in text  # its json_dumps hands out the C library's memory
     for n, line in enumerate(without_comments(text).splitlines(), 1):
-        if path not in RAW_MEMORY_OK and (m := RAW_MEMORY.search(line)) and not (m.group(1) == "free" and jansson):
+        if not path.startswith(RAW_MEMORY_OK) and (m := RAW_MEMORY.search(line)) and not (m.group(1) == "free" and jansson):
             yield n, f"{m.group(1)}: memory goes through base/mem.h"
-        if not path.startswith("src/cli/") and (m := EXIT.search(line)):
+        if not path.startswith(("src/cli/", "src/backend/gpu/emulator/")) and (m := EXIT.search(line)):
             yield n, f"{m.group(1)}: only cli ends the process"
 
 
