@@ -192,9 +192,15 @@ INL void store_row(const struct rf_lin_task *t, size_t row, float *y, const floa
 /* Panels p0..p1, at most RF_LIN_GROUP, side by side: rows of the output are pages apart. */
 static void store_panels(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
 {
-    for (size_t m = m0; m < m1; m++)
-        for (size_t p = p0; p < p1; p++)
+    enum { AHEAD = 12 };
+    for (size_t m = m0; m < m1; m++) {
+        const float *far = t->out + RF_MIN(m + AHEAD, m1 - 1) * t->out_stride;
+        for (size_t p = p0; p < p1; p++) {
+            __builtin_prefetch(far + p * RF_LIN_PANEL, 1);
+            __builtin_prefetch(far + p * RF_LIN_PANEL + 16, 1);
             store_row(t, p * RF_LIN_PANEL, t->out + m * t->out_stride + p * RF_LIN_PANEL, tmp->c[p - p0] + (m - m0) * RF_LIN_PANEL);
+        }
+    }
 }
 
 /* ---- the walk over slabs of quantised panels ---- */
@@ -217,7 +223,7 @@ INL void walk_slabs(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0
                     expand_fn expand, sweep_fn sweep, const void *type)
 {
     size_t unit = (size_t)t->l->file_bytes * RF_LIN_PANEL, slab = RF_LIN_SLAB / t->l->block * unit, panel = t->n_unit * unit;
-    size_t group = m1 - m0 > 32 ? RF_LIN_GROUP : 1; /* few rows: read panels from end to end */
+    size_t group = m1 - m0 > 64 ? RF_LIN_GROUP : 1; /* few rows: read panels from end to end */
     for (size_t g0 = p0; g0 < p1; g0 += group) {
         size_t g1 = RF_MIN(g0 + group, p1);
         for (size_t s = 0; s < t->act->n_slab; s++)
