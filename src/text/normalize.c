@@ -192,6 +192,7 @@ static rf_status replace(const struct rf_norm_step *st, const char *s, size_t n,
 {
     size_t done = 0, at = 0;
     uint64_t steps = 0;
+    if (st->regex && !rf_regex_is_linear(st->regex) && !rf_utf8_valid(s, n)) return RF_INVALID;
     while (at <= n) {
         struct rf_regex_hit h = { 0 };
         if (st->regex) {
@@ -206,8 +207,12 @@ static rf_status replace(const struct rf_norm_step *st, const char *s, size_t n,
         }
         RF_TRY(rf_buf_append(out, s + done, h.from - done));
         RF_TRY(rf_buf_append(out, st->content.s, st->content.n));
-        done = h.to;
-        at = h.to + (h.from == h.to);
+        done = at = h.to;
+        if (h.from == h.to) { /* an empty match: on behind the next character */
+            uint32_t cp;
+            bool ok;
+            at += at < n ? rf_uni_next(s + at, n - at, &cp, &ok) : 1;
+        }
     }
     return rf_buf_append(out, s + done, n - done);
 }
@@ -388,5 +393,6 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
     rf_buf_release(&a);
     rf_buf_release(&b);
     if (st == RF_NOMEM) return rf_fail_nomem(c->err, "normalized text", n);
+    if (st == RF_INVALID) return rf_fail(c->err, st, "text: found bytes that are not UTF-8, which this tokenizer's normalizer needs");
     return st ? rf_fail(c->err, st, "text: its normalized form exceeds a limit") : RF_OK;
 }

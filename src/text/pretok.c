@@ -238,9 +238,36 @@ static rf_status join(struct joiner *j, size_t from, size_t to, bool match)
     return RF_OK;
 }
 
+/* Behind the character at `at`; behind the end if there is none. */
+static size_t next_place(struct piece p, size_t at)
+{
+    uint32_t cp;
+    bool ok;
+    return at >= p.n || p.mode == RF_REGEX_BYTES ? at + 1 : at + rf_uni_next(p.s + at, p.n - at, &cp, &ok);
+}
+
+/* PCRE2 wants valid UTF-8: each invalid byte becomes a control character, so that places stay the same. */
+static const char *valid_copy(struct rf_tok_call *c, const char *s, size_t n)
+{
+    char *copy = rf_arena_alloc(&c->arena, n);
+    for (size_t i = 0; i < n && copy;) {
+        uint32_t cp;
+        bool ok;
+        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        memcpy(copy + i, ok ? s + i : "\x1A", len);
+        i += len;
+    }
+    return copy;
+}
+
 static rf_status run_split(struct rf_tok_call *c, uint32_t k, struct piece p)
 {
     const struct rf_split_step *st = &c->t->split[k];
+    const char *s_regex = p.s;
+    if (st->regex && !rf_regex_is_linear(st->regex) && !rf_utf8_valid(p.s, p.n)) {
+        s_regex = valid_copy(c, p.s, p.n);
+        if (!s_regex) return rf_fail_nomem(c->err, "text", p.n);
+    }
     struct joiner j = { .c = c, .k = k, .whole = p, .how = st->how };
     uint64_t steps = 0;
     size_t at = 0, done = 0;
@@ -252,20 +279,20 @@ static rf_status run_split(struct rf_tok_call *c, uint32_t k, struct piece p)
             s = f ? RF_OK : RF_NOT_FOUND;
             if (f) hit.from = (size_t)(f - p.s), hit.to = hit.from + st->text.n;
         } else {
-            s = rf_regex_find(st->regex, p.s, p.n, at, p.mode, &steps, &hit);
+            s = rf_regex_find(st->regex, s_regex, p.n, at, p.mode, &steps, &hit);
         }
         if (s == RF_NOT_FOUND) break;
         if (s == RF_NOMEM) return rf_fail_nomem(c->err, "pre-tokenizer", 0);
         if (s) return rf_fail(c->err, s, "text: the pre-tokenizer's regex needs too much time for %zu bytes", p.n);
         bool empty = hit.from == hit.to;
         if (empty && hit.from == done && hit.from) {
-            at = hit.from + 1;
+            at = next_place(p, hit.from);
             continue;
         }
         if (hit.from > done) RF_TRY(join(&j, done, hit.from, st->invert));
         RF_TRY(join(&j, hit.from, hit.to, !st->invert));
         done = hit.to;
-        at = hit.to + empty;
+        at = empty ? next_place(p, hit.to) : hit.to;
     }
     if (done < p.n) RF_TRY(join(&j, done, p.n, st->invert));
     return j.held ? hand_on(&j, j.from, j.to) : RF_OK;

@@ -31,7 +31,7 @@ struct rf_regex {
     uint32_t *trans;        /* [n_state][n_sym + 1]: next << 1 | matched; state 0 is dead, 1 the start */
     uint32_t n_state;
     pcre2_code *pcre;       /* instead of all of the above */
-    pcre2_match_context *pcre_ctx;
+    pcre2_match_context *pcre_ctx[2]; /* a small and a large match limit */
 };
 
 /* ---- NFA ---- */
@@ -344,11 +344,13 @@ static bool compile_dfa(struct rf_regex *re, const char *pattern, size_t n)
 
 /* ---- PCRE2, for what is left ---- */
 
+enum { SMALL_LIMIT = 2000, LARGE_LIMIT = 1000000 };
+
 static rf_status compile_pcre(struct rf_regex *re, const char *pattern, size_t n, struct rf_error *err)
 {
     int code = 0;
     PCRE2_SIZE at = 0;
-    uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
+    uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
     re->pcre = n > 16384 ? NULL : pcre2_compile((PCRE2_SPTR)pattern, n, flags, &code, &at, NULL);
     if (!re->pcre) {
         char why[120] = "too long";
@@ -356,11 +358,13 @@ static rf_status compile_pcre(struct rf_regex *re, const char *pattern, size_t n
         return rf_fail(err, RF_UNSUPPORTED, "pre-tokenizer regex: found \"%.*s\", expected a supported pattern (%s at %zu)",
                        (int)RF_MIN(n, (size_t)200), pattern, why, (size_t)at);
     }
-    re->pcre_ctx = pcre2_match_context_create(NULL);
-    if (!re->pcre_ctx) return rf_fail_nomem(err, "regex context", 0);
-    pcre2_set_match_limit(re->pcre_ctx, 1000000);
-    pcre2_set_depth_limit(re->pcre_ctx, 100000);
-    pcre2_set_heap_limit(re->pcre_ctx, 16384); /* KiB */
+    for (int i = 0; i < 2; i++) {
+        re->pcre_ctx[i] = pcre2_match_context_create(NULL);
+        if (!re->pcre_ctx[i]) return rf_fail_nomem(err, "regex context", 0);
+        pcre2_set_match_limit(re->pcre_ctx[i], i ? LARGE_LIMIT : SMALL_LIMIT);
+        pcre2_set_depth_limit(re->pcre_ctx[i], 100000);
+        pcre2_set_heap_limit(re->pcre_ctx[i], 16384); /* KiB */
+    }
     return RF_OK;
 }
 
@@ -390,7 +394,8 @@ void rf_regex_free(struct rf_regex *re)
     rf_free(re->bound);
     rf_free(re->cell);
     rf_free(re->trans);
-    pcre2_match_context_free(re->pcre_ctx);
+    pcre2_match_context_free(re->pcre_ctx[0]);
+    pcre2_match_context_free(re->pcre_ctx[1]);
     pcre2_code_free(re->pcre);
     rf_free(re);
 }
@@ -443,11 +448,16 @@ static size_t match_bytes(const struct rf_regex *re, const char *s, size_t n, si
     return re->trans[state * row + re->n_sym] & 1 ? n : last;
 }
 
-static rf_status find_pcre(const struct rf_regex *re, const char *s, size_t n, size_t at, struct rf_regex_hit *hit)
+/* Nearly every match is cheap; one that needs the large limit is charged for it, so that a text's total is bounded. */
+static rf_status find_pcre(const struct rf_regex *re, const char *s, size_t n, size_t at, uint64_t *steps, struct rf_regex_hit *hit)
 {
     pcre2_match_data *md = pcre2_match_data_create(8, NULL);
     if (!md) return RF_NOMEM;
-    int rc = pcre2_match(re->pcre, (PCRE2_SPTR)s, n, at, 0, md, re->pcre_ctx);
+    int rc = PCRE2_ERROR_MATCHLIMIT;
+    for (int i = 0; i < 2 && rc == PCRE2_ERROR_MATCHLIMIT && *steps / 64 <= n + LARGE_LIMIT; i++) {
+        rc = pcre2_match(re->pcre, (PCRE2_SPTR)s, n, at, PCRE2_NO_UTF_CHECK, md, re->pcre_ctx[i]);
+        *steps += i ? LARGE_LIMIT : 1;
+    }
     if (rc >= 0) {
         const PCRE2_SIZE *ov = pcre2_get_ovector_pointer(md);
         hit->from = ov[0];
@@ -460,7 +470,7 @@ static rf_status find_pcre(const struct rf_regex *re, const char *s, size_t n, s
 rf_status rf_regex_find(const struct rf_regex *re, const char *s, size_t n, size_t at, enum rf_regex_mode mode,
                         uint64_t *steps, struct rf_regex_hit *hit)
 {
-    if (re->pcre) return find_pcre(re, s, n, at, hit);
+    if (re->pcre) return find_pcre(re, s, n, at, steps, hit);
     while (at <= n) {
         size_t to = mode == RF_REGEX_UTF8 ? match_utf8(re, s, n, at, steps) : match_bytes(re, s, n, at, steps);
         if (to != SIZE_MAX) {

@@ -22,7 +22,7 @@ struct rf_regex;
 rf_status rf_regex_compile(struct rf_regex **out, const char *pattern, size_t n, struct rf_error *err);
 void rf_regex_free(struct rf_regex *re);
 
-bool rf_regex_is_linear(const struct rf_regex *re); /* false: PCRE2 runs it, on UTF-8 only */
+bool rf_regex_is_linear(const struct rf_regex *re); /* false: PCRE2 runs it, on valid UTF-8 only */
 
 enum rf_regex_mode {
     RF_REGEX_UTF8,  /* invalid bytes are single characters U+FFFD */

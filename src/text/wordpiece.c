@@ -24,6 +24,7 @@ static uint32_t longest(const struct rf_tok_call *c, struct rf_str mark, const c
         if (e < n && ((unsigned char)s[e] & 0xC0) == 0x80) continue;
         uint32_t id = rf_vocab_find(&c->t->vocab, tmp, mark.n + e - at);
         if (id == RF_TOK_NONE) continue;
+        if (c->t->word_first.n && !mark.n && e - at > 3 && !memcmp(s + at, c->t->word_first.s, 3)) continue; /* a "▁" of the text's own */
         *end = e;
         return id;
     }
