@@ -221,7 +221,7 @@ static const struct fused_row {
     {RF_TYPE_F32, 1, 1, fused_rows_f32}, {RF_TYPE_F16, 1, 1, fused_rows_f16}, {RF_TYPE_BF16, 1, 1, fused_rows_bf16},
     {RF_TYPE_Q4_0, FUSED_MOST, FUSED_PASSES, fused_rows_q4_0}, {RF_TYPE_Q5_0, FUSED_MOST, FUSED_PASSES, fused_rows_q5_0},
     {RF_TYPE_Q4_K, RF_MIN(FUSED_MOST, 6), FUSED_MOST > 1 ? 3 : 1, fused_rows_q4_k}, /* more rows spill registers */
-    {RF_TYPE_Q6_K, FUSED_MOST, 1, fused_rows_q6_k},
+    {RF_TYPE_Q6_K, RF_MIN(FUSED_MOST, 4), 1, fused_rows_q6_k},
 #if defined(__AVX512F__)
     {RF_TYPE_Q8_0, FUSED_MOST, FUSED_PASSES, fused_rows_q8_0},
 #endif
