@@ -1,7 +1,14 @@
 /* tokenizer.h - text to token ids and back, exactly as the model's own tokenizer does it.
  *
  * Built from GGUF keys (tokenizer.ggml.*) or from a folder's tokenizer.json. Immutable after open, so any thread may use
- * it. Encoding is linear in the text: hand-written scanners for the known pre-tokenizers, heap merges.
+ * it. Encoding is linear in the text: pre-tokenizer regexes run as automata, merges by a heap. Pieces are borrowed from the
+ * weights, which must outlive the tokenizer.
+ *
+ * Text may be any bytes. Byte-level vocabularies give each byte its token, so every text comes back; byte-fallback ones
+ * give <0xXX>; in others an invalid byte is an unknown character. Normalizers leave invalid bytes alone.
+ *
+ * Control tokens (attribute CONTROL) are the file's own and any piece spelled "<|...|>" or like a known turn marker: they
+ * come out of text only under RF_TOK_PARSE_SPECIAL. Other added tokens (USER) are text that is always one token.
  */
 #ifndef RF_TEXT_TOKENIZER_H
 #define RF_TEXT_TOKENIZER_H
