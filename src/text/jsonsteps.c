@@ -95,21 +95,28 @@ static int base64_value(char c)
     return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-static rf_status norm_charsmap(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
+rf_status rf_tok_base64(struct rf_arena *arena, struct rf_str b, struct rf_str *out, struct rf_error *err)
 {
-    struct rf_str b = rf_jtree_str(n, "precompiled_charsmap");
-    char *out = rf_arena_alloc(&t->arena, b.n / 4 * 3 + 4);
+    char *to = rf_arena_alloc(arena, b.n / 4 * 3 + 4);
     size_t o = 0;
     uint32_t acc = 0, bits = 0;
-    if (!out) return rf_fail_nomem(err, "precompiled_charsmap", b.n);
+    if (!to) return rf_fail_nomem(err, "base64 text", b.n);
     for (size_t i = 0; i < b.n && b.s[i] != '='; i++) {
         int v = base64_value(b.s[i]);
-        if (v < 0) return rf_fail(err, RF_CORRUPT, "tokenizer.json: precompiled_charsmap: found byte %d, expected base64", b.s[i]);
+        if (v < 0) return rf_fail(err, RF_CORRUPT, "tokenizer: found byte %d, expected base64", b.s[i]);
         acc = acc << 6 | (uint32_t)v;
         bits += 6;
-        if (bits >= 8) out[o++] = (char)(acc >> (bits -= 8));
+        if (bits >= 8) to[o++] = (char)(acc >> (bits -= 8));
     }
-    if (o) norm_add(t, RF_NORM_CHARSMAP)->pattern = (struct rf_str){ out, o };
+    *out = (struct rf_str){ to, o };
+    return RF_OK;
+}
+
+static rf_status norm_charsmap(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
+{
+    struct rf_str map;
+    RF_TRY(rf_tok_base64(&t->arena, rf_jtree_str(n, "precompiled_charsmap"), &map, err));
+    if (map.n) norm_add(t, RF_NORM_CHARSMAP)->pattern = map;
     return RF_OK;
 }
 

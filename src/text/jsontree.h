@@ -19,6 +19,9 @@ struct rf_str rf_jtree_str(const struct rf_jnode *n, const char *key);          
 bool rf_jtree_bool(const struct rf_jnode *n, const char *key, bool fallback);
 int64_t rf_jtree_int(const struct rf_jnode *n, const char *key, int64_t fallback);
 
+/* Standard base64, up to the first '='; *out lies in the arena. */
+rf_status rf_tok_base64(struct rf_arena *arena, struct rf_str b, struct rf_str *out, struct rf_error *err);
+
 /* Their JSON objects into steps of t; NULL or null adds none. RF_UNSUPPORTED names the type. */
 rf_status rf_json_normalizer(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);
 rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);

@@ -15,7 +15,7 @@ static bool inert_nfc(uint32_t cp)
         { 0x3000, 0x3029 }, { 0x3041, 0x3096 }, { 0x30A1, 0x30FA }, { 0x3400, 0x4DBF }, { 0x4E00, 0x9FFF }, { 0xAC00, 0xD7A3 },
         { 0xFF01, 0xFF60 }, { 0x1F300, 0x1FAFF },
     };
-    if (cp < 0x300) return true;
+    if (cp < 0x300 || cp == 0x11A7) return true; /* U+11A7 is no trailing consonant, though utf8proc would compose it away */
     for (size_t i = 0; i < RF_COUNT(rows); i++)
         if (cp <= rows[i][1]) return cp >= rows[i][0];
     return false;

@@ -53,11 +53,16 @@ static rf_status spm_word(struct rf_tok_call *c, const char *s, size_t n)
     rf_status st;
     uint32_t n_sym = 0;
     if (rf_word_recall(c, s, n, &slot, &st)) return st;
+    uint32_t whole = c->t->byte_symbols ? rf_vocab_find(&c->t->vocab, s, n) : RF_TOK_NONE;
+    if (whole != RF_TOK_NONE && is_mergeable(c->t, whole)) {
+        if (slot) slot->count = 1;
+        return rf_tok_push(c, whole);
+    }
     st = rf_merge_reserve(c, n + 1);
     for (size_t i = 0; i < n && !st;) {
         uint32_t cp;
         bool ok;
-        unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+        unsigned len = c->t->byte_symbols ? 1 : rf_uni_next(s + i, n - i, &cp, &ok);
         uint32_t id = rf_vocab_find(&c->t->vocab, s + i, len);
         if (id != RF_TOK_NONE && !is_mergeable(c->t, id)) id = RF_TOK_NONE;
         c->sym[n_sym++] = (struct rf_sym){ .id = id, .off = (uint32_t)i };
@@ -106,7 +111,10 @@ static rf_status cut_words(struct rf_tok_call *c, const char *s, size_t n,
     return from < n ? word(c, s + from, n - from) : RF_OK;
 }
 
-rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n) { return cut_words(c, s, n, spm_word); }
+rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n)
+{
+    return c->t->space_after ? cut_words(c, s, n, spm_word) : spm_word(c, s, n);
+}
 
 rf_status rf_bpe_text(struct rf_tok_call *c, const char *s, size_t n)
 {

@@ -138,6 +138,7 @@ struct rf_tokenizer {
     struct rf_split_step split[RF_TOK_MAX_STEPS];
     uint32_t n_split;
     bool byte_level;         /* symbols are bytes in the printable alphabet */
+    bool byte_symbols;       /* SPM: starts from bytes, and a whole word of the vocabulary is itself */
     bool ignore_merges;      /* a whole word of the vocabulary is itself */
     bool byte_fallback;      /* what the vocabulary lacks becomes <0xXX> */
     bool fuse_unk;
@@ -203,6 +204,8 @@ rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, s
 rf_status rf_tok_open_json(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
 /* tokenizer.model, where a folder has no tokenizer.json. */
 rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
+/* tekken.json, where a folder has neither. */
+rf_status rf_tok_open_tekken(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
 /* t->added from the attributes of the pieces. */
 rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err);
 /* Steps for a `tokenizer.ggml.pre` name; RF_UNSUPPORTED naming it. */

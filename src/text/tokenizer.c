@@ -6,6 +6,23 @@
 
 /* ---- open and close ---- */
 
+/* tokenizer.json, else tokenizer.model, else tekken.json; with none of them the first message stands. */
+static rf_status open_folder(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
+{
+    static rf_status (*const others[])(struct rf_tokenizer *, const struct rf_weights *, struct rf_error *) = {
+        rf_tok_open_spproto, rf_tok_open_tekken,
+    };
+    rf_status st = rf_tok_open_json(t, w, err);
+    for (size_t i = 0; i < RF_COUNT(others) && st == RF_NOT_FOUND; i++) {
+        struct rf_error own = { 0 };
+        rf_status other = others[i](t, w, &own);
+        if (other == RF_NOT_FOUND) continue;
+        if (err && other) *err = own;
+        return other;
+    }
+    return st;
+}
+
 rf_status rf_tokenizer_open(struct rf_tokenizer **out, const struct rf_weights *w, struct rf_error *err)
 {
     struct rf_tokenizer *t = rf_alloc_array(1, sizeof *t);
@@ -13,15 +30,7 @@ rf_status rf_tokenizer_open(struct rf_tokenizer **out, const struct rf_weights *
     if (!t) return rf_fail_nomem(err, "tokenizer", sizeof *t);
     t->bos = t->eos = -1;
     t->unk = RF_TOK_NONE;
-    rf_status st = rf_weights_source(w) == RF_SOURCE_GGUF ? rf_tok_open_gguf(t, w, err) : rf_tok_open_json(t, w, err);
-    if (st == RF_NOT_FOUND && rf_weights_source(w) == RF_SOURCE_HF) {
-        struct rf_error second = { 0 };
-        rf_status other = rf_tok_open_spproto(t, w, &second);
-        if (other != RF_NOT_FOUND) { /* neither file: the first message stands */
-            if (err && other) *err = second;
-            st = other;
-        }
-    }
+    rf_status st = rf_weights_source(w) == RF_SOURCE_GGUF ? rf_tok_open_gguf(t, w, err) : open_folder(t, w, err);
     if (st) {
         rf_tokenizer_close(t);
         return st;

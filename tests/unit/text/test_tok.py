@@ -365,3 +365,36 @@ def test_sentencepiece_model(build, tmp_path, kind, norm):
     want, got = sp.encode(strings), ours(build, path, 0, strings)
     bad = [(s, w, g) for s, w, g in zip(strings, want, got, strict=True) if w != g]
     assert not bad, f"seed {SEED}: {len(bad)} of {len(strings)} differ, first {bad[0]!a}"
+
+
+def test_tekken(build, tmp_path, trained):
+    """Against the definition: the neighbours whose joined bytes have the lowest rank merge first."""
+    import base64
+    import re
+    alphabet = {c: b for b, c in zip([*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)], map(chr, [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)]))}
+    alphabet |= {chr(0x100 + i): b for i, b in enumerate(b for b in range(256) if b not in set(alphabet.values()))}
+    vocab = json.loads(trained.to_str())["model"]["vocab"]
+    learnt = [bytes(alphabet[c] for c in t) for t in sorted(vocab, key=vocab.get)]
+    ranked = [bytes([b]) for b in range(256)] + [t for t in learnt if len(t) > 1]
+    special = 10
+    path = folder(tmp_path / "hf", trained)
+    (path / "tokenizer.json").unlink()
+    (path / "tekken.json").write_text(json.dumps({
+        "config": {"pattern": r"[A-Za-z]+|[^A-Za-z]", "default_vocab_size": len(ranked) + special, "default_num_special_tokens": special},
+        "vocab": [{"rank": i, "token_bytes": base64.b64encode(t).decode(), "token_str": None} for i, t in enumerate(ranked)]}))
+    rank = {t: i for i, t in enumerate(ranked)}
+
+    def word(w):
+        parts = [w] if w in rank else [w[i:i + 1] for i in range(len(w))]
+        while True:
+            best = min(((rank.get(a + b, 1 << 30), i) for i, (a, b) in enumerate(zip(parts, parts[1:]))), default=(1 << 30, 0))
+            if best[0] == 1 << 30:
+                return [rank[p] + special for p in parts]
+            parts[best[1]:best[1] + 2] = [parts[best[1]] + parts[best[1] + 1]]
+
+    strings = texts(N // 4, 12)
+    want = [[i for w in re.findall(r"[A-Za-z]+|[^A-Za-z]", s, re.S) for i in word(w.encode())] for s in strings]
+    got = ours(build, path, 0, strings)
+    bad = [(s, w, g) for s, w, g in zip(strings, want, got, strict=True) if w != g]
+    assert not bad, f"seed {SEED}: {len(bad)} of {len(strings)} differ, first {bad[0]!a}"
+    assert ours(build, path, PARSE | ADD, ["[INST]"]) == [[1, 3]]
