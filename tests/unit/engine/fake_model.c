@@ -216,6 +216,7 @@ void rf_weights_close(struct rf_weights *w) { rf_free(w); }
 enum rf_source rf_weights_source(const struct rf_weights *w) { return (void)w, RF_SOURCE_GGUF; }
 const char *rf_weights_dir(const struct rf_weights *w) { return (void)w, "."; }
 uint64_t rf_weights_file_bytes(const struct rf_weights *w) { return (void)w, 1000; }
+const char *rf_weights_quantization(const struct rf_weights *w) { return (void)w, "F32"; }
 size_t rf_weights_n_tensor(const struct rf_weights *w) { return (void)w, 1; }
 const struct rf_tensor_view *rf_weights_tensor(const struct rf_weights *w, size_t i)
 {
