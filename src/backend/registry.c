@@ -1,16 +1,61 @@
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu.h"
+#include "backend/gpu/gpu.h"
 
-/* Best first: "auto" takes the first that opens. */
+static rf_status cpu_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
+{
+    (void)index;
+    return rf_cpu_open(out, opt, err);
+}
+
+static rf_status gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+{
+    const struct rf_gpu_object *o = rf_gpu_objects;
+    while (o->vendor && strcmp(o->vendor, v->name)) o++;
+    if (!o->vendor) return rf_fail(err, RF_NOT_FOUND, "%s: this build has no code for such devices (-D%s=enabled)", v->name, v->name);
+    return rf_gpu_open(out, v, index, err);
+}
+
+static rf_status cuda_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
+{
+    (void)opt;
+    return gpu_open(out, &rf_gpu_cuda, index, err);
+}
+
+static rf_status hip_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
+{
+    (void)opt;
+    return gpu_open(out, &rf_gpu_hip, index, err);
+}
+
+/* Best first: "auto" takes the first that is there. One that is there and does not work is an error, not a reason to go on. */
 static const struct {
     const char *name;
-    rf_status (*open)(struct rf_backend **out, const struct rf_backend_options *opt, struct rf_error *err);
+    bool numbered; /* "cuda" is "cuda:0" */
+    rf_status (*open)(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err);
 } devices[] = {
-    {"cpu", rf_cpu_open},
+    {"cuda", true, cuda_open},
+    {"hip", true, hip_open},
+    {"cpu", false, cpu_open},
 };
 enum { N_DEVICE = sizeof devices / sizeof *devices };
+
+/* Does `want` name device i? Sets *index. */
+static bool named(int i, const char *want, int *index)
+{
+    size_t n = strlen(devices[i].name);
+    *index = 0;
+    if (strncmp(want, devices[i].name, n)) return false;
+    if (!want[n]) return true;
+    if (!devices[i].numbered || want[n] != ':' || strspn(want + n + 1, "0123456789") != strlen(want + n + 1) || !want[n + 1] || strlen(want + n) > 5)
+        return false;
+    *index = atoi(want + n + 1);
+    return true;
+}
 
 rf_status rf_backend_open(struct rf_backend **out, const struct rf_backend_options *opt, struct rf_error *err)
 {
@@ -19,19 +64,13 @@ rf_status rf_backend_open(struct rf_backend **out, const struct rf_backend_optio
     *out = NULL;
     const char *want = opt->device && *opt->device ? opt->device : "auto";
     bool any = !strcmp(want, "auto");
-    rf_status s = RF_NOT_FOUND;
     for (int i = 0; i < N_DEVICE; i++) {
-        if (!any && strcmp(want, devices[i].name)) continue;
-        s = devices[i].open(out, opt, err);
-        if (!s || !any || s == RF_INVALID) return s;
+        int index = 0;
+        if (!any && !named(i, want, &index)) continue;
+        rf_status s = devices[i].open(out, opt, index, err);
+        if (!any || s != RF_NOT_FOUND) return s;
     }
-    if (any) return s;
-    char list[128] = "auto";
-    for (int i = 0; i < N_DEVICE; i++) {
-        strncat(list, ", ", sizeof list - strlen(list) - 1);
-        strncat(list, devices[i].name, sizeof list - strlen(list) - 1);
-    }
-    return rf_fail_param(err, RF_INVALID, "device", "device \"%.40s\" does not exist here: expected one of %s", want, list);
+    return rf_fail_param(err, RF_INVALID, "device", "device \"%.40s\" does not exist here: expected one of auto, cpu, cuda:N, hip:N", want);
 }
 
 void rf_backend_close(struct rf_backend *b)

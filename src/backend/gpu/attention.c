@@ -1,0 +1,192 @@
+/* attention.c - the KV store, appending to it, and how attention is cut into thread blocks (kernels/attention.gpu). */
+#include <inttypes.h>
+#include <string.h>
+
+#include "backend/gpu/gpu.h"
+#include "base/mem.h"
+
+enum { SPLIT_BLOCKS = 512 };                   /* fewer thread blocks than this leave most of a chip idle: cut by chunks */
+#define SPLIT_BYTES ((uint64_t)256 << 20)      /* as long as all parts fit here */
+
+struct gpu_kv {
+    struct rf_kv_desc desc;
+    uint64_t slot_bytes, block_bytes;
+    rf_dev data;
+};
+
+static const struct gpu_kv *kv_of(const struct rf_kv_store *kv) { return (const struct gpu_kv *)kv; }
+
+/* The kernels' numbers for element types. */
+static unsigned kernel_type(enum rf_kv_type t) { return t == RF_KV_F32 ? 2 : t == RF_KV_BF16 ? 1 : 0; }
+
+static bool sizes(const struct rf_kv_desc *d, uint64_t *slot_bytes, uint64_t *block_bytes)
+{
+    uint64_t head = (uint64_t)2 * RF_KV_BLOCK_TOKENS * d->head_dim * (d->type == RF_KV_F32 ? 4 : 2);
+    return rf_mul64(d->n_kv_head, head, slot_bytes) && rf_mul64(*slot_bytes, d->n_slot, block_bytes);
+}
+
+static bool head_fits(uint32_t head_dim) { return head_dim && head_dim % 8 == 0 && head_dim <= RF_GPU_HEAD_MAX; }
+
+uint64_t rf_gpu_kv_block_bytes(const struct rf_backend *b, const struct rf_kv_desc *d)
+{
+    (void)b;
+    uint64_t slot_bytes, block_bytes;
+    return sizes(d, &slot_bytes, &block_bytes) ? block_bytes : UINT64_MAX;
+}
+
+rf_status rf_gpu_kv_create(struct rf_backend *b, const struct rf_kv_desc *d, struct rf_kv_store **out, struct rf_error *err)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    *out = NULL;
+    if (d->type != RF_KV_F16 && d->type != RF_KV_BF16 && d->type != RF_KV_F32)
+        return rf_fail(err, RF_INVALID, "kv cache: type %d, expected f16, bf16 or f32", (int)d->type);
+    if (!head_fits(d->head_dim))
+        return rf_fail(err, RF_UNSUPPORTED, "kv cache: head size %u, this backend has multiples of 8 up to %d", d->head_dim,
+                       (int)RF_GPU_HEAD_MAX);
+    struct gpu_kv *kv = rf_alloc_array(1, sizeof *kv);
+    uint64_t bytes;
+    if (!kv) return rf_fail_nomem(err, "kv cache", sizeof *kv);
+    kv->desc = *d;
+    rf_status s = RF_OK;
+    if (!sizes(d, &kv->slot_bytes, &kv->block_bytes) || !rf_mul64(kv->block_bytes, d->n_block, &bytes))
+        s = rf_fail(err, RF_TOO_LARGE, "kv cache: %u blocks of %u layers, %u heads of %u values overflow", d->n_block, d->n_slot,
+                    d->n_kv_head, d->head_dim);
+    if (!s) s = rf_gpu_alloc(g, bytes, "the KV cache", &kv->data, err);
+    if (!s && bytes) s = rf_gpu_check(&g->dev, g->dev.api.fill(kv->data, 0, bytes, g->stream), "clearing the KV cache", err);
+    if (s) {
+        rf_gpu_kv_free(b, (struct rf_kv_store *)kv);
+        return s;
+    }
+    *out = (struct rf_kv_store *)kv;
+    return RF_OK;
+}
+
+void rf_gpu_kv_free(struct rf_backend *b, struct rf_kv_store *store)
+{
+    struct gpu_kv *kv = (struct gpu_kv *)store;
+    if (!kv) return;
+    rf_gpu_free(rf_gpu_of(b), kv->data, kv->block_bytes * kv->desc.n_block);
+    rf_free(kv);
+}
+
+rf_status rf_gpu_kv_copy(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    const struct gpu_kv *kv = kv_of(a->kv);
+    if (g->fault) return g->fault;
+    int rc = g->dev.vendor->bind(&g->dev);
+    for (uint32_t i = 0; i < a->n && !rc; i++) {
+        if (a->from[i] < 0 || a->to[i] < 0 || (uint32_t)a->from[i] >= kv->desc.n_block || (uint32_t)a->to[i] >= kv->desc.n_block)
+            return RF_INTERNAL;
+        if (a->from[i] == a->to[i]) continue;
+        rc = g->dev.api.copy(kv->data + (uint64_t)a->to[i] * kv->block_bytes, kv->data + (uint64_t)a->from[i] * kv->block_bytes,
+                             kv->block_bytes, rf_gpu_stream(g, s));
+    }
+    return rf_gpu_slot(g, rc, "copying KV blocks");
+}
+
+/* ---- checks: a kernel must never follow a block number that is not there ---- */
+
+static bool layer_fits(const struct rf_gpu *g, const struct gpu_kv *kv, uint32_t slot, uint32_t group, uint32_t n_kv_head, uint32_t head_dim)
+{
+    return group < g->batch->n_group && slot < kv->desc.n_slot && head_fits(head_dim) &&
+           (uint64_t)n_kv_head * head_dim <= (uint64_t)kv->desc.n_kv_head * kv->desc.head_dim;
+}
+
+static uint32_t first_key(uint32_t pos, uint32_t window) { return window && pos + 1 > window ? pos + 1 - window : 0; }
+
+/* Every block that some token of the step reads is there. Answers of one step are kept: layers ask the same. */
+static bool blocks_there(struct rf_gpu *g, uint32_t group, uint32_t window, uint32_t n_block)
+{
+    const struct rf_batch *batch = g->batch;
+    for (uint32_t i = 0; i < g->n_checked; i++)
+        if (g->checked[i].group == group && g->checked[i].window == window && g->checked[i].n_block == n_block) return true;
+    for (uint32_t q = 0; q < batch->n_seq; q++) {
+        int32_t first = batch->seq_first[q], last = batch->seq_first[q + 1] - 1;
+        if (last < first) continue;
+        const int32_t *table = batch->block_table[group] + (size_t)q * batch->table_stride;
+        uint32_t from = first_key((uint32_t)batch->pos[first], window) / RF_KV_BLOCK_TOKENS, to = (uint32_t)batch->pos[last] / RF_KV_BLOCK_TOKENS;
+        if (to >= batch->table_stride) return false;
+        for (uint32_t i = from; i <= to; i++)
+            if (table[i] < 0 || (uint32_t)table[i] >= n_block) return false;
+    }
+    if (g->n_checked < RF_GPU_CHECKS) g->checked[g->n_checked++] = (struct rf_gpu_checked){group, window, n_block};
+    return true;
+}
+
+/* ---- rotation and append ---- */
+
+rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct rf_rope_kv_args *a)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    const struct gpu_kv *kv = kv_of(a->kv);
+    /* a window of one token: exactly the blocks that are written */
+    if (!layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) || !blocks_there(g, a->group, 1, kv->desc.n_block)) return RF_INTERNAL;
+    struct rope_kv_args p = {.q = a->q, .k = a->k, .v = a->v, .pos = g->at.pos, .seq = g->at.seq, .block = g->at.block[a->group],
+        .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
+        .kv_stride = a->kv_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .rot_dim = a->rot_dim,
+        .table_stride = g->batch->table_stride, .type = kernel_type(kv->desc.type), .threads = 256};
+    rf_dev table = 0;
+    if (a->style != RF_ROPE_NONE && a->rot_dim) {
+        RF_TRY(rf_gpu_angles_get(g, s, a, &table));
+        p.style = a->style == RF_ROPE_PAIRS ? 2 : 1;
+    }
+    p.table = table;
+    return rf_gpu_launch(g, s, RF_GPU_K_rope_kv, g->batch->n_tok, 1, 1, p.threads, &p);
+}
+
+/* ---- attention ---- */
+
+/* The step's tiles for `group` query heads per KV head: up to RF_GPU_TILE successive rows of one sequence. */
+static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, uint32_t group)
+{
+    const struct rf_batch *batch = g->batch;
+    if (g->tile_group == group) return RF_OK;
+    size_t most = ((size_t)batch->n_tok * group) / RF_GPU_TILE + batch->n_seq;
+    RF_TRY(rf_gpu_buffer_need(g, &g->tiles, most * sizeof(struct attn_tile)));
+    struct attn_tile *tile = g->tiles.host;
+    size_t n = 0;
+    for (uint32_t q = 0; q < batch->n_seq; q++) {
+        uint32_t first = (uint32_t)batch->seq_first[q], rows = ((uint32_t)batch->seq_first[q + 1] - first) * group;
+        for (uint32_t r = 0; r < rows; r += RF_GPU_TILE)
+            tile[n++] = (struct attn_tile){.seq = q, .tok = first, .row = r, .n_row = RF_MIN((uint32_t)RF_GPU_TILE, rows - r)};
+    }
+    g->n_tile = (uint32_t)n;
+    g->tile_group = group;
+    return n ? rf_gpu_buffer_send(g, &g->tiles, n * sizeof *tile, s) : RF_OK;
+}
+
+static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
+{
+    if (bytes <= g->parts_bytes) return RF_OK;
+    rf_gpu_free(g, g->parts, g->parts_bytes);
+    g->parts = 0;
+    g->parts_bytes = 0;
+    RF_TRY(rf_gpu_alloc(g, bytes + bytes / 4, "attention parts", &g->parts, NULL));
+    g->parts_bytes = bytes + bytes / 4;
+    return RF_OK;
+}
+
+rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    const struct gpu_kv *kv = kv_of(a->kv);
+    if (!a->n_kv_head || a->n_head % a->n_kv_head || !layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) ||
+        !blocks_there(g, a->group, a->window, kv->desc.n_block))
+        return RF_INTERNAL;
+    RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head));
+    uint32_t n_chunk = g->max_pos / RF_GPU_CHUNK + 1;
+    uint64_t part_bytes = (uint64_t)g->batch->n_tok * a->n_head * n_chunk * (a->head_dim + 2) * sizeof(float);
+    bool split = n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS && part_bytes <= SPLIT_BYTES;
+    if (split) RF_TRY(parts_need(g, part_bytes));
+    struct attn_args p = {.q = a->q, .out = a->out, .part = g->parts, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
+        .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
+        .out_stride = a->out_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
+        .table_stride = g->batch->table_stride, .window = a->window, .type = kernel_type(kv->desc.type), .n_chunk = n_chunk,
+        .split = split, .scale = a->scale, .softcap = a->softcap};
+    RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_attn, g->n_tile, a->n_kv_head, split ? n_chunk : 1, RF_GPU_ATTN_THREADS, &p));
+    if (!split) return g->fault;
+    struct attn_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
+                                .head_dim = a->head_dim, .n_chunk = n_chunk, .window = a->window};
+    return rf_gpu_launch(g, s, RF_GPU_K_attn_merge, g->batch->n_tok, a->n_head, 1, 64, &m);
+}

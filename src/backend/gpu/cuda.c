@@ -1,0 +1,71 @@
+/* cuda.c - the CUDA driver API's names, numbers and habits. One of the two files that know a vendor. */
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/gpu/driver.h"
+
+enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76 };
+enum { ATTRIBUTE, SET_CURRENT, RELEASE };
+
+static const char *const libraries[] = {"libcuda.so.1", NULL};
+
+static rf_status absent(int rc, struct rf_error *err)
+{
+    if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "cuda: the driver is there, but it finds no device");
+    return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu",
+                   rc, rc == DRIVER_TOO_OLD ? ", too old for this card" : "");
+}
+
+static void fetch(struct rf_gpu_device *d, int i, const char *name)
+{
+    void *p = rf_gpu_symbol(d, name);
+    memcpy(&d->extra[i], &p, sizeof p);
+}
+
+static int bind(struct rf_gpu_device *d) { return ((int (*)(void *))d->extra[SET_CURRENT])(d->context); }
+
+static int start(struct rf_gpu_device *d)
+{
+    int major = 0, minor = 0, rc;
+    int (*retain)(void **, int);
+    void *p = rf_gpu_symbol(d, "cuDevicePrimaryCtxRetain");
+    memcpy(&retain, &p, sizeof p);
+    fetch(d, ATTRIBUTE, "cuDeviceGetAttribute");
+    fetch(d, SET_CURRENT, "cuCtxSetCurrent");
+    fetch(d, RELEASE, "cuDevicePrimaryCtxRelease_v2");
+    if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE]) return NO_DEVICE;
+    int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
+    if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
+    snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
+    if ((rc = retain(&d->context, d->handle))) return rc;
+    return bind(d);
+}
+
+static void stop(struct rf_gpu_device *d) { ((int (*)(int))d->extra[RELEASE])(d->handle); }
+
+static const char *text(struct rf_gpu_device *d, int rc)
+{
+    const char *s = NULL;
+    int (*error_string)(int, const char **);
+    void *p = rf_gpu_symbol(d, "cuGetErrorString");
+    memcpy(&error_string, &p, sizeof p);
+    if (error_string) error_string(rc, &s);
+    return s;
+}
+
+const struct rf_gpu_vendor rf_gpu_cuda = {
+    .name = "cuda",
+    .libraries = libraries,
+    .names = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuMemGetInfo_v2", "cuMemAlloc_v2",
+              "cuMemFree_v2", "cuMemHostAlloc", "cuMemFreeHost", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2",
+              "cuMemcpyDtoDAsync_v2", "cuMemsetD8Async", "cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction",
+              "cuLaunchKernel", "cuStreamCreate", "cuStreamDestroy_v2", "cuStreamSynchronize", "cuStreamWaitEvent", "cuEventCreate",
+              "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize"},
+    .absent = absent,
+    .start = start,
+    .stop = stop,
+    .bind = bind,
+    .text = text,
+    .stream_flags = 1,
+    .event_flags = 2,
+};

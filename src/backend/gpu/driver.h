@@ -1,0 +1,91 @@
+/* driver.h - one table of function pointers over a vendor's driver library, filled by dlopen: no toolkit, no vendor header.
+ *
+ * cuda.c and hip.c hold the vendors' names and everything in which they differ; nothing else in the engine knows a vendor.
+ * All calls return 0 or the vendor's error number; rf_gpu_check makes an error of it that says device, call, number and text.
+ */
+#ifndef RF_BACKEND_GPU_DRIVER_H
+#define RF_BACKEND_GPU_DRIVER_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+
+struct rf_gpu_api {
+    int (*init)(unsigned flags);
+    int (*version)(int *v);
+    int (*count)(int *n);
+    int (*device_get)(int *device, int index);
+    int (*device_name)(char *name, int cap, int device);
+    int (*mem_info)(size_t *free, size_t *total);
+    int (*alloc)(uint64_t *p, size_t n);
+    int (*free)(uint64_t p);
+    int (*host_alloc)(void **p, size_t n, unsigned flags);
+    int (*host_free)(void *p);
+    int (*upload)(uint64_t to, const void *from, size_t n, void *stream);
+    int (*download)(void *to, uint64_t from, size_t n, void *stream);
+    int (*copy)(uint64_t to, uint64_t from, size_t n, void *stream);
+    int (*fill)(uint64_t to, unsigned char v, size_t n, void *stream);
+    int (*module_load)(void **m, const void *image);
+    int (*module_unload)(void *m);
+    int (*module_function)(void **f, void *m, const char *name);
+    int (*launch)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                  void *stream, void **params, void **extra);
+    int (*stream_create)(void **s, unsigned flags);
+    int (*stream_destroy)(void *s);
+    int (*stream_sync)(void *s);
+    int (*stream_wait)(void *s, void *event, unsigned flags);
+    int (*event_create)(void **e, unsigned flags);
+    int (*event_destroy)(void *e);
+    int (*event_record)(void *e, void *stream);
+    int (*event_sync)(void *e);
+    /* those that only one vendor has are fetched by its file through rf_gpu_symbol */
+};
+enum { RF_GPU_API_COUNT = sizeof(struct rf_gpu_api) / sizeof(void (*)(void)) };
+
+struct rf_gpu_device;
+
+struct rf_gpu_vendor {
+    const char *name;               /* "cuda": also the prefix of device names */
+    const char *const *libraries;   /* names for dlopen, best first, NULL ends */
+    const char *names[RF_GPU_API_COUNT]; /* in the order of struct rf_gpu_api */
+    /* What a failed init or an empty device list means: RF_NOT_FOUND where there is no card, else an error with a remedy. */
+    rf_status (*absent)(int rc, struct rf_error *err);
+    /* Makes the device usable and fills d->arch. Returns a driver error number, 0 is good. */
+    int (*start)(struct rf_gpu_device *d);
+    void (*stop)(struct rf_gpu_device *d);
+    int (*bind)(struct rf_gpu_device *d); /* the calling thread works with this device from now on */
+    const char *(*text)(struct rf_gpu_device *d, int rc);
+    unsigned stream_flags, event_flags; /* non-blocking; no timing */
+};
+extern const struct rf_gpu_vendor rf_gpu_cuda, rf_gpu_hip;
+
+struct rf_gpu_device {
+    const struct rf_gpu_vendor *vendor;
+    struct rf_gpu_api api;
+    void *library;
+    int index, handle, version;
+    void *context;                       /* the vendor's */
+    void (*extra[3])(void);              /* the vendor's own calls, cast where they are used */
+    char id[16], name[128], arch[32];    /* "cuda:0", "NVIDIA H100", "sm_90" ("" where the driver does not say) */
+};
+
+/* Loads the library, starts device `index`. RF_NOT_FOUND: no library or no card (auto goes on to the next device);
+ * RF_INVALID: no such index; anything else: a card that is there and cannot be used, with reason and remedy. */
+rf_status rf_gpu_device_open(struct rf_gpu_device *d, const struct rf_gpu_vendor *v, int index, struct rf_error *err);
+void rf_gpu_device_close(struct rf_gpu_device *d);
+
+/* An extra function of the library; NULL if it has none. */
+void *rf_gpu_symbol(struct rf_gpu_device *d, const char *name);
+
+/* RF_OK for rc 0, else RF_DEVICE (RF_NOMEM for 2, both vendors' "out of memory") with "cuda:0: what: text (error rc)". */
+rf_status rf_gpu_check(struct rf_gpu_device *d, int rc, const char *what, struct rf_error *err);
+
+/* Code objects embedded in this build, best first; .vendor NULL ends. */
+struct rf_gpu_object {
+    const char *vendor, *arch; /* "cuda", "sm_90a" */
+    const unsigned char *data;
+    size_t bytes;
+};
+extern const struct rf_gpu_object rf_gpu_objects[];
+
+#endif

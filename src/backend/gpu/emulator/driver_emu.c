@@ -1,0 +1,285 @@
+/* driver_emu.c - the emulator behind the names and shapes of a vendor's driver library: libcuda.so.1 (RF_EMU_HIP undefined)
+ * or libamdhip64.so.6. First on LD_LIBRARY_PATH it lets the whole backend run without a GPU.
+ *
+ * Environment: RF_EMU_ORDER=forward|backward|random, RF_EMU_SEED, RF_EMU_MEMORY (bytes of the device, 1 GiB by default),
+ * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backend/gpu/emulator/emu.h"
+#include "backend/gpu/kernels/all.gpu"
+
+#define EXPORT __attribute__((visibility("default")))
+#ifdef RF_EMU_HIP
+#define N(cuda, hip) EXPORT int hip
+#else
+#define N(cuda, hip) EXPORT int cuda
+#endif
+
+enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
+
+#define X(name, args) \
+    static void call_##name(const void *a) { name(*(const struct args *)a); }
+RF_GPU_KERNELS(X)
+#undef X
+struct entry { const char *name; void (*call)(const void *args); };
+static const struct entry kernels[] = {
+#define X(name, args) {#name, call_##name},
+    RF_GPU_KERNELS(X)
+#undef X
+};
+
+static uint64_t number(const char *name, uint64_t otherwise)
+{
+    const char *s = getenv(name);
+    return s ? strtoull(s, NULL, 0) : otherwise;
+}
+
+/* Counts calls; a fault stays until the next init. */
+static uint64_t n_calls, fail_at;
+static int step(void)
+{
+    n_calls++;
+    return fail_at && n_calls >= fail_at ? FAULT : 0;
+}
+#define STEP()              \
+    do {                    \
+        int rc_ = step();   \
+        if (rc_) return rc_; \
+    } while (0)
+
+N(cuInit, hipInit)(unsigned flags)
+{
+    (void)flags;
+    n_calls = 0;
+    fail_at = number("RF_EMU_FAIL_AT", 0);
+    const char *order = getenv("RF_EMU_ORDER");
+    rf_emu_set_order(!order || order[0] == 'f' ? RF_EMU_FORWARD : order[0] == 'b' ? RF_EMU_BACKWARD : RF_EMU_RANDOM,
+                     (uint32_t)number("RF_EMU_SEED", 1));
+    return step();
+}
+N(cuDeviceGetCount, hipGetDeviceCount)(int *n)
+{
+    STEP();
+    *n = (int)number("RF_EMU_DEVICES", 1);
+    return 0;
+}
+N(cuDeviceGet, hipDeviceGet)(int *d, int i)
+{
+    STEP();
+    *d = i;
+    return 0;
+}
+N(cuDeviceGetName, hipDeviceGetName)(char *s, int n, int d)
+{
+    (void)d;
+    STEP();
+    snprintf(s, (size_t)n, "emulator, warp %d", G_WARP);
+    return 0;
+}
+N(cuDriverGetVersion, hipDriverGetVersion)(int *v)
+{
+    STEP();
+    *v = 13000;
+    return 0;
+}
+#ifdef RF_EMU_HIP
+EXPORT int hipSetDevice(int d)
+{
+    (void)d;
+    return step();
+}
+EXPORT const char *hipGetErrorString(int rc) { return rc == FAULT ? "emulated fault" : rc == NO_MEMORY ? "out of memory" : "error"; }
+#else
+EXPORT int cuDeviceGetAttribute(int *v, int attribute, int d)
+{
+    (void)d;
+    STEP();
+    *v = attribute == 75 ? 9 : 0; /* compute capability 9.0 */
+    return 0;
+}
+EXPORT int cuDevicePrimaryCtxRetain(void **c, int d)
+{
+    (void)d;
+    STEP();
+    *c = (void *)(uintptr_t)kernels;
+    return 0;
+}
+EXPORT int cuDevicePrimaryCtxRelease_v2(int d)
+{
+    (void)d;
+    return 0;
+}
+EXPORT int cuCtxSetCurrent(void *c)
+{
+    (void)c;
+    return step();
+}
+EXPORT int cuGetErrorString(int rc, const char **s)
+{
+    *s = rc == FAULT ? "emulated fault" : rc == NO_MEMORY ? "out of memory" : "error";
+    return 0;
+}
+#endif
+
+/* ---- memory: a size stands in front of each piece ---- */
+
+static uint64_t memory_used;
+static uint64_t memory_total(void) { return number("RF_EMU_MEMORY", UINT64_C(1) << 30); }
+
+N(cuMemGetInfo_v2, hipMemGetInfo)(size_t *free_, size_t *total)
+{
+    STEP();
+    *total = memory_total();
+    *free_ = *total - memory_used;
+    return 0;
+}
+N(cuMemAlloc_v2, hipMalloc)(uint64_t *p, size_t n)
+{
+    STEP();
+    *p = 0;
+    if (!n) return BAD;
+    if (n > memory_total() - memory_used) return NO_MEMORY;
+    uint64_t *q = aligned_alloc(256, (n + 256 + 255) & ~(size_t)255);
+    if (!q) return NO_MEMORY;
+    q[0] = n;
+    memory_used += n;
+    memset((char *)q + 256, 0xff, n); /* NaN: device memory is not zeroed */
+    *p = (uint64_t)(uintptr_t)q + 256;
+    return 0;
+}
+N(cuMemFree_v2, hipFree)(uint64_t p)
+{
+    if (!p) return 0;
+    uint64_t *q = (uint64_t *)(uintptr_t)(p - 256);
+    memory_used -= q[0];
+    free(q);
+    return 0;
+}
+N(cuMemHostAlloc, hipHostMalloc)(void **p, size_t n, unsigned flags)
+{
+    (void)flags;
+    STEP();
+    *p = aligned_alloc(64, (n + 63) & ~(size_t)63);
+    return *p ? 0 : NO_MEMORY;
+}
+N(cuMemFreeHost, hipHostFree)(void *p)
+{
+    free(p);
+    return 0;
+}
+N(cuMemcpyHtoDAsync_v2, hipMemcpyHtoDAsync)(uint64_t to, const void *from, size_t n, void *stream)
+{
+    (void)stream;
+    STEP();
+    memcpy((void *)(uintptr_t)to, from, n);
+    return 0;
+}
+N(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *to, uint64_t from, size_t n, void *stream)
+{
+    (void)stream;
+    STEP();
+    memcpy(to, (const void *)(uintptr_t)from, n);
+    return 0;
+}
+N(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t to, uint64_t from, size_t n, void *stream)
+{
+    (void)stream;
+    STEP();
+    memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, n);
+    return 0;
+}
+N(cuMemsetD8Async, hipMemsetD8Async)(uint64_t to, unsigned char v, size_t n, void *stream)
+{
+    (void)stream;
+    STEP();
+    memset((void *)(uintptr_t)to, v, n);
+    return 0;
+}
+
+/* ---- modules and launches: the kernels are linked in, any object is taken ---- */
+
+N(cuModuleLoadData, hipModuleLoadData)(void **m, const void *image)
+{
+    (void)image;
+    STEP();
+    *m = (void *)(uintptr_t)kernels;
+    return 0;
+}
+N(cuModuleUnload, hipModuleUnload)(void *m)
+{
+    (void)m;
+    return 0;
+}
+N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name)
+{
+    (void)m;
+    STEP();
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+        if (!strcmp(kernels[i].name, name)) {
+            *f = (void *)(uintptr_t)&kernels[i];
+            return 0;
+        }
+    return NOT_FOUND;
+}
+N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                                         unsigned shared, void *stream, void **params, void **extra)
+{
+    (void)stream;
+    STEP();
+    if (by != 1 || bz != 1 || shared || extra) return BAD;
+    const struct entry *e = f;
+    return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx) ? 0 : BAD;
+}
+
+/* ---- streams and events: calls return when their work is done ---- */
+
+static char token;
+N(cuStreamCreate, hipStreamCreateWithFlags)(void **s, unsigned flags)
+{
+    (void)flags;
+    STEP();
+    *s = &token;
+    return 0;
+}
+N(cuStreamDestroy_v2, hipStreamDestroy)(void *s)
+{
+    (void)s;
+    return 0;
+}
+N(cuStreamSynchronize, hipStreamSynchronize)(void *s)
+{
+    (void)s;
+    return step();
+}
+N(cuStreamWaitEvent, hipStreamWaitEvent)(void *s, void *e, unsigned flags)
+{
+    (void)s;
+    (void)e;
+    (void)flags;
+    return step();
+}
+N(cuEventCreate, hipEventCreateWithFlags)(void **e, unsigned flags)
+{
+    (void)flags;
+    STEP();
+    *e = &token;
+    return 0;
+}
+N(cuEventDestroy_v2, hipEventDestroy)(void *e)
+{
+    (void)e;
+    return 0;
+}
+N(cuEventRecord, hipEventRecord)(void *e, void *s)
+{
+    (void)e;
+    (void)s;
+    return step();
+}
+N(cuEventSynchronize, hipEventSynchronize)(void *e)
+{
+    (void)e;
+    return step();
+}

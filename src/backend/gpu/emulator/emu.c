@@ -1,0 +1,252 @@
+/* emu.c - fibers, barriers, warp collectives and shared memory of the emulator. */
+#include "backend/gpu/emulator/emu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include "quant/type.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define EMU_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMU_ASAN 1
+#endif
+#endif
+#ifdef EMU_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+enum { MAX_THREADS = 1024, MAX_SHARED = 8, STACK = 256 << 10 };
+enum state { READY, AT_BLOCK, AT_WARP, DONE };
+
+struct fiber {
+#if defined(__x86_64__)
+    void *sp;
+#else
+    ucontext_t uc;
+#endif
+    char *stack;
+    void *fake; /* ASan's */
+    enum state state;
+    int line;
+    uint32_t phase;
+};
+
+struct warp { uint32_t n; int line; };
+struct shared { int id; void *p; };
+
+/* One device, used by one thread at a time, as a driver's default context is. */
+static struct {
+    struct fiber fiber[MAX_THREADS], scheduler;
+    struct fiber *running;
+    struct warp warp[MAX_THREADS];
+    int slot[2][MAX_THREADS];
+    struct shared shared[MAX_SHARED];
+    uint32_t n_shared, n_thread, n_live, n_at_block;
+    int block_line;
+    void (*kernel)(const void *args);
+    const void *args;
+    enum rf_emu_order order;
+    uint32_t random;
+    const void *host_stack;
+    size_t host_stack_bytes;
+} emu = {.random = 1};
+
+struct rf_emu_thread rf_emu_now;
+
+static void die(const char *what)
+{
+    fprintf(stderr, "emulator: %s at block (%u,%u,%u) thread %u\n", what, rf_emu_now.bx, rf_emu_now.by, rf_emu_now.bz, rf_emu_now.tid);
+    for (uint32_t i = 0; i < emu.n_thread; i++)
+        if (emu.fiber[i].state != DONE && (!i || emu.fiber[i].line != emu.fiber[i - 1].line))
+            fprintf(stderr, "  thread %u waits (state %d) at line %d\n", i, (int)emu.fiber[i].state, emu.fiber[i].line);
+    abort();
+}
+
+/* ---- switching ---- */
+
+#if defined(__x86_64__)
+void rf_emu_swap(void **save, void *to); /* saves what the ABI keeps over calls; ucontext would make two system calls */
+__asm__(".text\n.globl rf_emu_swap\n.type rf_emu_swap,@function\nrf_emu_swap:\n"
+        "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
+        "movq %rsp,(%rdi)\nmovq %rsi,%rsp\n"
+        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size rf_emu_swap,.-rf_emu_swap\n");
+#endif
+
+static void switch_to(struct fiber *from, struct fiber *to)
+{
+#ifdef EMU_ASAN
+    bool home = to == &emu.scheduler;
+    __sanitizer_start_switch_fiber(from->state == DONE ? NULL : &from->fake, home ? emu.host_stack : to->stack,
+                                   home ? emu.host_stack_bytes : (size_t)STACK);
+#endif
+#if defined(__x86_64__)
+    rf_emu_swap(&from->sp, to->sp);
+#else
+    swapcontext(&from->uc, &to->uc);
+#endif
+#ifdef EMU_ASAN
+    const void *stack;
+    size_t bytes;
+    __sanitizer_finish_switch_fiber(from->fake, &stack, &bytes);
+    if (from != &emu.scheduler) emu.host_stack = stack, emu.host_stack_bytes = bytes;
+#endif
+}
+
+static void park(enum state why)
+{
+    emu.running->state = why;
+    switch_to(emu.running, &emu.scheduler);
+}
+
+static void fiber_main(void)
+{
+#ifdef EMU_ASAN
+    __sanitizer_finish_switch_fiber(NULL, &emu.host_stack, &emu.host_stack_bytes);
+#endif
+    emu.kernel(emu.args);
+    emu.n_live--;
+    park(DONE);
+    abort();
+}
+
+static void fiber_start(struct fiber *f)
+{
+    if (!f->stack) {
+        f->stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (f->stack == MAP_FAILED) die("no memory for stacks");
+    }
+#ifdef EMU_ASAN
+    __asan_unpoison_memory_region(f->stack, STACK);
+#endif
+#if defined(__x86_64__)
+    void **sp = (void **)(f->stack + STACK);
+    *--sp = NULL;
+    *--sp = (void *)fiber_main;
+    for (int i = 0; i < 6; i++) *--sp = NULL;
+    f->sp = sp;
+#else
+    getcontext(&f->uc);
+    f->uc.uc_stack.ss_sp = f->stack;
+    f->uc.uc_stack.ss_size = STACK;
+    f->uc.uc_link = NULL;
+    makecontext(&f->uc, fiber_main, 0);
+#endif
+    f->state = READY;
+    f->phase = 0;
+    f->line = 0;
+    f->fake = NULL;
+}
+
+/* ---- what kernels call ---- */
+
+void rf_emu_block_sync(int line)
+{
+    emu.running->line = line;
+    if (emu.n_at_block && emu.block_line != line) die("a barrier reached at two different lines");
+    if (emu.n_live != emu.n_thread) die("a barrier after some threads left the kernel");
+    emu.block_line = line;
+    if (++emu.n_at_block < emu.n_live) {
+        park(AT_BLOCK);
+        return;
+    }
+    emu.n_at_block = 0;
+    for (uint32_t i = 0; i < emu.n_thread; i++)
+        if (emu.fiber[i].state == AT_BLOCK) emu.fiber[i].state = READY;
+}
+
+int rf_emu_shfl(int v, uint32_t lane, int line)
+{
+    struct fiber *f = emu.running;
+    uint32_t tid = rf_emu_now.tid, w = tid / G_WARP, phase = f->phase++ & 1; /* two sets: a fast lane may be one call ahead */
+    if (w * G_WARP + G_WARP > emu.n_thread) die("a collective in a part of a warp");
+    if (emu.warp[w].n && emu.warp[w].line != line) die("a collective reached at two different lines");
+    emu.warp[w].line = f->line = line;
+    emu.slot[phase][tid] = v;
+    if (++emu.warp[w].n < G_WARP) park(AT_WARP);
+    else {
+        emu.warp[w].n = 0;
+        for (uint32_t i = w * G_WARP; i < (w + 1) * G_WARP; i++)
+            if (emu.fiber[i].state == AT_WARP) emu.fiber[i].state = READY;
+    }
+    return emu.slot[phase][w * G_WARP + lane % G_WARP];
+}
+
+void *rf_emu_shared(int id, size_t bytes)
+{
+    for (uint32_t i = 0; i < emu.n_shared; i++)
+        if (emu.shared[i].id == id) return emu.shared[i].p;
+    if (emu.n_shared == MAX_SHARED) die("too many shared arrays");
+    void *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+    if (!p) die("no memory");
+    memset(p, 0xff, bytes); /* NaN, so that unset reads show */
+    emu.shared[emu.n_shared++] = (struct shared){id, p};
+    return p;
+}
+
+float rf_emu_h2f(uint16_t h) { return rf_f16_to_f32(h); }
+uint16_t rf_emu_f2h(float f) { return rf_f32_to_f16(f); }
+
+/* ---- launches ---- */
+
+void rf_emu_set_order(enum rf_emu_order order, uint32_t seed)
+{
+    emu.order = order;
+    emu.random = seed | 1;
+}
+
+static uint32_t next_random(void)
+{
+    emu.random ^= emu.random << 13;
+    emu.random ^= emu.random >> 17;
+    return emu.random ^= emu.random << 5;
+}
+
+static void run_block(uint32_t bx, uint32_t by, uint32_t bz)
+{
+    uint16_t order[MAX_THREADS];
+    uint32_t n = emu.n_thread;
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = (uint16_t)(emu.order == RF_EMU_BACKWARD ? n - 1 - i : i);
+        fiber_start(&emu.fiber[i]);
+        emu.warp[i].n = 0;
+    }
+    emu.n_live = n;
+    emu.n_at_block = 0;
+    while (emu.n_live) {
+        bool ran = false;
+        for (uint32_t i = n - 1; emu.order == RF_EMU_RANDOM && i; i--) {
+            uint32_t j = next_random() % (i + 1);
+            uint16_t t = order[i];
+            order[i] = order[j];
+            order[j] = t;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            struct fiber *f = &emu.fiber[order[i]];
+            if (f->state != READY) continue;
+            ran = true;
+            emu.running = f;
+            rf_emu_now = (struct rf_emu_thread){order[i], bx, by, bz};
+            switch_to(&emu.scheduler, f);
+        }
+        if (!ran) die("a deadlock");
+    }
+    for (uint32_t i = 0; i < emu.n_shared; i++) free(emu.shared[i].p);
+    emu.n_shared = 0;
+}
+
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads)
+{
+    if (!threads || threads > MAX_THREADS || !grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535) return 0;
+    emu.kernel = kernel;
+    emu.args = args;
+    emu.n_thread = threads;
+    for (uint32_t z = 0; z < grid[2]; z++)
+        for (uint32_t y = 0; y < grid[1]; y++)
+            for (uint32_t x = 0; x < grid[0]; x++) run_block(x, y, z);
+    return 1;
+}

@@ -1,0 +1,61 @@
+/* emu.h - the dialect on a CPU: one fiber per GPU thread, one block at a time, in plain C.
+ *
+ * A barrier or a warp collective parks the fiber until all have come; arriving at different places is reported and aborts.
+ * Shared memory is filled with NaN before each block. Threads run forward, backward or in random order (rf_emu_order).
+ * G_WARP (32 or 64) is set by the build.
+ */
+#ifndef RF_GPU_EMU_H
+#define RF_GPU_EMU_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef G_WARP
+#error "G_WARP is 32 or 64"
+#endif
+
+#define G_FN static inline __attribute__((unused))
+#define G_KERNEL(threads) void
+#define G_SHARED(T, name, n) T *name = (T *)rf_emu_shared(__LINE__, sizeof(T) * (n))
+
+struct rf_emu_thread { uint32_t tid, bx, by, bz; };
+extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
+
+enum rf_emu_order { RF_EMU_FORWARD, RF_EMU_BACKWARD, RF_EMU_RANDOM };
+
+void *rf_emu_shared(int id, size_t bytes);
+void rf_emu_block_sync(int line);
+int rf_emu_shfl(int v, uint32_t lane, int line);
+/* Runs one launch; false: the shape is none that a device takes. */
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads);
+void rf_emu_set_order(enum rf_emu_order order, uint32_t seed);
+
+G_FN uint32_t g_tid(void) { return rf_emu_now.tid; }
+G_FN uint32_t g_bx(void) { return rf_emu_now.bx; }
+G_FN uint32_t g_by(void) { return rf_emu_now.by; }
+G_FN uint32_t g_bz(void) { return rf_emu_now.bz; }
+G_FN uint32_t g_lane(void) { return rf_emu_now.tid % G_WARP; }
+#define g_sync() rf_emu_block_sync(__LINE__)
+#define g_shfl_xor_i(v, m) rf_emu_shfl(v, g_lane() ^ (uint32_t)(m), __LINE__)
+G_FN float g_asf(uint32_t x)
+{
+    float f;
+    memcpy(&f, &x, 4);
+    return f;
+}
+G_FN uint32_t g_asu(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    return u;
+}
+G_FN float g_exp2(float x) { return exp2f(x); }
+G_FN float g_fma(float a, float b, float c) { return fmaf(a, b, c); }
+float rf_emu_h2f(uint16_t h);
+uint16_t rf_emu_f2h(float f);
+G_FN float g_h2f(uint16_t h) { return rf_emu_h2f(h); }
+G_FN uint16_t g_f2h(float f) { return rf_emu_f2h(f); }
+
+#endif

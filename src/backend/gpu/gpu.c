@@ -1,0 +1,303 @@
+/* gpu.c - opening a GPU, its memory, streams and events. */
+#include "backend/gpu/gpu.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { MIN_ALLOC = 256, PROBE_THREADS = 64 };
+
+/* ---- faults, launches ---- */
+
+rf_status rf_gpu_slot(struct rf_gpu *g, int rc, const char *what)
+{
+    if (!rc || g->fault) return g->fault;
+    struct rf_error err = {0};
+    g->fault = RF_DEVICE;
+    rf_gpu_check(&g->dev, rc, what, &err);
+    snprintf(g->base.info.detail, sizeof g->base.info.detail, "failed: %s", err.message);
+    return g->fault;
+}
+
+static const char *const kernel_names[] = {
+#define X(name, args) #name,
+    RF_GPU_KERNELS(X)
+#undef X
+};
+
+rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                        const void *args)
+{
+    if (g->fault) return g->fault;
+    if (!gx || !gy || !gz) return RF_OK;
+    if (gx > INT32_MAX || gy > 65535 || gz > 65535) return RF_INTERNAL;
+    void *params[] = {(void *)(uintptr_t)args};
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, 0, rf_gpu_stream(g, s), params, NULL);
+    return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
+/* ---- memory ---- */
+
+static void count_memory(struct rf_gpu *g)
+{
+    size_t free_, total;
+    if (g->dev.api.mem_info(&free_, &total)) return;
+    g->base.info.memory_free = free_;
+    g->base.info.memory_total = total;
+}
+
+rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err)
+{
+    *out = 0;
+    uint64_t p = 0;
+    if (g->fault) return rf_fail(err, g->fault, "%s: %s", g->dev.id, g->base.info.detail);
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
+    count_memory(g);
+    if (bytes > g->base.info.memory_free)
+        return rf_fail(err, RF_NOMEM, "%s: %s needs %" PRIu64 " bytes, but %" PRIu64 " of %" PRIu64 " bytes of device memory are free",
+                       g->dev.id, what, bytes, g->base.info.memory_free, g->base.info.memory_total);
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.api.alloc(&p, RF_MAX(bytes, (uint64_t)MIN_ALLOC)), what, err));
+    *out = (rf_dev)p;
+    count_memory(g);
+    return RF_OK;
+}
+
+void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
+{
+    if (!p) return;
+    rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
+    g->dev.vendor->bind(&g->dev);
+    g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
+    count_memory(g);
+}
+
+rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes)
+{
+    if (b->sent && b->bytes) {
+        rf_status s = rf_gpu_slot(g, g->dev.api.event_sync(b->sent), "waiting for an upload");
+        if (s) return s;
+    }
+    if (bytes <= b->bytes) return RF_OK;
+    size_t want = bytes < SIZE_MAX / 2 ? bytes + bytes / 4 + 4096 : bytes; /* so that slow growth costs few allocations */
+    void *sent = b->sent;
+    b->sent = NULL;
+    rf_gpu_buffer_release(g, b);
+    b->sent = sent;
+    int rc = b->sent ? 0 : g->dev.api.event_create(&b->sent, g->dev.vendor->event_flags);
+    if (!rc) rc = g->dev.api.host_alloc(&b->host, want, 0);
+    if (rc) return rf_gpu_slot(g, rc, "pinned memory");
+    RF_TRY(rf_gpu_alloc(g, want, "the step's plan", &b->dev, NULL));
+    b->bytes = want;
+    return RF_OK;
+}
+
+rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s)
+{
+    int rc = g->dev.api.upload(b->dev, b->host, bytes, rf_gpu_stream(g, s));
+    if (!rc) rc = g->dev.api.event_record(b->sent, rf_gpu_stream(g, s));
+    return rc ? rf_gpu_slot(g, rc, "upload of the step's plan") : g->fault;
+}
+
+void rf_gpu_buffer_release(struct rf_gpu *g, struct rf_gpu_buffer *b)
+{
+    if (b->host) g->dev.api.host_free(b->host);
+    if (b->dev) rf_gpu_free(g, b->dev, b->bytes);
+    if (b->sent) g->dev.api.event_destroy(b->sent);
+    *b = (struct rf_gpu_buffer){0};
+}
+
+static rf_status mem_alloc(struct rf_backend *b, uint64_t bytes, rf_dev *out, struct rf_error *err)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    RF_TRY(rf_gpu_alloc(g, bytes, "an allocation", out, err));
+    rf_status s = bytes ? rf_gpu_check(&g->dev, g->dev.api.fill(*out, 0, bytes, g->stream), "clearing memory", err) : RF_OK;
+    if (s) {
+        rf_gpu_free(g, *out, bytes);
+        *out = 0;
+    }
+    return s;
+}
+
+static void mem_free(struct rf_backend *b, rf_dev p) { rf_gpu_free(rf_gpu_of(b), p, 1); }
+
+static rf_status mem_upload(struct rf_backend *b, struct rf_stream *s, rf_dev to, const void *from, uint64_t bytes)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    if (!bytes || g->fault) return g->fault;
+    rf_gpu_angles_drop(g, to, bytes);
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (!rc) rc = g->dev.api.upload(to, from, bytes, rf_gpu_stream(g, s));
+    return rf_gpu_slot(g, rc, "upload");
+}
+
+static rf_status mem_download(struct rf_backend *b, struct rf_stream *s, void *to, rf_dev from, uint64_t bytes)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    if (!bytes || g->fault) return g->fault;
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (!rc) rc = g->dev.api.download(to, from, bytes, rf_gpu_stream(g, s));
+    return rf_gpu_slot(g, rc, "download");
+}
+
+/* ---- streams and events: a door's struct is the vendor's own handle ---- */
+
+static rf_status stream_create(struct rf_backend *b, struct rf_stream **out, struct rf_error *err)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    void *s = NULL;
+    *out = NULL;
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.api.stream_create(&s, g->dev.vendor->stream_flags), "creating a stream", err));
+    *out = s;
+    return RF_OK;
+}
+
+static void stream_free(struct rf_backend *b, struct rf_stream *s)
+{
+    if (s) rf_gpu_of(b)->dev.api.stream_destroy(s);
+}
+
+static rf_status stream_sync(struct rf_backend *b, struct rf_stream *s)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    int rc = g->dev.vendor->bind(&g->dev);
+    return rf_gpu_slot(g, rc ? rc : g->dev.api.stream_sync(rf_gpu_stream(g, s)), "waiting for the stream");
+}
+
+static rf_status event_create(struct rf_backend *b, struct rf_dev_event **out, struct rf_error *err)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    void *e = NULL;
+    *out = NULL;
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.api.event_create(&e, g->dev.vendor->event_flags), "creating an event", err));
+    *out = e;
+    return RF_OK;
+}
+
+static void event_free(struct rf_backend *b, struct rf_dev_event *e)
+{
+    if (e) rf_gpu_of(b)->dev.api.event_destroy(e);
+}
+
+static rf_status event_record(struct rf_backend *b, struct rf_dev_event *e, struct rf_stream *s)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    return rf_gpu_slot(g, g->dev.api.event_record(e, rf_gpu_stream(g, s)), "recording an event");
+}
+
+static rf_status event_wait(struct rf_backend *b, struct rf_stream *s, struct rf_dev_event *e)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    return rf_gpu_slot(g, g->dev.api.stream_wait(rf_gpu_stream(g, s), e, 0), "waiting for an event");
+}
+
+static rf_status event_sync(struct rf_backend *b, struct rf_dev_event *e)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    return rf_gpu_slot(g, g->dev.api.event_sync(e), "waiting for an event");
+}
+
+static const struct rf_backend_mem gpu_mem = {
+    .alloc = mem_alloc,
+    .free = mem_free,
+    .upload = mem_upload,
+    .download = mem_download,
+    .stream_create = stream_create,
+    .stream_free = stream_free,
+    .stream_sync = stream_sync,
+    .event_create = event_create,
+    .event_free = event_free,
+    .event_record = event_record,
+    .event_wait = event_wait,
+    .event_sync = event_sync,
+    .weight_create = rf_gpu_weight_create,
+    .weight_free = rf_gpu_weight_free,
+    .weight_bytes = rf_gpu_weight_bytes,
+    .kv_block_bytes = rf_gpu_kv_block_bytes,
+    .kv_create = rf_gpu_kv_create,
+    .kv_free = rf_gpu_kv_free,
+};
+
+/* ---- open and close ---- */
+
+static void gpu_close(struct rf_backend *b)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    if (g->dev.context) {
+        g->dev.vendor->bind(&g->dev);
+        if (g->stream) g->dev.api.stream_sync(g->stream);
+        for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
+        rf_gpu_free(g, g->parts, g->parts_bytes);
+        rf_gpu_buffer_release(g, &g->plan);
+        rf_gpu_buffer_release(g, &g->tiles);
+        for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
+        if (g->stream) g->dev.api.stream_destroy(g->stream);
+        if (g->module) g->dev.api.module_unload(g->module);
+        rf_gpu_device_close(&g->dev);
+    }
+    rf_free(g);
+}
+
+/* The first embedded object that the driver takes: drivers refuse objects of other architectures. */
+static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
+{
+    char tried[160] = "";
+    for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor && !g->module; o++) {
+        if (strcmp(o->vendor, g->dev.vendor->name)) continue;
+        if (!g->dev.api.module_load(&g->module, o->data)) g->object = o;
+        else g->module = NULL;
+        size_t n = strlen(tried);
+        snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", o->arch);
+    }
+    if (!g->module)
+        return rf_fail(err, RF_DEVICE, "%s: %s (%s): none of the embedded code objects fits (%s): build with -Dgpu_targets=all, update the "
+                                       "driver, or use --device cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
+                       tried[0] ? tried : "this build has none");
+    for (int i = 0; i < RF_GPU_N_KERNEL; i++)
+        RF_TRY(rf_gpu_check(&g->dev, g->dev.api.module_function(&g->fn[i], g->module, kernel_names[i]), kernel_names[i], err));
+    return RF_OK;
+}
+
+/* The first launch: proves that code runs here, and asks it how wide a warp is. */
+static rf_status probe(struct rf_gpu *g, struct rf_error *err)
+{
+    rf_dev p;
+    RF_TRY(rf_gpu_alloc(g, MIN_ALLOC, "the first kernel", &p, err));
+    rf_status s = rf_gpu_launch(g, NULL, RF_GPU_K_probe, 1, 1, 1, PROBE_THREADS, &(struct probe_args){.out = p});
+    int rc = s ? 0 : g->dev.api.download(&g->warp, p, sizeof g->warp, g->stream);
+    if (!s && !rc) rc = g->dev.api.stream_sync(g->stream);
+    if (s) s = rf_fail(err, s, "%s: the first kernel %s", g->dev.id, g->base.info.detail);
+    else s = rf_gpu_check(&g->dev, rc, "running the first kernel", err);
+    if (!s && g->warp != 32 && g->warp != 64)
+        s = rf_fail(err, RF_DEVICE, "%s: the first kernel reports a warp of %u threads, expected 32 or 64", g->dev.id, g->warp);
+    rf_gpu_free(g, p, MIN_ALLOC);
+    return s;
+}
+
+rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+{
+    *out = NULL;
+    struct rf_gpu *g = rf_alloc_array(1, sizeof *g);
+    if (!g) return rf_fail_nomem(err, "gpu backend", sizeof *g);
+    g->base = (struct rf_backend){.mem = &gpu_mem, .ops = &rf_gpu_ops, .close = gpu_close};
+    rf_status s = rf_gpu_device_open(&g->dev, v, index, err);
+    if (!s) s = rf_gpu_check(&g->dev, g->dev.api.stream_create(&g->stream, v->stream_flags), "creating a stream", err);
+    if (!s) s = load_module(g, err);
+    if (!s) s = probe(g, err);
+    if (s) {
+        gpu_close(&g->base);
+        return s;
+    }
+    struct rf_backend_info *i = &g->base.info;
+    i->name = g->dev.id;
+    i->n_threads = 1;
+    count_memory(g);
+    snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB free", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
+             g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));
+    *out = &g->base;
+    return RF_OK;
+}

@@ -1,0 +1,115 @@
+/* gpu.h - inside the GPU backend: its struct, and what its files share. gpu.c: open, memory, streams. weights.c: packing and
+ * products. ops.c: the other slots. attention.c: KV store and attention.
+ *
+ * All work goes to one stream unless a caller names another. A driver error in a slot is sticky: the slot and all later ones
+ * return RF_DEVICE, and info.detail says what failed.
+ */
+#ifndef RF_BACKEND_GPU_GPU_H
+#define RF_BACKEND_GPU_GPU_H
+
+#include "backend/backend.h"
+#include "backend/gpu/driver.h"
+#include "backend/gpu/kernels/args.h"
+
+enum rf_gpu_kernel {
+#define X(name, args) RF_GPU_K_##name,
+    RF_GPU_KERNELS(X)
+#undef X
+    RF_GPU_N_KERNEL
+};
+
+/* Grow-only memory with a pinned twin for uploads; contents lost on growth. */
+struct rf_gpu_buffer {
+    rf_dev dev;
+    void *host;
+    size_t bytes;
+    void *sent; /* event behind the last upload: before it, host must not be written */
+};
+
+enum { RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
+/* One step's shape in device memory, offsets into plan.dev. */
+struct rf_gpu_plan {
+    rf_dev token, pos, seq, out_row;
+    rf_dev block[RF_GPU_GROUPS];
+};
+
+/* cos and sin of positions 0..n_pos-1 for one set of frequencies. */
+struct rf_gpu_angles {
+    rf_dev inv_freq; /* 0: empty */
+    uint32_t rot_dim, n_pos;
+    float mscale;
+    rf_dev table; /* [n_pos][rot_dim]: cosines, then sines */
+};
+enum { RF_GPU_ANGLES = 4, RF_GPU_CHECKS = 8 };
+
+/* Rows of block tables that were found whole in this step. */
+struct rf_gpu_checked { uint32_t group, window, n_block; };
+
+struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
+
+struct rf_gpu {
+    struct rf_backend base;
+    struct rf_gpu_device dev;
+    const struct rf_gpu_object *object; /* the code object in use */
+    void *module, *fn[RF_GPU_N_KERNEL];
+    void *stream;
+    uint32_t warp;
+    rf_status fault;
+
+    const struct rf_batch *batch; /* of the running step */
+    struct rf_gpu_buffer plan, tiles;
+    struct rf_gpu_plan at;
+    uint32_t max_pos, tile_group, n_tile; /* tiles hold the list for this many query heads per KV head; 0: none yet */
+    struct rf_gpu_checked checked[RF_GPU_CHECKS];
+    uint32_t n_checked;
+
+    struct rf_gpu_angles angles[RF_GPU_ANGLES];
+    uint32_t next_angles;
+    rf_dev parts; /* attention's split parts */
+    size_t parts_bytes;
+
+    struct rf_gpu_slab *slabs;
+    struct rf_gpu_buffer staging[2]; /* packed weights on their way up; no device side */
+};
+
+static inline struct rf_gpu *rf_gpu_of(struct rf_backend *b) { return (struct rf_gpu *)b; }
+static inline void *rf_gpu_stream(const struct rf_gpu *g, struct rf_stream *s) { return s ? (void *)s : g->stream; }
+
+/* Slots: remembers the first fault and turns every rc but 0 into RF_DEVICE. */
+rf_status rf_gpu_slot(struct rf_gpu *g, int rc, const char *what);
+/* One launch of `threads` threads a block; args is the kernel's struct. Empty grids are no work. */
+rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                        const void *args);
+/* At least `bytes` of device memory and as much pinned host memory that may be written now. */
+rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
+rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);
+void rf_gpu_buffer_release(struct rf_gpu *g, struct rf_gpu_buffer *b);
+/* Device memory, not zeroed. Refuses, with numbers, what does not fit, before asking the driver. */
+rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err);
+void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes);
+
+/* weights.c */
+rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc *d, struct rf_weight **out, bool *copied,
+                               struct rf_error *err);
+void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *w);
+uint64_t rf_gpu_weight_bytes(const struct rf_weight *w);
+rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
+rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct rf_embed_args *a);
+
+/* ops.c */
+extern const struct rf_backend_ops rf_gpu_ops;
+void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes); /* tables made of frequencies in this range */
+
+/* attention.c */
+uint64_t rf_gpu_kv_block_bytes(const struct rf_backend *b, const struct rf_kv_desc *d);
+rf_status rf_gpu_kv_create(struct rf_backend *b, const struct rf_kv_desc *d, struct rf_kv_store **out, struct rf_error *err);
+void rf_gpu_kv_free(struct rf_backend *b, struct rf_kv_store *kv);
+rf_status rf_gpu_kv_copy(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a);
+rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct rf_rope_kv_args *a);
+rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a);
+/* Finds or makes the table of positions 0..max_pos. */
+rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct rf_rope_kv_args *a, rf_dev *out);
+
+rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err);
+
+#endif

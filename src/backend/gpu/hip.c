@@ -1,0 +1,58 @@
+/* hip.c - the HIP runtime's names, numbers and habits. One of the two files that know a vendor. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/gpu/driver.h"
+
+enum { NO_DEVICE = 100 };
+
+static const char *const libraries[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
+
+/* The runtime reports a card that it may not open as no card: the device node tells them apart. */
+static rf_status absent(int rc, struct rf_error *err)
+{
+    if (!access("/dev/kfd", F_OK) && access("/dev/kfd", R_OK | W_OK))
+        return rf_fail(err, RF_DEVICE, "hip: /dev/kfd may not be opened (%s): add this user to the groups render and video and log in again, "
+                                       "or use --device cpu", strerror(errno));
+    if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "hip: the runtime is there, but it finds no device");
+    return rf_fail(err, RF_DEVICE, "hip: the runtime does not start (error %d): check the amdgpu kernel driver with rocminfo, or use --device cpu", rc);
+}
+
+static int bind(struct rf_gpu_device *d) { return ((int (*)(int))d->extra[0])(d->index); }
+
+static int start(struct rf_gpu_device *d)
+{
+    void *p = rf_gpu_symbol(d, "hipSetDevice");
+    if (!p) return NO_DEVICE;
+    memcpy(&d->extra[0], &p, sizeof p);
+    d->context = d; /* there is none to hold: only a mark that the device was started */
+    return bind(d);
+}
+
+static void stop(struct rf_gpu_device *d) { (void)d; }
+
+static const char *text(struct rf_gpu_device *d, int rc)
+{
+    const char *(*error_string)(int);
+    void *p = rf_gpu_symbol(d, "hipGetErrorString");
+    memcpy(&error_string, &p, sizeof p);
+    return error_string ? error_string(rc) : NULL;
+}
+
+const struct rf_gpu_vendor rf_gpu_hip = {
+    .name = "hip",
+    .libraries = libraries,
+    .names = {"hipInit", "hipDriverGetVersion", "hipGetDeviceCount", "hipDeviceGet", "hipDeviceGetName", "hipMemGetInfo", "hipMalloc",
+              "hipFree", "hipHostMalloc", "hipHostFree", "hipMemcpyHtoDAsync", "hipMemcpyDtoHAsync", "hipMemcpyDtoDAsync",
+              "hipMemsetD8Async", "hipModuleLoadData", "hipModuleUnload", "hipModuleGetFunction", "hipModuleLaunchKernel",
+              "hipStreamCreateWithFlags", "hipStreamDestroy", "hipStreamSynchronize", "hipStreamWaitEvent",
+              "hipEventCreateWithFlags", "hipEventDestroy", "hipEventRecord", "hipEventSynchronize"},
+    .absent = absent,
+    .start = start,
+    .stop = stop,
+    .bind = bind,
+    .text = text,
+    .stream_flags = 1,
+    .event_flags = 2,
+};

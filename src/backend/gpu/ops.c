@@ -1,0 +1,164 @@
+/* ops.c - the step's shape, and the slots that work on rows and elements. */
+#include <math.h>
+#include <string.h>
+
+#include "backend/gpu/gpu.h"
+#include "base/mem.h"
+
+/* ---- the step's shape: one upload ---- */
+
+static size_t plan_ints(const struct rf_batch *b)
+{
+    return 3 * (size_t)b->n_tok + b->n_out + (size_t)b->n_group * b->n_seq * b->table_stride;
+}
+
+static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const struct rf_batch *batch)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    if (batch->n_group > RF_GPU_GROUPS) return RF_INTERNAL;
+    for (uint32_t i = 0; i < batch->n_out; i++)
+        if (batch->out_row[i] < 0 || (uint32_t)batch->out_row[i] >= batch->n_tok) return RF_INTERNAL;
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (rc) return rf_gpu_slot(g, rc, "choosing the device");
+    size_t bytes = plan_ints(batch) * sizeof(int32_t), at = 0, n_tok = batch->n_tok;
+    RF_TRY(rf_gpu_buffer_need(g, &g->plan, bytes));
+    int32_t *host = g->plan.host;
+    g->max_pos = 0;
+    for (size_t t = 0; t < n_tok; t++) {
+        if (batch->pos[t] < 0) return RF_INTERNAL;
+        g->max_pos = RF_MAX(g->max_pos, (uint32_t)batch->pos[t]);
+    }
+    memcpy(host, batch->token, n_tok * sizeof *host);
+    memcpy(host + n_tok, batch->pos, n_tok * sizeof *host);
+    for (uint32_t q = 0; q < batch->n_seq; q++)
+        for (int32_t t = batch->seq_first[q]; t < batch->seq_first[q + 1]; t++) host[2 * n_tok + (size_t)t] = (int32_t)q;
+    g->at.token = g->plan.dev;
+    g->at.pos = g->at.token + n_tok * sizeof *host;
+    g->at.seq = g->at.pos + n_tok * sizeof *host;
+    g->at.out_row = g->at.seq + n_tok * sizeof *host;
+    at = 3 * n_tok;
+    if (batch->n_out) memcpy(host + at, batch->out_row, batch->n_out * sizeof *host);
+    at += batch->n_out;
+    for (uint32_t i = 0; i < batch->n_group; i++) {
+        size_t n = (size_t)batch->n_seq * batch->table_stride;
+        g->at.block[i] = g->plan.dev + at * sizeof *host;
+        if (n) memcpy(host + at, batch->block_table[i], n * sizeof *host);
+        at += n;
+    }
+    g->batch = batch;
+    g->tile_group = 0;
+    g->n_checked = 0;
+    return bytes ? rf_gpu_buffer_send(g, &g->plan, bytes, s) : g->fault;
+}
+
+/* ---- rows ---- */
+
+static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const struct rf_rmsnorm_args *a)
+{
+    /* threads depend on the width alone: the order of additions is the same for any number of rows */
+    struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
+                             .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 512 ? 64 : 256, .eps = a->eps};
+    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
+}
+
+static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    uint32_t n = g->batch->n_out;
+    struct gather_args p = {.x = a->x, .row = g->at.out_row, .out = a->out, .cols = a->cols, .n = n};
+    p.step = a->out == a->x ? 1 : RF_MIN(n, 65535u);
+    return rf_gpu_launch(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, &p);
+}
+
+/* ---- elements ---- */
+
+static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct rf_glu_args *a)
+{
+    struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .n = (uint64_t)a->rows * a->cols, .act = (unsigned)a->act};
+    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_glu, (p.n + 255) / 256, 1, 1, 256, &p);
+}
+
+static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct rf_add_args *a)
+{
+    struct add_args p = {.a = a->a, .b = a->b, .out = a->out, .n = a->n, .b_scale = a->b_scale};
+    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, &p);
+}
+
+static rf_status op_softcap(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a)
+{
+    struct softcap_args p = {.x = a->x, .n = a->n, .cap = a->cap, .scale = a->scale};
+    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, &p);
+}
+
+/* ---- angles: a table over positions that grows by doubling, so that most steps compute none ---- */
+
+void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes)
+{
+    for (int i = 0; i < RF_GPU_ANGLES; i++) {
+        struct rf_gpu_angles *t = &g->angles[i];
+        if (t->inv_freq >= from && t->inv_freq - from < bytes) t->inv_freq = 0;
+    }
+}
+
+static rf_status angles_fill(struct rf_gpu *g, struct rf_stream *s, struct rf_gpu_angles *t, float *table, float *freq)
+{
+    uint32_t half = t->rot_dim / 2;
+    int rc = g->dev.api.download(freq, t->inv_freq, half * sizeof *freq, rf_gpu_stream(g, s));
+    if (!rc) rc = g->dev.api.stream_sync(rf_gpu_stream(g, s));
+    if (rc) return rf_gpu_slot(g, rc, "reading rotary frequencies");
+    for (uint32_t p = 0; p < t->n_pos; p++)
+        for (uint32_t i = 0; i < half; i++) {
+            double angle = (double)p * (double)freq[i];
+            table[(size_t)p * t->rot_dim + i] = (float)cos(angle) * t->mscale;
+            table[(size_t)p * t->rot_dim + half + i] = (float)sin(angle) * t->mscale;
+        }
+    rc = g->dev.api.upload(t->table, table, (size_t)t->n_pos * t->rot_dim * sizeof *table, rf_gpu_stream(g, s));
+    if (!rc) rc = g->dev.api.stream_sync(rf_gpu_stream(g, s)); /* table goes away */
+    return rf_gpu_slot(g, rc, "uploading angles");
+}
+
+rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct rf_rope_kv_args *a, rf_dev *out)
+{
+    struct rf_gpu_angles *t = NULL;
+    for (int i = 0; i < RF_GPU_ANGLES; i++) {
+        struct rf_gpu_angles *at = &g->angles[i];
+        if (at->inv_freq == a->inv_freq && at->rot_dim == a->rot_dim && at->mscale == a->mscale) t = at;
+    }
+    if (t && t->n_pos > g->max_pos) {
+        *out = t->table;
+        return RF_OK;
+    }
+    if (!t) {
+        t = &g->angles[g->next_angles];
+        g->next_angles = (g->next_angles + 1) % RF_GPU_ANGLES;
+    }
+    rf_dev old = t->table;
+    uint32_t n_pos = 1024;
+    while (n_pos <= g->max_pos) n_pos *= 2; /* max_pos is below 2^31 */
+    size_t n = (size_t)n_pos * a->rot_dim;
+    *t = (struct rf_gpu_angles){.rot_dim = a->rot_dim, .mscale = a->mscale, .n_pos = n_pos};
+    rf_gpu_free(g, old, 0);
+    RF_TRY(rf_gpu_alloc(g, n * sizeof(float), "rotary angles", &t->table, NULL));
+    float *table = rf_alloc(n * sizeof *table), *freq = rf_alloc(a->rot_dim * sizeof *freq);
+    t->inv_freq = a->inv_freq;
+    rf_status st = table && freq ? angles_fill(g, s, t, table, freq) : RF_NOMEM;
+    if (st) t->inv_freq = 0;
+    rf_free(table);
+    rf_free(freq);
+    *out = t->table;
+    return st;
+}
+
+const struct rf_backend_ops rf_gpu_ops = {
+    .batch_begin = op_batch_begin,
+    .embed = rf_gpu_embed,
+    .rmsnorm = op_rmsnorm,
+    .matmul = rf_gpu_matmul,
+    .rope_kv = rf_gpu_rope_kv,
+    .attention = rf_gpu_attention,
+    .glu = op_glu,
+    .add = op_add,
+    .gather = op_gather,
+    .softcap = op_softcap,
+    .kv_copy = rf_gpu_kv_copy,
+};

@@ -1,0 +1,77 @@
+"""The tiny models on emulated GPUs: the whole engine through the driver libraries' names, warp 32 as cuda:0, warp 64 as hip:0.
+
+Greedy text must be the expected one (transformers', which the CPU gives too), logits as near as the CPU's; for quantised
+types the device takes activations as they are, so it is nearer than the CPU's 8-bit ones.
+"""
+import json
+import os
+import subprocess
+
+import fixtures as F
+import numpy as np
+import pytest
+from test_golden import CASES, FAMILIES, TOLERANCE, log_softmax, rows
+
+DEVICES = ["cuda:0", "hip:0"]
+# Every family once, every type once: each takes seconds on emulated threads.
+FAMILY = {c[0].rsplit("-", 1)[0].split("-")[0]: c for c in reversed(FAMILIES)}
+PAIRS = [(c, DEVICES[i % 2]) for i, c in enumerate(FAMILY.values())]
+OTHERS = list({c[2]: c for c in CASES if c[2] != "F32"}.values())
+
+
+@pytest.fixture(scope="module")
+def gpu_probe(build, tmp_path_factory):
+    emulator = build / "src/backend/gpu/emulator"
+    if not (emulator / "libcuda.so.1").exists():
+        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+    root = tmp_path_factory.mktemp("gpu_golden")
+    F.write_all(str(root))
+
+    def run(path, groups, **options):
+        text = "\n\n".join("\n".join(" ".join(map(str, [n, top, *ids])) for n, top, ids in g) for g in groups) + "\n"
+        args = [f"{k}={v}" for k, v in options.items()]
+        done = subprocess.run([build / "tests/golden/golden_probe", root / path, *args], input=text, capture_output=True, text=True,
+                              timeout=300, env={**os.environ, "LD_LIBRARY_PATH": str(emulator)})
+        assert done.returncode == 0, done.stderr[-3000:]
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return lines[:-1], lines[-1]["stats"]
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case,device", PAIRS, ids=[c[0] + "-" + d for c, d in PAIRS])
+def test_greedy(case, device, gpu_probe):
+    _, v, t, path = case
+    ragged = F.expected(v, t)["ragged"][:2]
+    together = [(len(r["greedy"]), -1, r["prompt"]) for r in ragged]
+    answers, stats = gpu_probe(path, [together], device=device, kv_blocks=256)
+    assert [a["tokens"] for a in answers] == [r["greedy"] for r in ragged]
+    assert stats["free"] == stats["blocks"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES[:1])
+@pytest.mark.parametrize("case", OTHERS, ids=[c[0] for c in OTHERS])
+def test_logits_of_every_type(case, device, gpu_probe):
+    name, v, t, path = case
+    e = F.expected(v, t)
+    answers, _ = gpu_probe(path, [[(1, F.VOCAB, e["prompt"])]], device=device, kv_blocks=256)
+    got, want = rows(answers[0])[e["positions"]], log_softmax(e["logits"])
+    assert not np.isnan(got).any()
+    assert np.abs(got - want).max() <= TOLERANCE[t]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_preempted_and_chunked(device, gpu_probe):
+    """Equal bits on the way: a prompt in pieces and a sequence recomputed give the same logits."""
+    _, v, t, path = next(c for c in FAMILIES if c[0].startswith("qwen2-"))
+    e = F.expected(v, t)
+    request = [[(4, F.VOCAB, e["prompt"])]]
+    whole = gpu_probe(path, request, device=device, kv_blocks=256, no_prefix_cache=1)[0][0]
+    part = gpu_probe(path, request, device=device, kv_blocks=256, no_prefix_cache=1, max_step_tokens=7)[0][0]
+    assert part == whole
+    ragged = F.expected(v, t)["ragged"][-3:]
+    together = [(len(r["greedy"]), -1, r["prompt"]) for r in ragged]
+    answers, _ = gpu_probe(path, [together], device=device, kv_blocks=14, max_model_len=96, no_prefix_cache=1)
+    assert [a["tokens"] for a in answers] == [r["greedy"] for r in ragged]
