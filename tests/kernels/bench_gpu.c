@@ -1,0 +1,150 @@
+/* bench_gpu - products and attention of a GPU backend: microseconds, GB/s of weights, TFLOP/s. Not a test.
+ *
+ *   bench_gpu [DEVICE]      cuda:0 by default
+ *
+ * Weights are rotated over at least 256 MB, so that caches do not hold them. Times are wall clock over many calls with one wait at
+ * the end: launches overlap as they do in a step.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/backend.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+static struct rf_backend *b;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void check(rf_status s, const char *what)
+{
+    if (!s) return;
+    fprintf(stderr, "bench_gpu: %s: %s\n", what, b ? b->info.detail : rf_status_name(s));
+    exit(1);
+}
+
+static rf_dev filled(uint64_t n)
+{
+    struct rf_rng r = {1};
+    rf_dev p;
+    float *x = malloc(n * sizeof *x);
+    for (uint64_t i = 0; i < n; i++) x[i] = (float)rf_rng_normal(&r);
+    check(b->mem->alloc(b, n * sizeof *x, &p, NULL), "alloc");
+    check(b->mem->upload(b, NULL, p, x, n * sizeof *x), "upload");
+    check(b->mem->stream_sync(b, NULL), "upload");
+    free(x);
+    return p;
+}
+
+/* One random row, repeated: the arithmetic does not mind, and encoding stays quick. */
+static void *repeated(uint32_t type, uint64_t rows, uint64_t cols)
+{
+    struct rf_rng r = {7};
+    uint64_t row;
+    float *x = malloc(cols * sizeof *x);
+    if (!rf_type_row_bytes(type, cols, &row)) exit(1);
+    char *w = malloc(rows * row);
+    for (uint64_t i = 0; i < cols; i++) x[i] = (float)rf_rng_normal(&r);
+    rf_type_get(type)->encode(x, w, cols);
+    for (uint64_t i = 1; i < rows; i++) memcpy(w + i * row, w, row);
+    free(x);
+    return w;
+}
+
+static void products(uint32_t type, uint64_t rows, uint64_t cols)
+{
+    enum { MOST = 64 };
+    static const uint32_t ms[] = {1, 8, 64, 512};
+    struct rf_weight *w[MOST];
+    void *data = repeated(type, rows, cols);
+    struct rf_weight_desc d = {.name = "w", .type = type, .rows = rows, .cols = cols, .data = data};
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+    bool copied;
+    for (; n < MOST && (!n || n * bytes < 256u << 20); n++) {
+        check(b->mem->weight_create(b, &d, &w[n], &copied, NULL), "weight");
+        bytes = b->mem->weight_bytes(w[n]);
+    }
+    free(data);
+    for (size_t i = 0; i < RF_COUNT(ms); i++) {
+        uint32_t m = ms[i], calls = m > 8 ? 20 : 200;
+        rf_dev x = filled((uint64_t)m * cols), out = filled((uint64_t)m * rows);
+        double best = 1e9;
+        for (int turn = 0; turn < 4; turn++) { /* the first one warms up */
+            double from = now();
+            for (uint32_t k = 0; k < calls; k++) {
+                struct rf_matmul_args a = {.x = x, .rows = m, .n_w = 1, .w = {w[k % n]}, .out = {out}, .out_stride = {(uint32_t)rows}};
+                check(b->ops->matmul(b, NULL, &a), "matmul");
+            }
+            check(b->mem->stream_sync(b, NULL), "matmul");
+            double t = (now() - from) / calls;
+            if (turn && t < best) best = t;
+        }
+        printf("%-5s %6llu x %5llu  M %3u  %9.1f us  %7.0f GB/s  %6.2f TFLOP/s\n", rf_type_name(type), (unsigned long long)rows,
+               (unsigned long long)cols, m, best * 1e6, (double)bytes / best * 1e-9, 2e-12 * (double)rows * (double)cols * m / best);
+        fflush(stdout);
+        b->mem->free(b, x);
+        b->mem->free(b, out);
+    }
+    for (uint32_t i = 0; i < n; i++) b->mem->weight_free(b, w[i]);
+}
+
+static void attention(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_tok, uint32_t past)
+{
+    uint32_t n_block = (past + n_tok) / 16 + 1, calls = n_tok > 8 ? 10 : 200;
+    struct rf_kv_desc d = {.n_block = n_block, .n_slot = 1, .n_kv_head = n_kv, .head_dim = dim, .type = RF_KV_F16};
+    struct rf_kv_store *kv;
+    check(b->mem->kv_create(b, &d, &kv, NULL), "kv");
+    int32_t *pos = malloc(n_tok * sizeof *pos), *table = malloc(n_block * sizeof *table), first[] = {0, (int32_t)n_tok};
+    for (uint32_t i = 0; i < n_tok; i++) pos[i] = (int32_t)(past + i);
+    for (uint32_t i = 0; i < n_block; i++) table[i] = (int32_t)i;
+    const int32_t *tables[] = {table};
+    struct rf_batch batch = {.n_tok = n_tok, .n_seq = 1, .n_group = 1, .token = pos, .pos = pos, .seq_first = first, .block_table = tables, .table_stride = n_block};
+    rf_dev q = filled((uint64_t)n_tok * n_head * dim), out = filled((uint64_t)n_tok * n_head * dim);
+    struct rf_attention_args a = {.q = q, .out = out, .q_stride = n_head * dim, .out_stride = n_head * dim, .n_head = n_head, .n_kv_head = n_kv,
+                                  .head_dim = dim, .scale = 0.1f, .kv = kv};
+    check(b->ops->batch_begin(b, NULL, &batch), "batch");
+    double best = 1e9;
+    for (int turn = 0; turn < 4; turn++) {
+        double from = now();
+        for (uint32_t k = 0; k < calls; k++) check(b->ops->attention(b, NULL, &a), "attention");
+        check(b->mem->stream_sync(b, NULL), "attention");
+        double t = (now() - from) / calls;
+        if (turn && t < best) best = t;
+    }
+    printf("attention %u/%u heads of %u, %u tokens after %u: %.1f us\n", n_head, n_kv, dim, n_tok, past, best * 1e6);
+    b->mem->free(b, q), b->mem->free(b, out);
+    b->mem->kv_free(b, kv);
+    free(pos), free(table);
+}
+
+int main(int argc, char **argv)
+{
+    struct rf_error err = {0};
+    static const uint32_t types[] = {RF_TYPE_Q4_K, RF_TYPE_Q6_K, RF_TYPE_Q8_0, RF_TYPE_Q5_0, RF_TYPE_BF16};
+    if (rf_backend_open(&b, &(struct rf_backend_options){.device = argc > 1 ? argv[1] : "cuda:0"}, &err)) {
+        fprintf(stderr, "bench_gpu: %s\n", err.message);
+        return 1;
+    }
+    printf("%s: %s\n", b->info.name, b->info.detail);
+    for (size_t i = 0; i < RF_COUNT(types); i++) {
+        if (types[i] != RF_TYPE_Q4_K && types[i] != RF_TYPE_Q6_K) products(types[i], 896, 896);
+        products(types[i], 4096, 4096);
+        products(types[i], 14336, 4096);
+        if (types[i] == RF_TYPE_Q8_0) products(types[i], 151936, 896);
+    }
+    attention(14, 2, 64, 1, 100);
+    attention(14, 2, 64, 1, 1000);
+    attention(32, 8, 128, 1, 1000);
+    attention(32, 8, 128, 1, 8000);
+    attention(32, 8, 128, 512, 1536);
+    rf_backend_close(b);
+    return 0;
+}

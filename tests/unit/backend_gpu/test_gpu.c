@@ -1,0 +1,239 @@
+/* The GPU backend as a device on the emulated drivers: opening by name, what auto does, memory and streams, refusals with
+ * numbers, and the k-th driver call or allocation of a small life failing. RF_TEST_DEVICE names the device. */
+#include "backend/backend.h"
+#include "base/mem.h"
+#include "check.h"
+
+static const char *device;
+static void set(const char *name, const char *value) { value ? setenv(name, value, 1) : unsetenv(name); }
+
+static rf_status try_open(const char *name, struct rf_backend **b, struct rf_error *err)
+{
+    *err = (struct rf_error){0};
+    return rf_backend_open(b, &(struct rf_backend_options){.device = name, .n_threads = 1}, err);
+}
+
+TEST(opens_by_name)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    char kind[8] = "", many[16], word[16];
+    memcpy(kind, device, strcspn(device, ":"));
+    REQUIRE(try_open(device, &b, &err) == RF_OK);
+    CHECK_STR(b->info.name, device);
+    CHECK(strstr(b->info.detail, "emulator") && b->info.memory_total == 1u << 30 && b->info.memory_free <= b->info.memory_total);
+    CHECK(!b->info.host_memory);
+    void *const *p = (void *const *)b->mem, *const *q = (void *const *)b->ops;
+    for (size_t i = 0; i < sizeof *b->mem / sizeof(void *); i++) CHECK(p[i] != NULL);
+    for (size_t i = 0; i < sizeof *b->ops / sizeof(void *); i++) CHECK(q[i] != NULL);
+    rf_backend_close(b);
+    REQUIRE(try_open(kind, &b, &err) == RF_OK);
+    rf_backend_close(b);
+    snprintf(many, sizeof many, "%s:7", kind);
+    snprintf(word, sizeof word, "%s:x", kind);
+    CHECK_INT(try_open(many, &b, &err), RF_INVALID);
+    CHECK(strstr(err.message, many) && strstr(err.message, "there is 1"));
+    CHECK_INT(try_open(word, &b, &err), RF_INVALID);
+    CHECK(strstr(err.message, "auto, cpu, cuda:N, hip:N"));
+}
+
+TEST(auto_takes_a_gpu_or_says_why_not)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    REQUIRE(try_open("auto", &b, &err) == RF_OK);
+    CHECK_STR(b->info.name, "cuda:0");
+    rf_backend_close(b);
+    set("RF_EMU_DEVICES", "0");
+    REQUIRE(try_open("auto", &b, &err) == RF_OK);
+    CHECK_STR(b->info.name, "cpu");
+    rf_backend_close(b);
+    CHECK_INT(try_open(device, &b, &err), RF_NOT_FOUND);
+    set("RF_EMU_DEVICES", NULL);
+    set("RF_EMU_FAIL_AT", "1"); /* a card that is there and does not start: never silently the CPU */
+    CHECK_INT(try_open("auto", &b, &err), RF_DEVICE);
+    CHECK(strstr(err.message, "cuda") && strstr(err.message, "700") && strstr(err.message, "--device cpu"));
+    REQUIRE(try_open("cpu", &b, &err) == RF_OK);
+    rf_backend_close(b);
+    set("RF_EMU_FAIL_AT", NULL);
+}
+
+TEST(memory_streams_events)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    REQUIRE(try_open(device, &b, &err) == RF_OK);
+    for (uint64_t n = 0; n < 10000; n = n * 3 + 1) {
+        rf_dev p;
+        REQUIRE(b->mem->alloc(b, n, &p, &err) == RF_OK);
+        CHECK(p && p % 64 == 0);
+        unsigned char *got = calloc(n + 1, 1), *data = malloc(n + 1);
+        memset(data, 0xa5, n + 1);
+        memset(got, 1, n + 1);
+        CHECK_INT(b->mem->download(b, NULL, got, p, n), RF_OK);
+        CHECK_INT(b->mem->stream_sync(b, NULL), RF_OK);
+        for (uint64_t i = 0; i < n; i++) CHECK_INT(got[i], 0);
+        CHECK_INT(b->mem->upload(b, NULL, p, data, n), RF_OK);
+        CHECK_INT(b->mem->download(b, NULL, got, p, n), RF_OK);
+        CHECK_INT(b->mem->stream_sync(b, NULL), RF_OK);
+        CHECK(!memcmp(got, data, n));
+        free(got), free(data);
+        b->mem->free(b, p);
+    }
+    b->mem->free(b, 0);
+    rf_dev p;
+    uint64_t before = b->info.memory_free;
+    CHECK_INT(b->mem->alloc(b, UINT64_MAX, &p, &err), RF_NOMEM);
+    CHECK(!p && strstr(err.message, "18446744073709551615") && strstr(err.message, "1073741824"));
+    REQUIRE(b->mem->alloc(b, 1 << 20, &p, &err) == RF_OK);
+    CHECK_INT(b->info.memory_free, before - (1 << 20));
+    b->mem->free(b, p);
+    CHECK_INT(b->info.memory_free, before);
+    struct rf_stream *s;
+    struct rf_dev_event *e;
+    REQUIRE(b->mem->stream_create(b, &s, &err) == RF_OK && b->mem->event_create(b, &e, &err) == RF_OK);
+    CHECK_INT(b->mem->event_record(b, e, s), RF_OK);
+    CHECK_INT(b->mem->event_wait(b, NULL, e), RF_OK);
+    CHECK_INT(b->mem->event_sync(b, e), RF_OK);
+    CHECK_INT(b->mem->stream_sync(b, s), RF_OK);
+    b->mem->event_free(b, e);
+    b->mem->stream_free(b, s);
+    rf_backend_close(b);
+}
+
+TEST(too_large_is_refused_with_numbers)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    struct rf_weight *w;
+    struct rf_kv_store *kv;
+    bool copied;
+    static float x[1024 * 1024];
+    set("RF_EMU_MEMORY", "1048576");
+    REQUIRE(try_open(device, &b, &err) == RF_OK);
+    struct rf_weight_desc d = {.name = "blk.0.ffn", .type = RF_TYPE_F32, .rows = 1024, .cols = 1024, .data = x};
+    CHECK_INT(b->mem->weight_create(b, &d, &w, &copied, &err), RF_NOMEM);
+    CHECK(!w && strstr(err.message, "blk.0.ffn needs 4194304 bytes") && strstr(err.message, "of 1048576"));
+    struct rf_kv_desc k = {.n_block = 1000, .n_slot = 2, .n_kv_head = 2, .head_dim = 64, .type = RF_KV_F16};
+    CHECK_INT(b->mem->kv_create(b, &k, &kv, &err), RF_NOMEM);
+    CHECK(!kv && strstr(err.message, "KV cache needs 16384000 bytes"));
+    k.n_block = k.n_slot = k.n_kv_head = UINT32_MAX;
+    CHECK_INT(b->mem->kv_create(b, &k, &kv, &err), RF_TOO_LARGE);
+    k = (struct rf_kv_desc){.n_block = 0, .n_slot = 1, .n_kv_head = 1, .head_dim = 8, .type = RF_KV_F32};
+    CHECK_INT(b->mem->kv_create(b, &k, &kv, &err), RF_OK);
+    b->mem->kv_free(b, kv);
+    b->mem->kv_free(b, NULL);
+    b->mem->weight_free(b, NULL);
+    rf_backend_close(b);
+    set("RF_EMU_MEMORY", NULL);
+}
+
+/* ---- a small life: open, weights, cache, a step of every slot ---- */
+
+enum { VOCAB = 32, EMBD = 64, HEADS = 2, DIM = 32, TOKENS = 3 };
+
+static rf_status slots(struct rf_backend *b, struct rf_weight *w, struct rf_kv_store *kv, rf_dev x, rf_dev y, rf_dev ones)
+{
+    int32_t tok[TOKENS] = {1, 2, 3}, pos[TOKENS] = {0, 1, 2}, first[] = {0, TOKENS}, table[] = {1}, out[] = {2}, from[] = {1}, to[] = {0};
+    const int32_t *tables[] = {table};
+    struct rf_batch batch = {.n_tok = TOKENS, .n_seq = 1, .n_out = 1, .n_group = 1, .token = tok, .pos = pos, .seq_first = first,
+                             .out_row = out, .block_table = tables, .table_stride = 1};
+    const struct rf_backend_ops *o = b->ops;
+    RF_TRY(o->batch_begin(b, NULL, &batch));
+    RF_TRY(o->embed(b, NULL, &(struct rf_embed_args){.w = w, .out = x, .scale = 1}));
+    RF_TRY(o->rmsnorm(b, NULL, &(struct rf_rmsnorm_args){.x = x, .w = ones, .y = y, .rows = TOKENS, .cols = EMBD, .x_stride = EMBD, .y_stride = EMBD, .eps = 1e-6f}));
+    RF_TRY(o->matmul(b, NULL, &(struct rf_matmul_args){.x = y, .rows = TOKENS, .n_w = 1, .w = {w}, .out = {x}, .out_stride = {EMBD}}));
+    struct rf_rope_kv_args r = {.q = x, .k = x, .v = x, .q_stride = EMBD, .kv_stride = EMBD, .n_head = HEADS, .n_kv_head = HEADS, .head_dim = DIM,
+                                .rot_dim = DIM, .style = RF_ROPE_NEOX, .inv_freq = ones, .mscale = 1, .kv = kv};
+    RF_TRY(o->rope_kv(b, NULL, &r));
+    struct rf_attention_args a = {.q = x, .out = y, .q_stride = EMBD, .out_stride = EMBD, .n_head = HEADS, .n_kv_head = HEADS, .head_dim = DIM,
+                                  .scale = 1, .kv = kv};
+    RF_TRY(o->attention(b, NULL, &a));
+    RF_TRY(o->glu(b, NULL, &(struct rf_glu_args){.gate = x, .up = y, .out = x, .rows = TOKENS, .cols = EMBD}));
+    RF_TRY(o->add(b, NULL, &(struct rf_add_args){.a = x, .b = y, .out = x, .n = TOKENS * EMBD, .b_scale = 1}));
+    RF_TRY(o->softcap(b, NULL, &(struct rf_softcap_args){.x = x, .n = TOKENS * EMBD, .cap = 3, .scale = 1}));
+    RF_TRY(o->gather(b, NULL, &(struct rf_gather_args){.x = x, .out = y, .cols = EMBD}));
+    return o->kv_copy(b, NULL, &(struct rf_kv_copy_args){.kv = kv, .from = from, .to = to, .n = 1});
+}
+
+static rf_status life(char *detail, size_t cap)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    struct rf_weight *w = NULL;
+    struct rf_kv_store *kv = NULL;
+    rf_dev x = 0, y = 0, ones = 0;
+    float data[VOCAB * EMBD], one[EMBD], back[TOKENS * EMBD];
+    bool copied;
+    for (int i = 0; i < VOCAB * EMBD; i++) data[i] = (float)(i % 17) / 16;
+    for (int i = 0; i < EMBD; i++) one[i] = 1;
+    detail[0] = 0;
+    rf_status s = try_open(device, &b, &err);
+    if (s) {
+        CHECK(!b && err.message[0]);
+        return s;
+    }
+    struct rf_weight_desc d = {.name = "w", .type = RF_TYPE_F32, .rows = VOCAB, .cols = EMBD, .data = data, .gather = true};
+    struct rf_kv_desc k = {.n_block = 2, .n_slot = 1, .n_kv_head = HEADS, .head_dim = DIM, .type = RF_KV_F16};
+    s = b->mem->weight_create(b, &d, &w, &copied, &err);
+    if (!s) s = b->mem->kv_create(b, &k, &kv, &err);
+    if (!s) s = b->mem->alloc(b, sizeof back, &x, &err);
+    if (!s) s = b->mem->alloc(b, sizeof back, &y, &err);
+    if (!s) s = b->mem->alloc(b, sizeof one, &ones, &err);
+    if (s) CHECK(err.message[0]);
+    if (!s) s = b->mem->upload(b, NULL, ones, one, sizeof one);
+    if (!s) s = slots(b, w, kv, x, y, ones);
+    if (!s) s = b->mem->download(b, NULL, back, y, sizeof back);
+    if (!s) s = b->mem->stream_sync(b, NULL);
+    snprintf(detail, cap, "%s", b->info.detail);
+    if (strstr(detail, "failed:")) CHECK_INT(b->ops->add(b, NULL, &(struct rf_add_args){.a = x, .b = x, .out = x, .n = 1}), RF_DEVICE); /* sticky */
+    b->mem->free(b, x), b->mem->free(b, y), b->mem->free(b, ones);
+    b->mem->kv_free(b, kv);
+    b->mem->weight_free(b, w);
+    rf_backend_close(b);
+    return s;
+}
+
+TEST(every_driver_call_fails_once)
+{
+    char detail[256], at[16];
+    rf_status s = RF_DEVICE;
+    int k = 0, in_slots = 0;
+    while (s && k < 2000) {
+        snprintf(at, sizeof at, "%d", ++k);
+        set("RF_EMU_FAIL_AT", at);
+        s = life(detail, sizeof detail);
+        if (s) CHECK_INT(s == RF_DEVICE || s == RF_NOMEM, true);
+        in_slots += strstr(detail, "failed:") && strstr(detail, "emulated fault (error 700)");
+    }
+    set("RF_EMU_FAIL_AT", NULL);
+    printf("# %d driver calls, %d of them in slots\n", k, in_slots);
+    CHECK(!s && k > 100 && in_slots > 20);
+}
+
+TEST(every_allocation_fails_once)
+{
+    char detail[256];
+    rf_status s = RF_NOMEM;
+    uint64_t k = 0;
+    while (s && k < 200) {
+        rf_mem_fail_at(++k);
+        s = life(detail, sizeof detail);
+        rf_mem_fail_at(0);
+        if (s) CHECK_INT(s, RF_NOMEM);
+    }
+    printf("# %d allocations\n", (int)k);
+    CHECK(!s && k > 3);
+}
+
+int main(void)
+{
+    device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
+    RUN(opens_by_name);
+    RUN(auto_takes_a_gpu_or_says_why_not);
+    RUN(memory_streams_events);
+    RUN(too_large_is_refused_with_numbers);
+    RUN(every_driver_call_fails_once);
+    RUN(every_allocation_fails_once);
+    return check_end();
+}
