@@ -123,7 +123,7 @@ struct rf_engine_options {
     uint32_t max_step_tokens;    /* token budget of one step; 0: 512 */
     uint32_t max_queue;          /* waiting requests; 0: 1024 */
     uint64_t max_queue_tokens;   /* prompt tokens waiting; 0: 4 M */
-    bool no_prefix_cache;
+    bool no_prefix_cache, precise; /* precise: inputs of products keep 16 bits, not 8; prompts take about twice as long */
 };
 
 struct rf_logit_bias { int32_t token; float bias; };

@@ -91,6 +91,7 @@ struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights
     rf_dev bias[RF_MATMUL_MAX]; /* 0 or [w rows] f32 */
     rf_dev out[RF_MATMUL_MAX];  /* [rows][w[i] rows], row stride out_stride[i] */
     uint32_t out_stride[RF_MATMUL_MAX];
+    bool precise;        /* a backend that rounds x (to int8, say) also multiplies what the rounding left: for the logits */
 };
 enum rf_rope_style { RF_ROPE_NONE, RF_ROPE_NEOX, RF_ROPE_PAIRS }; /* halves (i, i+rot/2) or neighbours (2i, 2i+1) */
 struct rf_rope_kv_args { /* rotates q and k in place, then appends k and v to the cache. Su et al. 2021, arXiv 2104.09864 */

@@ -132,7 +132,8 @@ void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o)
         .max_model_len = (uint32_t)c->ctx, .kv_blocks = (uint32_t)c->kv_blocks, .kv_bytes = (uint64_t)c->kv_memory_mb << 20,
         .kv_type = (enum rf_kv_type)kv_type_of(c->kv_type), .max_seqs = (uint32_t)c->max_seqs,
         .max_step_tokens = (uint32_t)c->max_step_tokens, .max_queue = (uint32_t)c->max_queue,
-        .max_queue_tokens = (uint64_t)c->max_queue_tokens, .no_prefix_cache = c->no_prefix_cache};
+        .max_queue_tokens = (uint64_t)c->max_queue_tokens, .no_prefix_cache = c->no_prefix_cache,
+        .precise = c->precise};
 }
 
 struct rf_engine *rf_cli_open_engine(const struct rf_cli *c, struct rf_model *m)

@@ -96,6 +96,7 @@ static const struct option options[] = {
     {"kv-type", "TYPE", 0, TEXT, AT(kv_type), NO_HAS, 0, 0, WEIGHTS, "f16, bf16 or f32 KV cache (default: f16, f32 for F32 models)"},
     {"kv-memory", "MB", 0, INT, AT(kv_memory_mb), NO_HAS, 1, 1 << 30, WEIGHTS, "size of the KV cache"},
     {"kv-blocks", "N", 0, INT, AT(kv_blocks), NO_HAS, 1, 1 << 30, WEIGHTS, "the same in blocks of 16 tokens"},
+    {"precise", NULL, 0, FLAG, AT(precise), NO_HAS, 0, 0, WEIGHTS, "keep 16 bits of every product's input; prompts take twice as long"},
     {"max-seqs", "N", 0, INT, AT(max_seqs), NO_HAS, 1, 65536, WEIGHTS, "sequences running together (default 256)"},
     {"max-step-tokens", "N", 0, INT, AT(max_step_tokens), NO_HAS, 1, 1 << 20, WEIGHTS, "token budget of one step (default 512)"},
     {"max-queue", "N", 0, INT, AT(max_queue), NO_HAS, 1, 1 << 24, SERVE, "requests waiting (default 1024)"},

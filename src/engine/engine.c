@@ -118,7 +118,7 @@ static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options 
     RF_TRY(rf_sampler_create(&e->sampler, shape->n_vocab, err));
     RF_TRY(make_inputs(e, err));
     struct rf_runner_options r = {.max_tok = e->max_step_tokens, .max_seq = e->max_seqs, .max_out = e->max_out,
-                                  .n_block = k.n_block, .kv_type = o->kv_type};
+                                  .n_block = k.n_block, .kv_type = o->kv_type, .precise = o->precise};
     pthread_mutex_lock(&e->model->device);
     rf_status st = rf_runner_create(&e->runner, e->model->lm, &r, err);
     pthread_mutex_unlock(&e->model->device);

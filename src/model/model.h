@@ -38,6 +38,7 @@ struct rf_runner_options {
     uint32_t max_tok, max_seq, max_out; /* largest batch */
     uint32_t n_block;
     enum rf_kv_type kv_type;
+    bool precise;                       /* no product rounds its input; else only those that the tables mark */
 };
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
 void rf_runner_free(struct rf_runner *r);

@@ -117,6 +117,7 @@ static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, cons
     struct entry *e = push(r, CALL_MATMUL, rows);
     if (!e) return false;
     e->u.matmul.x = r->reg[s->in];
+    e->u.matmul.precise = r->opt.precise || rf_role_rows[s->role[0]].precise;
     for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
         const struct rf_lm_tensor *t = &l->t[s->role[i]];
         e->u.matmul.w[i] = t->w;
@@ -224,7 +225,8 @@ static bool add_ends(struct rf_runner *r, bool head)
     if (!add_norm(r, ROWS_OUT, r->reg[RF_REG_X], r->reg[RF_REG_H], r->width[RF_REG_X], m->t[RF_ROLE_OUTPUT_NORM].vec)) return false;
     if (!(e = push(r, CALL_MATMUL, ROWS_OUT))) return false;
     e->u.matmul = (struct rf_matmul_args){.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
-                                          .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab}};
+                                          .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab},
+                                          .precise = rf_role_rows[RF_ROLE_OUTPUT].precise};
     if (m->hp.logit_softcap > 0) {
         if (!(e = push(r, CALL_SOFTCAP, ROWS_OUT))) return false;
         e->per_row = m->shape.n_vocab;

@@ -43,6 +43,7 @@ static void set(const char *word, struct rf_model_options *mo, struct rf_engine_
     if (!strncmp(word, "isa=", 4)) mo->isa = eq + 1;
     else if (!strncmp(word, "device=", 7)) mo->device = eq + 1;
     else if (!strncmp(word, "no_prefix_cache=", 16)) eo->no_prefix_cache = eq[1] == '1';
+    else if (!strncmp(word, "precise=", 8)) eo->precise = eq[1] == '1';
     else if (!strcmp(word, "kv_type=f16")) eo->kv_type = RF_KV_F16;
     else if (!strcmp(word, "kv_type=f32")) eo->kv_type = RF_KV_F32;
     else if (!strcmp(word, "kv_type=bf16")) eo->kv_type = RF_KV_BF16;

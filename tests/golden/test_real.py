@@ -26,14 +26,14 @@ def forced(build, models):
     """name -> answers to the ten texts, all at once"""
     cache = {}
 
-    def get(name):
-        if name not in cache:
+    def get(name, *options):
+        if (name, *options) not in cache:
             text = "\n".join(" ".join(map(str, [0, 1, *p["ids"]])) for p in reference(name)["prompts"])
-            done = subprocess.run([build / "tests/golden/golden_probe", models(name), "max_model_len=512"], input=text,
+            done = subprocess.run([build / "tests/golden/golden_probe", models(name), "max_model_len=512", *options], input=text,
                                   capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stderr[-2000:]
-            cache[name] = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
-        return cache[name]
+            cache[name, *options] = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+        return cache[name, *options]
     return get
 
 
@@ -47,6 +47,15 @@ def test_log_probabilities_nearer_than_llama_cpp(name, forced):
           f"llama.cpp mean {theirs.mean():.5f} max {theirs.max():.4f}")
     assert len(got) == len(want) == 1000
     assert ours.mean() <= theirs.mean()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_precise_is_ten_times_nearer(name, forced):
+    ref = reference(name)
+    got = np.concatenate([a["prompt"] for a in forced(name, "precise=1")])
+    want, peer = (np.concatenate([p[k] for p in ref["prompts"]]) for k in ("f32", "peer"))
+    print(f"{name}: precise mean {np.abs(got - want).mean():.5f} max {np.abs(got - want).max():.4f}")
+    assert np.abs(got - want).mean() <= np.abs(peer - want).mean() / 10
 
 
 @pytest.mark.parametrize("name", NAMES)

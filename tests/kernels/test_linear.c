@@ -281,6 +281,70 @@ TEST(three_weights_one_input)
     rf_free(alone);
 }
 
+/* Precise products, of quantised and float weights together: what int8 rounding leaves is multiplied too, so the error is
+ * a 254th of its square; a row alone has the bits it has among many; a NaN stays in its row; no allocation the second time. */
+TEST(precise_products)
+{
+    enum { M = 300, COLS = 288, ROWS = 70, N = 2 };
+    struct rf_rng rng = {seed + 6};
+    float *x = rf_alloc(M * COLS * 4), *out[N], *alone = rf_alloc(ROWS * 4), bias[ROWS];
+    lin_fill_x(x, M, COLS, &rng);
+    for (size_t k = 0; k < ROWS; k++) bias[k] = (float)k;
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++) {
+            if (!cols_fit(&lin_types[t], COLS)) continue;
+            struct fixture f[N];
+            struct rf_matmul_args a = {.x = (rf_dev)x, .rows = M, .n_w = N, .precise = true};
+            for (size_t k = 0; k < N; k++) {
+                if (!fixture_init(&f[k], &lin_types[k ? 3 : t], ROWS, COLS, 1e-3f, isas[i].isa, &rng)) return;
+                out[k] = rf_alloc(M * ROWS * 4);
+                a.w[k] = (const struct rf_weight *)f[k].w;
+                a.out[k] = (rf_dev)out[k];
+                a.out_stride[k] = ROWS;
+            }
+            a.bias[0] = (rf_dev)bias;
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            uint64_t before = rf_mem_count();
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_mem_count(), before);
+            double err = 0, size = 0;
+            for (size_t m = 0; m < M; m++)
+                for (size_t r = 0; r < ROWS; r++) {
+                    double want = bias[r];
+                    for (size_t k = 0; k < COLS; k++) {
+                        double p = f[0].exact[r * COLS + k] * (double)x[m * COLS + k];
+                        want += p;
+                        size += p * p;
+                    }
+                    err += (out[0][m * ROWS + r] - want) * (out[0][m * ROWS + r] - want);
+                    size += (double)bias[r] * (double)bias[r] * 1e-6;
+                }
+            if (!(sqrt(err / size) <= 2e-4))
+                CHECK_FAIL_("%s %s: relative rms error %.3g", isas[i].name, rf_type_name(lin_types[t].type), sqrt(err / size));
+            for (size_t m = 0; m < M; m += 37) {
+                struct rf_matmul_args one = {.x = (rf_dev)(x + m * COLS), .rows = 1, .n_w = 1, .precise = true, .w = {a.w[0]},
+                                             .out = {(rf_dev)alone}, .out_stride = {ROWS}, .bias = {(rf_dev)bias}};
+                CHECK_INT(rf_linear_run(pools[0], f[0].scratch, &one), RF_OK);
+                CHECK(!memcmp(alone, out[0] + m * ROWS, ROWS * 4));
+            }
+            float keep = x[5 * COLS + 7], *was = rf_alloc(M * ROWS * 4);
+            memcpy(was, out[0], M * ROWS * 4);
+            x[5 * COLS + 7] = NAN;
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            x[5 * COLS + 7] = keep;
+            for (size_t m = 0; m < M; m++)
+                if (m == 5 ? isfinite(out[0][m * ROWS]) : memcmp(was + m * ROWS, out[0] + m * ROWS, ROWS * 4))
+                    CHECK_FAIL_("%s %s row %zu beside a NaN: %g", isas[i].name, rf_type_name(lin_types[t].type), m, (double)out[0][m * ROWS]);
+            rf_free(was);
+            for (size_t k = 0; k < N; k++) {
+                rf_free(out[k]);
+                fixture_release(&f[k]);
+            }
+        }
+    rf_free(x);
+    rf_free(alone);
+}
+
 TEST(refusals)
 {
     uint8_t data[64] = {0};
@@ -316,6 +380,7 @@ int main(void)
     RUN(extreme_scales);
     RUN(odd_inputs_stay_in_their_row);
     RUN(three_weights_one_input);
+    RUN(precise_products);
     RUN(refusals);
     rf_pool_free(pools[0]);
     rf_pool_free(pools[1]);

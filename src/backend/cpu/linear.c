@@ -168,7 +168,7 @@ struct piece {
     size_t bytes;
 };
 struct rf_linear_scratch {
-    struct piece q, scale, sum, aux[RF_MATMUL_MAX], tmp;
+    struct piece q, scale, sum, aux[RF_MATMUL_MAX], tmp, pair_x, pair_out;
 };
 
 static bool piece_grow(struct piece *b, size_t n, size_t size)
@@ -191,15 +191,24 @@ rf_status rf_linear_scratch_create(struct rf_linear_scratch **out, struct rf_err
 void rf_linear_scratch_free(struct rf_linear_scratch *s)
 {
     if (!s) return;
-    struct piece *all[] = {&s->q, &s->scale, &s->sum, &s->aux[0], &s->aux[1], &s->aux[2], &s->tmp};
+    struct piece *all[] = {&s->q, &s->scale, &s->sum, &s->aux[0], &s->aux[1], &s->aux[2], &s->tmp,
+                           &s->pair_x, &s->pair_out};
     for (size_t i = 0; i < RF_COUNT(all); i++) rf_free(all[i]->p);
     rf_free(s);
+}
+
+/* Do this weight's kernels round the activations? */
+static bool rounds(const struct rf_linear *w)
+{
+    return w->kern.packed && w->l->sub;
 }
 
 /* ---- a product ---- */
 
 enum {
     ACT_ROWS = 16,          /* activation rows of one item of the first phase */
+    PAIR_ROWS = 256,        /* rows of a precise product at a time ... */
+    PAIR_FLOATS = 4 << 20,  /* ... fewer where half their sums would not fit here */
     ACT_ALONE = 16 * 1024,  /* activations that the caller rounds alone: less than a barrier costs */
 };
 
@@ -213,6 +222,7 @@ struct run_job {
     uint32_t n_task;
     size_t panels, chunks, grain;
     bool round, round_shared; /* any quantised weight; rounded inside the job */
+    bool precise;             /* rows are pairs */
 };
 
 /* From the sums of 16: see struct rf_lin_task. */
@@ -243,6 +253,31 @@ static void round_items(const struct run_job *j, size_t from, size_t to)
     }
 }
 
+/* Row m + 1 becomes what rounding row m left. */
+static void leave_rest(const struct rf_lin_act *a, size_t m)
+{
+    const float *x = a->x + m * a->cols;
+    float *rest = (float *)(uintptr_t)x + a->cols;
+    for (size_t k = 0; k < a->cols; k += 32) {
+        size_t cell = k / RF_LIN_SLAB * a->rows + m, in = k % RF_LIN_SLAB, n = RF_MIN(a->cols - k, (size_t)32);
+        const int8_t *q = a->q + cell * RF_LIN_SLAB + in;
+        float scale = a->scale[cell * 8 + in / 32];
+        for (size_t i = 0; i < n; i++) rest[k + i] = x[k + i] - (float)q[i] * scale;
+    }
+}
+
+/* Items are pairs of rows of a precise product: the second is known once the first is rounded. */
+static void round_pairs(const struct run_job *j, size_t from, size_t to)
+{
+    for (size_t m = 2 * from; m < 2 * to; m += 2) {
+        j->kern->act(&j->act, 0, j->act.n_slab, m, m + 1);
+        leave_rest(&j->act, m);
+        j->kern->act(&j->act, 0, j->act.n_slab, m + 1, m + 2);
+        for (uint32_t k = 0; k < j->n_task; k++)
+            for (size_t slab = 0; j->task[k].aux && slab < j->act.n_slab; slab++) make_aux(&j->task[k], slab, m, m + 2);
+    }
+}
+
 /* Items are the panels of all weights, once per chunk of activation rows. */
 static void multiply_items(const struct run_job *j, size_t from, size_t to, struct rf_lin_tmp *tmp)
 {
@@ -263,7 +298,10 @@ static void run_thread(void *ctx, unsigned tid, unsigned n_threads)
     (void)n_threads;
     const struct run_job *j = ctx;
     size_t from, to;
-    if (j->round_shared) {
+    if (j->round && j->precise) {
+        while (rf_pool_next(j->pool, j->act.rows / 2, 1, &from, &to)) round_pairs(j, from, to);
+        rf_pool_barrier(j->pool);
+    } else if (j->round_shared) {
         size_t n = j->act.n_slab * ((j->act.rows + ACT_ROWS - 1) / ACT_ROWS);
         while (rf_pool_next(j->pool, n, 1, &from, &to)) round_items(j, from, to);
         rf_pool_barrier(j->pool);
@@ -292,9 +330,8 @@ static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigne
     return true;
 }
 
-rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
 {
-    if (!a->rows || !a->n_w) return RF_OK;
     const struct rf_linear *first = (const struct rf_linear *)a->w[0];
     struct run_job j = {.pool = pool, .kern = &first->kern, .n_task = a->n_w};
     j.act = (struct rf_lin_act){.rows = a->rows, .cols = first->cols, .x = (const float *)a->x,
@@ -306,15 +343,79 @@ rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const
                                          .bias = (const float *)a->bias[i]};
         j.n_panel[i] = w->n_panel;
         j.panels += w->n_panel;
-        j.round |= w->kern.packed && w->l->sub;
+        j.round |= rounds(w);
     }
     unsigned n_threads = rf_pool_size(pool);
     if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;
     j.chunks = (a->rows + RF_LIN_CHUNK - 1) / RF_LIN_CHUNK;
     j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 4, (size_t)16), (size_t)1);
     if (j.grain > RF_LIN_GROUP) j.grain -= j.grain % RF_LIN_GROUP;
+    j.precise = a->precise;
     j.round_shared = j.round && (uint64_t)a->rows * first->cols > ACT_ALONE;
-    if (j.round && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
+    if (j.round && !j.precise && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
     rf_pool_run(pool, run_thread, &j);
     return RF_OK;
+}
+
+/* ---- a product without the rounding's error: every row, and behind it what its rounding left ---- */
+
+struct pair_job {
+    struct rf_pool *pool;
+    const struct rf_matmul_args *a, *pairs; /* pairs->out: sums of the pairs */
+    size_t m0, n;                           /* rows of a in this pass */
+};
+
+/* Items are rows: out = the first of a pair + the second (+ bias). */
+static void add_pairs(void *ctx, unsigned tid, unsigned n_threads)
+{
+    (void)tid, (void)n_threads;
+    const struct pair_job *j = ctx;
+    size_t from, to;
+    while (rf_pool_next(j->pool, j->n, 4, &from, &to)) {
+        for (uint32_t i = 0; i < j->a->n_w; i++) {
+            size_t n_row = j->pairs->out_stride[i];
+            const float *bias = (const float *)j->a->bias[i];
+            bool rest = rounds((const struct rf_linear *)j->a->w[i]); /* float weights took the first row as it is */
+            for (size_t m = from; m < to; m++) {
+                const float *hi = (const float *)j->pairs->out[i] + 2 * m * n_row, *lo = hi + n_row;
+                float *out = (float *)j->a->out[i] + (j->m0 + m) * j->a->out_stride[i];
+                for (size_t k = 0; k < n_row; k++) out[k] = (rest ? hi[k] + lo[k] : hi[k]) + (bias ? bias[k] : 0);
+            }
+        }
+    }
+}
+
+static rf_status run_precise(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+{
+    size_t cols = ((const struct rf_linear *)a->w[0])->cols, n_row = 0, floats;
+    for (uint32_t i = 0; i < a->n_w; i++) n_row += ((const struct rf_linear *)a->w[i])->rows;
+    size_t n = RF_MIN(RF_MIN((size_t)a->rows, (size_t)PAIR_ROWS), RF_MAX(PAIR_FLOATS / n_row, (size_t)8));
+    if (!rf_mul(2 * n, n_row, &floats) || !piece_grow(&s->pair_x, 2 * n * cols, sizeof(float)) ||
+        !piece_grow(&s->pair_out, floats, sizeof(float)))
+        return RF_NOMEM;
+    float *x = s->pair_x.p;
+    struct rf_matmul_args pairs = {.x = (rf_dev)x, .n_w = a->n_w, .precise = true};
+    size_t at = 0;
+    for (uint32_t i = 0; i < a->n_w; i++) {
+        pairs.w[i] = a->w[i];
+        pairs.out_stride[i] = (uint32_t)((const struct rf_linear *)a->w[i])->rows;
+        pairs.out[i] = (rf_dev)((float *)s->pair_out.p + at);
+        at += 2 * n * pairs.out_stride[i];
+    }
+    for (size_t m0 = 0; m0 < a->rows; m0 += n) {
+        struct pair_job j = {.pool = pool, .a = a, .pairs = &pairs, .m0 = m0, .n = RF_MIN(n, a->rows - m0)};
+        for (size_t m = 0; m < j.n; m++) memcpy(x + 2 * m * cols, (const float *)a->x + (m0 + m) * cols, cols * sizeof *x);
+        pairs.rows = (uint32_t)(2 * j.n);
+        RF_TRY(run(pool, s, &pairs));
+        rf_pool_run(pool, add_pairs, &j);
+    }
+    return RF_OK;
+}
+
+rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+{
+    if (!a->rows || !a->n_w) return RF_OK;
+    bool any = false;
+    for (uint32_t i = 0; i < a->n_w; i++) any |= rounds((const struct rf_linear *)a->w[i]);
+    return a->precise && any ? run_precise(pool, s, a) : run(pool, s, a);
 }
