@@ -5,7 +5,10 @@
 #include "backend/gpu/gpu.h"
 #include "base/mem.h"
 
-enum { SPLIT_BLOCKS = 512 };                   /* fewer thread blocks than this leave most of a chip idle: cut by chunks */
+enum {
+    SPLIT_BLOCKS = 512,            /* fewer thread blocks than this leave most of a chip idle: cut by chunks ... */
+    FEW_BLOCKS = 256, FEW_TILE = 2, /* ... and where that leaves fewer than these, tiles are small too */
+};
 #define SPLIT_BYTES ((uint64_t)256 << 20)      /* as long as all parts fit here */
 
 struct gpu_kv {
@@ -137,19 +140,21 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
 
 /* ---- attention ---- */
 
-/* The step's tiles for `group` query heads per KV head: up to RF_GPU_TILE successive rows of one sequence. */
-static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, uint32_t group)
+/* The step's tiles for `group` query heads per KV head: some successive rows of one sequence, at most RF_GPU_TILE. */
+static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, uint32_t group, uint64_t blocks_per_tile)
 {
     const struct rf_batch *batch = g->batch;
     if (g->tile_group == group) return RF_OK;
-    size_t most = ((size_t)batch->n_tok * group) / RF_GPU_TILE + batch->n_seq;
+    uint64_t blocks = ((uint64_t)batch->n_tok * group / RF_GPU_TILE + batch->n_seq) * blocks_per_tile;
+    uint32_t size = blocks < FEW_BLOCKS ? (uint32_t)FEW_TILE : (uint32_t)RF_GPU_TILE;
+    size_t most = ((size_t)batch->n_tok * group) / size + batch->n_seq;
     RF_TRY(rf_gpu_buffer_need(g, &g->tiles, most * sizeof(struct attn_tile)));
     struct attn_tile *tile = g->tiles.host;
     size_t n = 0;
     for (uint32_t q = 0; q < batch->n_seq; q++) {
         uint32_t first = (uint32_t)batch->seq_first[q], rows = ((uint32_t)batch->seq_first[q + 1] - first) * group;
-        for (uint32_t r = 0; r < rows; r += RF_GPU_TILE)
-            tile[n++] = (struct attn_tile){.seq = q, .tok = first, .row = r, .n_row = RF_MIN((uint32_t)RF_GPU_TILE, rows - r)};
+        for (uint32_t r = 0; r < rows; r += size)
+            tile[n++] = (struct attn_tile){.seq = q, .tok = first, .row = r, .n_row = RF_MIN(size, rows - r)};
     }
     g->n_tile = (uint32_t)n;
     g->tile_group = group;
@@ -174,8 +179,8 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     if (!a->n_kv_head || a->n_head % a->n_kv_head || !layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) ||
         !blocks_there(g, a->group, a->window, kv->desc.n_block))
         return RF_INTERNAL;
-    RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head));
     uint32_t n_chunk = g->max_pos / RF_GPU_CHUNK + 1;
+    RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head, (uint64_t)a->n_kv_head * n_chunk));
     uint64_t part_bytes = (uint64_t)g->batch->n_tok * a->n_head * n_chunk * (a->head_dim + 2) * sizeof(float);
     bool split = n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS && part_bytes <= SPLIT_BYTES;
     if (split) RF_TRY(parts_need(g, part_bytes));

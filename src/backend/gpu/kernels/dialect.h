@@ -91,6 +91,12 @@ G_FN g_u16 g_f2h(float f) { g_u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f
 #endif
 
 /* ---- common to all ---- */
+#if defined(RF_GPU_EMU)
+#define G_UNROLL(n)
+#else
+#define G_PRAGMA(text) _Pragma(#text)
+#define G_UNROLL(n) G_PRAGMA(unroll n) /* before a loop: register arrays need constant indices */
+#endif
 #define G_LOG2E 1.4426950408889634f
 #define G_LOWEST (-3.402823466e38f)
 
