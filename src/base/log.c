@@ -6,15 +6,24 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 static const char *const names[] = {"error", "warn", "info", "debug"};
 
-/* One write per line: lines of several threads never mix. JSON needs quote and backslash escaped as well. */
+/* Control bytes and broken UTF-8 are escaped; JSON needs quote and backslash escaped as well. */
 static size_t escape(char *out, size_t cap, const char *s, bool json)
 {
     size_t n = 0;
-    for (; *s && n + 8 < cap; s++) {
+    for (size_t left = strlen(s); *s && n + 8 < cap; s++, left--) {
         unsigned char c = (unsigned char)*s;
-        if (c < 0x20 || c == 0x7f)
+        uint32_t cp;
+        unsigned len = c >= 0x80 ? rf_utf8_decode(s, left, &cp) : 0;
+        if (len) {
+            memcpy(out + n, s, len);
+            n += len;
+            s += len - 1;
+            left -= len - 1;
+        } else if (c < 0x20 || c >= 0x7f)
             n += (size_t)snprintf(out + n, cap - n, json ? "\\u%04x" : "\\x%02x", c);
         else {
             if (json && (c == '"' || c == '\\')) out[n++] = '\\';
@@ -42,5 +51,6 @@ void rf_log(const struct rf_log *l, enum rf_log_level level, const char *fmt, ..
     int n = snprintf(line, sizeof line,
                      l->json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"message\":\"%s\"}\n" : "%s.%03ldZ %s: %s\n",
                      when, t.tv_nsec / 1000000, names[level], safe);
+    /* One write per line: lines of several threads never mix. */
     if (n > 0 && write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1) < 0) return; /* nowhere left to tell */
 }

@@ -40,6 +40,16 @@ unsigned rf_utf8_decode(const char *s, size_t n, uint32_t *cp)
     return len;
 }
 
+unsigned rf_utf8_bad(const char *s, size_t n)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    unsigned char lo, hi;
+    unsigned len = lead(u[0], &lo, &hi), k = 1;
+    if (len < 2 || n < 2 || u[1] < lo || u[1] > hi) return 1;
+    while (k < len && k < n && (u[k] & 0xc0) == 0x80) k++;
+    return k;
+}
+
 unsigned rf_utf8_encode(uint32_t cp, char *out)
 {
     if (cp < 0x80) {

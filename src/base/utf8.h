@@ -11,6 +11,8 @@ unsigned rf_utf8_decode(const char *s, size_t n, uint32_t *cp);
 /* Writes cp (must be valid) to out[4], returns the bytes written. */
 unsigned rf_utf8_encode(uint32_t cp, char *out);
 bool rf_utf8_valid(const char *s, size_t n);
+/* Where rf_utf8_decode says 0: how many bytes one U+FFFD stands for (Unicode's maximal subpart, at least 1). */
+unsigned rf_utf8_bad(const char *s, size_t n);
 /* How many bytes at the end of s are the start of a character that more bytes could still complete (0..3). */
 size_t rf_utf8_incomplete_tail(const char *s, size_t n);
 

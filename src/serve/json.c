@@ -119,7 +119,7 @@ void rf_serve_json_str(struct rf_buf *b, const char *s, size_t n)
         else if (c == '"' || c == '\\') rf_buf_append(b, (char[]){'\\', (char)c}, 2);
         else if (c >= 8 && c <= 13 && c != 11) rf_buf_append(b, (char[]){'\\', shorts[c - 8]}, 2);
         else rf_buf_append(b, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
-        start = ++i;
+        start = i += k ? 1 : rf_utf8_bad(s + i, n - i);
     }
     if (i > start) rf_buf_append(b, s + start, i - start);
     rf_buf_putc(b, '"');

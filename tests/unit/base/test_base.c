@@ -207,6 +207,14 @@ TEST(utf8_refuses_what_rfc_3629_refuses)
     CHECK_INT(rf_utf8_incomplete_tail("", 0), 0);
 }
 
+TEST(utf8_bad_subparts)
+{
+    static const struct { const char *s; unsigned n; } cases[] = {
+        {"\xbf", 1}, {"\xed\x8b", 2}, {"\xed\xa0\x80", 1}, {"\xf0\x9f\x98", 3}, {"\xf0\x9f\x98 ", 3}, {"\xc2", 1}, {"\xff\x80", 1}, {"\xe2\x82\xc3", 2},
+    };
+    for (size_t i = 0; i < RF_COUNT(cases); i++) CHECK_INT(rf_utf8_bad(cases[i].s, strlen(cases[i].s)), cases[i].n);
+}
+
 int main(void)
 {
     RUN(checked_arithmetic);
@@ -218,5 +226,6 @@ int main(void)
     RUN(map_against_a_plain_list);
     RUN(utf8_every_code_point);
     RUN(utf8_refuses_what_rfc_3629_refuses);
+    RUN(utf8_bad_subparts);
     return check_end();
 }
