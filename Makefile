@@ -24,11 +24,11 @@ $(BUILD)/build.ninja:
 	@mv $(BUILD).setup.log $(BUILD)/setup.log
 
 build: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) --quiet src/cli/rocmforge
 	@ln -sf src/cli/rocmforge $(BUILD)/rocmforge
 
 run: build
-	@model='$(MODEL)'; [ -n "$$model" ] || { scripts/deps.sh test && model=$$(python3 scripts/fetch_test_models.py --print qwen2.5-coder-0.5b); } || exit 1; \
+	@model='$(MODEL)'; [ -n "$$model" ] || { scripts/deps.sh fetch && model=$$(python3 scripts/fetch_test_models.py --print qwen2.5-coder-0.5b); } || exit 1; \
 	exec $(BUILD)/rocmforge serve "$$model" $(ARGS)
 
 test: ; @scripts/deps.sh all && tests/run.sh

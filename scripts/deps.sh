@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
 #
-#   scripts/deps.sh [build|test|all]     build: to compile (default); test: what the tests need besides
+#   scripts/deps.sh [build|fetch|test|all]     build: to compile (default); fetch: to get the test models; test: what the
+#                                              tests need besides; all: everything
 set -eu
 
 what=${1:-build}
@@ -19,10 +20,12 @@ libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
 libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
 libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
 '
-test='
-python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python
-python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models and test packages
+fetch='
+python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models
 ca-certificates|/etc/ssl/certs/ca-certificates.crt|https for them
+'
+test=$fetch'
+python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python
 curl|cmd:curl|talks to the server in the tests
 binutils|cmd:strip|measures the stripped binary
 libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
@@ -32,8 +35,9 @@ qemu-user|cmd:qemu-aarch64|runs them
 
 case $what in
 build) list=$build ;;
+fetch) list=$fetch ;;
 test | all) list=$build$test ;;
-*) echo "usage: scripts/deps.sh [build|test|all]" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh [build|fetch|test|all]" >&2; exit 2 ;;
 esac
 
 there() {
