@@ -91,7 +91,7 @@ static const struct option options[] = {
     {"all", NULL, 'a', FLAG, AT(all), NO_HAS, 0, 0, LISTING, "also what cannot be chatted with: embeddings, projectors, broken files"},
     {"ctx", "N", 'c', INT, AT(ctx), NO_HAS, 1, 1 << 28, WEIGHTS, "context length (default: the model's, cut to memory)"},
     {"threads", "N", 0, INT, AT(threads), NO_HAS, 1, 1024, WEIGHTS, "CPU threads (default: one per usable core)"},
-    {"device", "NAME", 0, TEXT, AT(device), NO_HAS, 0, 0, WEIGHTS, "auto or cpu (default auto)"},
+    {"device", "NAME", 0, TEXT, AT(device), NO_HAS, 0, 0, WEIGHTS, "auto, cpu, cuda:0 or hip:0 (default auto: the best there is)"},
     {"isa", "NAME", 0, TEXT, AT(isa), NO_HAS, 0, 0, WEIGHTS, "cap on CPU instructions: ref, avx2, avx512, amx, neon"},
     {"kv-type", "TYPE", 0, TEXT, AT(kv_type), NO_HAS, 0, 0, WEIGHTS, "f16, bf16 or f32 KV cache (default: f16, f32 for F32 models)"},
     {"kv-memory", "MB", 0, INT, AT(kv_memory_mb), NO_HAS, 1, 1 << 30, WEIGHTS, "size of the KV cache"},
