@@ -18,6 +18,7 @@ libmicrohttpd-dev|/usr/include/microhttpd.h|HTTP server
 libjansson-dev|/usr/include/jansson.h|JSON
 libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
 libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
+zlib1g-dev|/usr/include/zlib.h|packed GPU code
 libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
 '
 fetch='

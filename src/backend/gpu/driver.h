@@ -83,8 +83,8 @@ rf_status rf_gpu_check(struct rf_gpu_device *d, int rc, const char *what, struct
 /* Code objects embedded in this build, best first; .vendor NULL ends. */
 struct rf_gpu_object {
     const char *vendor, *arch; /* "cuda", "sm_90a" */
-    const unsigned char *data;
-    size_t bytes;
+    const unsigned char *packed; /* zlib */
+    size_t bytes, packed_bytes;
 };
 extern const struct rf_gpu_object rf_gpu_objects[];
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/mem.h"
 
@@ -242,14 +243,27 @@ static void gpu_close(struct rf_backend *b)
     rf_free(g);
 }
 
+/* Unpacks an object, a zero byte behind it (PTX is text), and gives it to the driver. */
+static rf_status try_object(struct rf_gpu *g, const struct rf_gpu_object *o, struct rf_error *err)
+{
+    unsigned char *code = rf_alloc(o->bytes + 1);
+    uLongf n = o->bytes;
+    if (!code) return rf_fail_nomem(err, "GPU code", o->bytes + 1);
+    bool whole = uncompress(code, &n, o->packed, o->packed_bytes) == Z_OK && n == o->bytes;
+    code[o->bytes] = 0;
+    if (whole && !g->dev.api.module_load(&g->module, code)) g->object = o;
+    else g->module = NULL;
+    rf_free(code);
+    return RF_OK;
+}
+
 /* The first embedded object that the driver takes: drivers refuse objects of other architectures. */
 static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
 {
     char tried[160] = "";
     for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor && !g->module; o++) {
         if (strcmp(o->vendor, g->dev.vendor->name)) continue;
-        if (!g->dev.api.module_load(&g->module, o->data)) g->object = o;
-        else g->module = NULL;
+        RF_TRY(try_object(g, o, err));
         size_t n = strlen(tried);
         snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", o->arch);
     }
