@@ -45,8 +45,12 @@ build() {
 # One C test program -> LOG, and "passed failed skipped" in LOG.sum. A program that dies, or runs none, is a failed test.
 one() {
     local exe=$1 log=$2 args=()
-    case $exe in */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;; esac
-    timeout -k 5 "${RF_TEST_TIMEOUT:-600}" "$exe" "${args[@]}" >"$log" 2>&1 </dev/null
+    local libs=${LD_LIBRARY_PATH:-}
+    case $exe in
+    */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;;
+    */test_gpu*) libs=${exe%%/tests/*}/src/backend/gpu/emulator ;; # ASan's dlopen does not see a program's own run path
+    esac
+    LD_LIBRARY_PATH=$libs timeout -k 5 "${RF_TEST_TIMEOUT:-600}" "$exe" "${args[@]}" >"$log" 2>&1 </dev/null
     local rc=$?
     awk -v rc=$rc '/^ok .*# SKIP/ {s++; next} /^ok / {p++} /^not ok / {f++} END {
         if ((rc != 0 && !f) || !(p + f + s)) f++
