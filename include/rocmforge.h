@@ -59,7 +59,7 @@ enum rf_open_flags {
 };
 
 struct rf_model_options {
-    const char *device;        /* "auto" (default), "cpu" */
+    const char *device;        /* "auto" (default), "cpu", "cuda:N", "hip:N" */
     uint32_t n_threads;        /* 0: one per usable core */
     uint32_t flags;            /* enum rf_open_flags */
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */

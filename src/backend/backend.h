@@ -177,7 +177,7 @@ struct rf_backend {
 };
 
 struct rf_backend_options {
-    const char *device;  /* "auto", "cpu" */
+    const char *device;  /* "auto", "cpu", "cuda:N", "hip:N" */
     uint32_t n_threads;  /* 0: one per usable core */
     const char *isa;     /* "auto" or a cap */
 };

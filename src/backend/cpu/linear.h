@@ -25,7 +25,8 @@ void rf_linear_row(const struct rf_linear *w, uint64_t r, float *out);
 rf_status rf_linear_scratch_create(struct rf_linear_scratch **out, struct rf_error *err);
 void rf_linear_scratch_free(struct rf_linear_scratch *s);
 
-/* out[i][m][..] = x[m] * w[i]^T + bias[i], see struct rf_matmul_args (device addresses are plain pointers here). */
+/* out[i][m][..] = x[m] * w[i]^T + bias[i], see struct rf_matmul_args (device addresses are plain pointers here). With
+ * a->precise each row goes twice, as rounded and as what the rounding left. RF_NOMEM: scratch could not grow. */
 rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a);
 
 #endif
