@@ -14,7 +14,9 @@ for exe in build-fuzz/tests/fuzz/fuzz_*; do
     name=${exe##*/fuzz_}
     mkdir -p "build-fuzz/corpus/$name"
     echo "== $name"
-    "$exe" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 -artifact_prefix="build-fuzz/crash-$name-" \
+    dict=tests/fuzz/$name.dict
+    [ -f "$dict" ] && dict=-dict=$dict || dict=-close_fd_mask=0
+    "$exe" "$dict" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 -artifact_prefix="build-fuzz/crash-$name-" \
         "build-fuzz/corpus/$name" "tests/fuzz/corpus/$name" >"build-fuzz/$name.log" 2>&1 || { failed=1; tail -30 "build-fuzz/$name.log"; }
     grep -E 'stat::number_of_executed_units|stat::peak_rss' "build-fuzz/$name.log" || true
 done

@@ -396,7 +396,7 @@ static bool step(struct rf_engine *e, struct seq *q, double now)
         end(e, q, RF_FINISH_ERROR, NULL, 0);
         return true;
     }
-    if (q->s.max_tokens >= 0 && q->n_done >= q->s.max_tokens) {
+    if ((q->s.max_tokens >= 0 && q->n_done >= q->s.max_tokens) || q->n_prompt + (size_t)q->n_done >= e->max_len) {
         size_t to = RF_MIN(q->at, q->stop_at);
         end(e, q, RF_FINISH_LENGTH, q->out + q->sent, whole(q->out + q->sent, to - q->sent));
         return true;
