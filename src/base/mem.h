@@ -16,7 +16,7 @@ void *rf_realloc_array(void *p, size_t n, size_t size); /* NULL on overflow or f
 void *rf_alloc_aligned(size_t align, size_t n); /* align a power of two >= 8; freed with rf_free */
 char *rf_strdup(const char *s);
 char *rf_strndup(const char *s, size_t n);      /* copies n bytes, adds NUL */
-/* rf_free (rocmforge.h) frees them all. */
+/* rf_free (rocmforge.h) frees them all. Large zeroed and aligned ones ask for huge pages. */
 
 static inline bool rf_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 static inline bool rf_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }

@@ -7,7 +7,6 @@
 #include "backend/cpu/linear.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "backend/cpu/kernels/linear_kern.h"
 #include "base/mem.h"
@@ -32,8 +31,6 @@ struct pack_job {
     size_t spare_stride;
     size_t first;
 };
-
-enum { HUGE = 2 << 20 };
 
 static bool needs_spare(const struct rf_linear *w, size_t panel)
 {
@@ -71,7 +68,7 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
                        (unsigned long long)d->cols);
     struct pack_job j = {.w = w, .src = d->data, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
     if (needs_spare(w, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
-    w->own = rf_alloc_aligned(bytes >= HUGE ? HUGE : 64, bytes);
+    w->own = rf_alloc_aligned(64, bytes);
     if (spare) j.spare = rf_alloc(spare);
     if (!w->own || (spare && !j.spare)) {
         rf_free(j.spare);
@@ -79,8 +76,6 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
     }
     w->own_bytes = bytes;
     w->w = w->own;
-    /* A wish: fewer faults now, fewer TLB misses later. Whole huge pages only, so that none is wasted. */
-    if (bytes >= HUGE) (void)madvise(w->own, bytes / HUGE * HUGE, MADV_HUGEPAGE);
     rf_pool_run(pool, pack_panels, &j);
     rf_free(j.spare);
     return RF_OK;

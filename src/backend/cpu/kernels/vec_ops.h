@@ -321,7 +321,8 @@ static void soften(const struct rf_attn_part_args *a, const struct rf_attn_row *
     float max = v_top(top);
     top = v_set(max);
     for (uint32_t t = from; t < row->hi; t += V) {
-        vf p = v_exp(v_sub(v_load(s + t), top));
+        vf x = v_sub(v_load(s + t), top);
+        vf p = v_select_lt(x, v_set(-80.0f), v_set(0.0f), v_exp(x)); /* the sum is at least 1; below are slow denormals */
         sum = v_add(sum, p);
         v_store(s + t, p);
     }
