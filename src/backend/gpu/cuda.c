@@ -4,8 +4,8 @@
 
 #include "backend/gpu/driver.h"
 
-enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76 };
-enum { ATTRIBUTE, SET_CURRENT, RELEASE };
+enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
+enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET };
 
 static const char *const libraries[] = {"libcuda.so.1", NULL};
 
@@ -33,7 +33,8 @@ static int start(struct rf_gpu_device *d)
     fetch(d, ATTRIBUTE, "cuDeviceGetAttribute");
     fetch(d, SET_CURRENT, "cuCtxSetCurrent");
     fetch(d, RELEASE, "cuDevicePrimaryCtxRelease_v2");
-    if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE]) return NO_DEVICE;
+    fetch(d, FUNCTION_SET, "cuFuncSetAttribute");
+    if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE] || !d->extra[FUNCTION_SET]) return NO_DEVICE;
     int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
     snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
@@ -42,6 +43,11 @@ static int start(struct rf_gpu_device *d)
 }
 
 static void stop(struct rf_gpu_device *d) { ((int (*)(int))d->extra[RELEASE])(d->handle); }
+
+static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes)
+{
+    return ((int (*)(void *, int, int))d->extra[FUNCTION_SET])(fn, MAX_DYNAMIC_SHARED, (int)bytes);
+}
 
 static const char *text(struct rf_gpu_device *d, int rc)
 {
@@ -65,6 +71,7 @@ const struct rf_gpu_vendor rf_gpu_cuda = {
     .start = start,
     .stop = stop,
     .bind = bind,
+    .allow_shared = allow_shared,
     .text = text,
     .stream_flags = 1,
     .event_flags = 2,

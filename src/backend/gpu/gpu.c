@@ -28,16 +28,26 @@ static const char *const kernel_names[] = {
 #undef X
 };
 
-rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                        const void *args)
+rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                               uint32_t shared, const void *args)
 {
     if (g->fault) return g->fault;
     if (!gx || !gy || !gz) return RF_OK;
     if (gx > INT32_MAX || gy > 65535 || gz > 65535) return RF_INTERNAL;
     void *params[] = {(void *)(uintptr_t)args};
     int rc = g->dev.vendor->bind(&g->dev);
-    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, 0, rf_gpu_stream(g, s), params, NULL);
+    if (!rc && shared > g->shared[k]) {
+        rc = g->dev.vendor->allow_shared(&g->dev, g->fn[k], shared);
+        if (!rc) g->shared[k] = shared;
+    }
+    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, shared, rf_gpu_stream(g, s), params, NULL);
     return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
+rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                        const void *args)
+{
+    return rf_gpu_launch_shared(g, s, k, gx, gy, gz, threads, 0, args);
 }
 
 /* ---- memory ---- */

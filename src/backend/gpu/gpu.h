@@ -52,6 +52,7 @@ struct rf_gpu {
     struct rf_gpu_device dev;
     const struct rf_gpu_object *object; /* the code object in use */
     void *module, *fn[RF_GPU_N_KERNEL];
+    uint32_t shared[RF_GPU_N_KERNEL]; /* dynamic shared memory that each kernel is allowed so far */
     void *stream;
     uint32_t warp;
     rf_status fault;
@@ -80,6 +81,9 @@ rf_status rf_gpu_slot(struct rf_gpu *g, int rc, const char *what);
 /* One launch of `threads` threads a block; args is the kernel's struct. Empty grids are no work. */
 rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                         const void *args);
+/* The same with `shared` bytes of shared memory whose size the launch chooses (G_DYNAMIC in the kernel). */
+rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                               uint32_t shared, const void *args);
 /* At least `bytes` of device memory and as much pinned host memory that may be written now. */
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);

@@ -46,7 +46,7 @@ static struct {
     struct warp warp[MAX_THREADS];
     int slot[2][MAX_THREADS];
     struct shared shared[MAX_SHARED];
-    uint32_t n_shared, n_thread, n_live, n_at_block;
+    uint32_t dynamic, n_shared, n_thread, n_live, n_at_block;
     int block_line;
     void (*kernel)(const void *args);
     const void *args;
@@ -181,12 +181,15 @@ void *rf_emu_shared(int id, size_t bytes)
     for (uint32_t i = 0; i < emu.n_shared; i++)
         if (emu.shared[i].id == id) return emu.shared[i].p;
     if (emu.n_shared == MAX_SHARED) die("too many shared arrays");
-    void *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-    if (!p) die("no memory");
+    if (!bytes) die("dynamic shared memory that the launch did not ask for");
+    void *p;
+    if (posix_memalign(&p, 1024, bytes)) die("no memory");
     memset(p, 0xff, bytes); /* NaN, so that unset reads show */
     emu.shared[emu.n_shared++] = (struct shared){id, p};
     return p;
 }
+
+size_t rf_emu_dynamic(void) { return emu.dynamic; }
 
 float rf_emu_h2f(uint16_t h) { return rf_f16_to_f32(h); }
 uint16_t rf_emu_f2h(float f) { return rf_f32_to_f16(f); }
@@ -239,12 +242,13 @@ static void run_block(uint32_t bx, uint32_t by, uint32_t bz)
     emu.n_shared = 0;
 }
 
-int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads)
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads, uint32_t shared)
 {
     if (!threads || threads > MAX_THREADS || !grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535) return 0;
     emu.kernel = kernel;
     emu.args = args;
     emu.n_thread = threads;
+    emu.dynamic = shared;
     for (uint32_t z = 0; z < grid[2]; z++)
         for (uint32_t y = 0; y < grid[1]; y++)
             for (uint32_t x = 0; x < grid[0]; x++) run_block(x, y, z);

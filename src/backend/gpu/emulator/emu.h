@@ -20,16 +20,19 @@
 #define G_KERNEL(threads) void
 #define G_SHARED(T, name, n) T *name = (T *)rf_emu_shared(__LINE__, sizeof(T) * (n))
 
+#define G_DYNAMIC(T, name) T *name = (T *)rf_emu_shared(0, rf_emu_dynamic())
+
 struct rf_emu_thread { uint32_t tid, bx, by, bz; };
 extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
 
 enum rf_emu_order { RF_EMU_FORWARD, RF_EMU_BACKWARD, RF_EMU_RANDOM };
 
 void *rf_emu_shared(int id, size_t bytes);
+size_t rf_emu_dynamic(void); /* bytes of shared memory that the launch asked for */
 void rf_emu_block_sync(int line);
 int rf_emu_shfl(int v, uint32_t lane, int line);
 /* Runs one launch; false: the shape is none that a device takes. */
-int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads);
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads, uint32_t shared);
 void rf_emu_set_order(enum rf_emu_order order, uint32_t seed);
 
 G_FN uint32_t g_tid(void) { return rf_emu_now.tid; }

@@ -24,6 +24,7 @@ typedef unsigned long long g_u64;
 #define G_FN static __device__ __attribute__((always_inline)) inline
 #define G_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void
 #define G_SHARED(T, name, n) __shared__ T name[n]
+#define G_DYNAMIC(T, name) extern __shared__ __attribute__((aligned(1024))) g_u8 g_dynamic[]; T *name = (T *)g_dynamic
 #if defined(__GFX9__)
 #define G_WARP 64
 #else
@@ -83,6 +84,7 @@ G_FN g_u32 g_asu(float x) { return __float_as_uint(x); }
 G_FN float g_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 #endif
 #define G_SHARED(T, name, n) __shared__ T name[n]
+#define G_DYNAMIC(T, name) extern __shared__ __attribute__((aligned(1024))) g_u8 g_dynamic[]; T *name = (T *)g_dynamic
 G_FN void g_sync(void) { __syncthreads(); }
 G_FN g_u32 g_lane(void) { return g_tid() & 31; }
 G_FN float g_exp2(float x) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
