@@ -31,6 +31,9 @@ void *rf_emu_shared(int id, size_t bytes);
 size_t rf_emu_dynamic(void); /* bytes of shared memory that the launch asked for */
 void rf_emu_block_sync(int line);
 int rf_emu_shfl(int v, uint32_t lane, int line);
+/* A matrix step of the calling warp (kernels/matrix.h): c += a b. Operands are words of two values, f16 or bf16. */
+enum rf_emu_unit { RF_EMU_MMA8, RF_EMU_MMA, RF_EMU_RDNA3, RF_EMU_RDNA4, RF_EMU_CDNA }; /* m16n8k16, that twice, and AMD's */
+void rf_emu_mma(enum rf_emu_unit unit, float *c, const uint32_t *a, const uint32_t *b, int f16, int line);
 /* Runs one launch; false: the shape is none that a device takes. */
 int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads, uint32_t shared);
 void rf_emu_set_order(enum rf_emu_order order, uint32_t seed);
