@@ -177,7 +177,7 @@ static enum MHD_Result hand_over(struct rf_call *c)
     if (c->route->flags & RF_ROUTE_GEN) rf_serve_watch_add(s, c->conn, c);
     pthread_mutex_lock(&c->lock);
     c->phase = RF_PHASE_WORK;
-    rf_status st = rf_serve_work_post(s, c, c->route->run, false);
+    rf_status st = rf_serve_work_post(s, c, s->opt.pool && c->route->flags & RF_ROUTE_MODEL ? rf_serve_pool_run : c->route->run, false);
     if (st) c->phase = RF_PHASE_READ;
     pthread_mutex_unlock(&c->lock);
     if (st) {
@@ -192,7 +192,7 @@ static enum MHD_Result dispatch(struct rf_call *c)
     struct rf_serve *s = c->serve;
     const struct rf_route *r = c->route;
     if (c->reply.status) return answer(c);
-    if (r->flags & RF_ROUTE_MODEL && !rf_serve_engine(s)) {
+    if (r->flags & RF_ROUTE_MODEL && !s->opt.pool && !(c->on = rf_served_get(s))) {
         rf_serve_reply_error(&c->reply, 503, NULL, "loading", "Loading model");
         return answer(c);
     }
