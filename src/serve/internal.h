@@ -51,6 +51,7 @@ struct rf_reply {
     unsigned retry_after;     /* seconds, 0: no header */
     bool final;               /* x-should-retry: false */
     bool close;               /* Connection: close */
+    const struct rf_web_file *file; /* a file of the page instead of body */
     struct rf_buf body;
 };
 
@@ -289,6 +290,8 @@ void rf_serve_detokenize_run(struct rf_call *c);
 void rf_serve_health_run(struct rf_call *c);
 void rf_serve_version_run(struct rf_call *c);
 void rf_serve_metrics_run(struct rf_call *c);
+void rf_serve_page_run(struct rf_call *c);
+void rf_serve_web_run(struct rf_call *c);
 
 /* routes.c */
 const struct rf_route *rf_serve_route_find(const char *path, const char **rest);
