@@ -1,8 +1,6 @@
 /* args.h - one struct per kernel, shared by device code and host; and the list of all kernels.
  *
- * Weight rows in device memory ("planes", made by pack.c): a row's codes, then its high bits, then its scales, then its
- * super-block factors, each plane whole and aligned to 4 bytes, the row rounded up to 16. An "octet" is the 8 values one lane takes at a
- * time: values o..o+3 and 16+o..19+o of a block of 32 for quantised types (o = 4 * (octet % 4)), 8 in a row for float types.
+ * How weights lie in device memory: weights.h.
  */
 #ifndef RF_GPU_ARGS_H
 #define RF_GPU_ARGS_H
@@ -14,12 +12,20 @@ typedef unsigned long long rf_gpu_ptr;
 typedef uint64_t rf_gpu_ptr;
 #endif
 
-enum { RF_GPU_CHUNK = 64, RF_GPU_TILE = 16, RF_GPU_HEAD_MAX = 256, RF_GPU_ATTN_THREADS = 128, RF_GPU_MM_WARPS = 4 };
+enum { RF_GPU_CHUNK = 64, RF_GPU_TILE = 16, RF_GPU_HEAD_MAX = 256, RF_GPU_ATTN_THREADS = 128 };
+enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* matmul: groups of 32 threads a block, most row tiles a block, weights */
+
+/* X(type, values of a chunk along k, bytes of a chunk of 16 rows): weights.h. bf16 has a place of its own for chunks. */
+#define RF_GPU_TYPES(X)                                                                                                       \
+    X(f32, 128, 8192) X(f16, 128, 4096) X(bf16, 64, 2048) X(q4_0, 128, 1152) X(q4_1, 128, 1280) X(q5_0, 128, 1408)            \
+    X(q5_1, 128, 1536) X(q8_0, 128, 2176) X(q2_k, 256, 1344) X(q3_k, 256, 1824) X(q4_k, 256, 2368) X(q5_k, 256, 2880) X(q6_k, 256, 3360)
 
 struct probe_args { rf_gpu_ptr out; };
-struct embed_args { rf_gpu_ptr w, token, out; unsigned row_bytes, cols; float scale; };
+struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
+struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
 struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; unsigned cols, x_stride, y_stride, threads; float eps; };
-struct matmul_args { rf_gpu_ptr w, x, bias, out; unsigned row_bytes, rows, cols, m, out_stride; };
+struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, tile_end, pad; }; /* tile_end: row tiles up to and with this weight */
+struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
 struct rope_kv_args {
     rf_gpu_ptr q, k, v, table, pos, seq, block, kv;
     rf_gpu_ptr block_bytes, slot_offset; /* of the KV store */
@@ -38,9 +44,9 @@ struct add_args { rf_gpu_ptr a, b, out, n; float b_scale; };
 struct softcap_args { rf_gpu_ptr x, n; float cap, scale; };
 struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
 
-/* X(kernel, its args): weights.c counts on four kernels a type in this order. */
+/* X(kernel, its args): weights.c counts on five kernels a type in this order. */
 #define RF_GPU_TYPE_KERNELS_(X, t) \
-    X(embed_##t, embed_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
+    X(embed_##t, embed_args) X(pack_rows_##t, pack_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
 #define RF_GPU_KERNELS(X)                                                                                                    \
     X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
     X(glu, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args)                                        \
