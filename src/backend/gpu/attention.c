@@ -130,6 +130,8 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
         .kv_stride = a->kv_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .rot_dim = a->rot_dim,
         .table_stride = g->batch->table_stride, .type = kernel_type(kv->desc.type), .threads = 256};
     rf_dev table = 0;
+    rf_gpu_act_drop(g, a->q);
+    rf_gpu_act_drop(g, a->k);
     if (a->style != RF_ROPE_NONE && a->rot_dim) {
         RF_TRY(rf_gpu_angles_get(g, s, a, &table));
         p.style = a->style == RF_ROPE_PAIRS ? 2 : 1;
@@ -180,6 +182,7 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
         !blocks_there(g, a->group, a->window, kv->desc.n_block))
         return RF_INTERNAL;
     uint32_t n_chunk = g->max_pos / RF_GPU_CHUNK + 1;
+    rf_gpu_act_drop(g, a->out);
     RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head, (uint64_t)a->n_kv_head * n_chunk));
     uint64_t part_bytes = (uint64_t)g->batch->n_tok * a->n_head * n_chunk * (a->head_dim + 2) * sizeof(float);
     bool split = n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS && part_bytes <= SPLIT_BYTES;

@@ -80,6 +80,7 @@ void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
 {
     if (!p) return;
     rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
+    g->act.of = 0;
     g->dev.vendor->bind(&g->dev);
     g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
     count_memory(g);
@@ -139,6 +140,7 @@ static rf_status mem_upload(struct rf_backend *b, struct rf_stream *s, rf_dev to
     struct rf_gpu *g = rf_gpu_of(b);
     if (!bytes || g->fault) return g->fault;
     rf_gpu_angles_drop(g, to, bytes);
+    g->act.of = 0;
     int rc = g->dev.vendor->bind(&g->dev);
     if (!rc) rc = g->dev.api.upload(to, from, bytes, rf_gpu_stream(g, s));
     return rf_gpu_slot(g, rc, "upload");
@@ -246,6 +248,7 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
+        rf_gpu_free(g, g->act.dev, g->act.bytes);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
         if (g->module) g->dev.api.module_unload(g->module);
         rf_gpu_device_close(&g->dev);
@@ -292,8 +295,11 @@ static rf_status probe(struct rf_gpu *g, struct rf_error *err)
     rf_dev p;
     RF_TRY(rf_gpu_alloc(g, MIN_ALLOC, "the first kernel", &p, err));
     rf_status s = rf_gpu_launch(g, NULL, RF_GPU_K_probe, 1, 1, 1, PROBE_THREADS, &(struct probe_args){.out = p});
-    int rc = s ? 0 : g->dev.api.download(&g->warp, p, sizeof g->warp, g->stream);
+    uint32_t told[2] = {0};
+    int rc = s ? 0 : g->dev.api.download(told, p, sizeof told, g->stream);
     if (!s && !rc) rc = g->dev.api.stream_sync(g->stream);
+    g->warp = told[0];
+    g->has_mma = told[1];
     if (s) s = rf_fail(err, s, "%s: the first kernel %s", g->dev.id, g->base.info.detail);
     else s = rf_gpu_check(&g->dev, rc, "running the first kernel", err);
     if (!s && g->warp != 32 && g->warp != 64)

@@ -45,6 +45,16 @@ enum { RF_GPU_ANGLES = 4, RF_GPU_CHECKS = 8 };
 /* Rows of block tables that were found whole in this step. */
 struct rf_gpu_checked { uint32_t group, window, n_block; };
 
+/* x in the form of kernels/act.h: that of `rows` rows at `of`, as last made. */
+struct rf_gpu_act {
+    rf_dev dev;
+    uint64_t bytes;
+    bool half, bf16; /* forms that this model's weights want */
+    struct act_args at;
+    rf_dev of;
+    uint32_t rows, cols;
+};
+
 struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
 
 struct rf_gpu {
@@ -55,6 +65,7 @@ struct rf_gpu {
     uint32_t shared[RF_GPU_N_KERNEL]; /* dynamic shared memory that each kernel is allowed so far */
     void *stream;
     uint32_t warp;
+    bool has_mma; /* products of few rows take x as kernels/act.h says */
     rf_status fault;
 
     const struct rf_batch *batch; /* of the running step */
@@ -69,8 +80,9 @@ struct rf_gpu {
     rf_dev parts; /* attention's split parts */
     size_t parts_bytes;
 
+    struct rf_gpu_act act;
     struct rf_gpu_slab *slabs;
-    struct rf_gpu_buffer staging[2]; /* packed weights on their way up; no device side */
+    struct rf_gpu_buffer staging[2]; /* weights on their way up, as in the file */
 };
 
 static inline struct rf_gpu *rf_gpu_of(struct rf_backend *b) { return (struct rf_gpu *)b; }
@@ -99,6 +111,10 @@ void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *w);
 uint64_t rf_gpu_weight_bytes(const struct rf_weight *w);
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
 rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct rf_embed_args *a);
+/* Where a kernel that makes rows at `of` also puts them in the form of kernels/act.h; all 0 where nobody wants that. */
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at);
+/* What was written at p is no longer what the form was made of. */
+void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
 
 /* ops.c */
 extern const struct rf_backend_ops rf_gpu_ops;

@@ -58,6 +58,8 @@ static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const str
     /* threads depend on the width alone: the order of additions is the same for any number of rows */
     struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
                              .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 512 ? 64 : 256, .eps = a->eps};
+    rf_gpu_act_drop(rf_gpu_of(b), a->y);
+    rf_gpu_act_drop(rf_gpu_of(b), a->sum);
     return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
 }
 
@@ -67,6 +69,7 @@ static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const stru
     uint32_t n = g->batch->n_out;
     struct gather_args p = {.x = a->x, .row = g->at.out_row, .out = a->out, .cols = a->cols, .n = n};
     p.step = a->out == a->x ? 1 : RF_MIN(n, 65535u);
+    rf_gpu_act_drop(rf_gpu_of(b), a->out);
     return rf_gpu_launch(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, &p);
 }
 
@@ -75,18 +78,21 @@ static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const stru
 static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct rf_glu_args *a)
 {
     struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .n = (uint64_t)a->rows * a->cols, .act = (unsigned)a->act};
+    rf_gpu_act_drop(rf_gpu_of(b), a->out);
     return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_glu, (p.n + 255) / 256, 1, 1, 256, &p);
 }
 
 static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct rf_add_args *a)
 {
     struct add_args p = {.a = a->a, .b = a->b, .out = a->out, .n = a->n, .b_scale = a->b_scale};
+    rf_gpu_act_drop(rf_gpu_of(b), a->out);
     return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, &p);
 }
 
 static rf_status op_softcap(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a)
 {
     struct softcap_args p = {.x = a->x, .n = a->n, .cap = a->cap, .scale = a->scale};
+    rf_gpu_act_drop(rf_gpu_of(b), a->x);
     return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, &p);
 }
 

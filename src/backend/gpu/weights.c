@@ -49,6 +49,15 @@ static const struct layout *layout_of(uint32_t type)
     return NULL;
 }
 
+/* Has a matrix form: kernels/matmul.gpu. */
+static bool is_matrix_type(uint32_t type)
+{
+    switch (type) {
+    case RF_TYPE_F32: case RF_TYPE_Q4_1: case RF_TYPE_Q5_1: case RF_TYPE_Q2_K: case RF_TYPE_Q3_K: return false;
+    default: return true;
+    }
+}
+
 /* ---- slabs ---- */
 
 static rf_status slab_take(struct rf_gpu *g, uint64_t bytes, const char *what, struct rf_gpu_weight *w, struct rf_error *err)
@@ -151,6 +160,8 @@ rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc
         rf_gpu_weight_free(b, (struct rf_weight *)w);
         return s;
     }
+    if (d->type == RF_TYPE_BF16) g->act.bf16 = true;
+    else if (is_matrix_type(d->type)) g->act.half = true;
     *copied = true;
     *out = (struct rf_weight *)w;
     return RF_OK;
@@ -165,6 +176,63 @@ void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *weight)
 }
 
 uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_weight_of(weight)->bytes; }
+
+/* ---- x for the matrix unit ---- */
+
+enum { ACT_ROWS = 8 };
+
+static rf_status act_place(struct rf_gpu *g, uint32_t cols, struct act_args *at)
+{
+    struct rf_gpu_act *a = &g->act;
+    uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, form = blocks * 1024, need = 2 * form + blocks * 32 + 64;
+    if (need > a->bytes) {
+        a->of = 0;
+        rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
+        a->bytes = 0;
+        RF_TRY(rf_gpu_alloc(g, need, "activations", &a->dev, NULL));
+        a->bytes = need;
+        int rc = g->dev.api.fill(a->dev, 0, need, g->stream); /* columns of rows that are not there are loaded, too */
+        if (rc) return rf_gpu_slot(g, rc, "clearing activations");
+    }
+    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + form : 0, .sum = a->dev + 2 * form,
+                            .scale = a->dev + 2 * form + blocks * 32, .blocks = (unsigned)blocks};
+    return RF_OK;
+}
+
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at)
+{
+    struct rf_gpu_act *a = &g->act;
+    *at = (struct act_args){0};
+    if (!g->has_mma || rows > ACT_ROWS || (!a->half && !a->bf16)) {
+        rf_gpu_act_drop(g, of);
+        return RF_OK;
+    }
+    RF_TRY(act_place(g, cols, at));
+    a->at = *at;
+    a->of = of;
+    a->rows = rows;
+    a->cols = cols;
+    return RF_OK;
+}
+
+void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p)
+{
+    if (g->act.of == p) g->act.of = 0;
+}
+
+/* The form of a product's x: what its maker left, or made now. */
+static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
+{
+    struct rf_gpu_act *a = &g->act;
+    if (a->of == x && a->rows == rows && a->cols == cols) {
+        *at = a->at;
+        return RF_OK;
+    }
+    struct act_row_args p = {.x = x, .cols = cols};
+    RF_TRY(rf_gpu_act_make(g, x, rows, cols, &p.act));
+    *at = p.act;
+    return rf_gpu_launch(g, s, RF_GPU_K_act_rows, rows, 1, 1, 256, &p);
+}
 
 /* ---- the slots ---- */
 
@@ -192,6 +260,8 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
             .out = a->out[first + i] + (rf_dev)from * a->out_stride[first + i] * sizeof(float), .rows = (unsigned)w->rows,
             .out_stride = a->out_stride[first + i], .tile_end = end};
     }
+    if (g->has_mma && is_matrix_type(w0->type)) RF_TRY(act_get(g, s, p.x, n, p.cols, &p.act));
+    for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
     uint32_t all = p.w[n_w - 1].tile_end;
     p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
     return rf_gpu_launch(g, s, w0->kernel + 2 + v, (all + p.tiles - 1) / p.tiles, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
@@ -215,5 +285,6 @@ rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct r
     for (uint32_t t = 0; t < g->batch->n_tok; t++)
         if (g->batch->token[t] < 0 || (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
     struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .n_chunk = w->n_chunk, .cols = (unsigned)w->cols, .scale = a->scale};
+    rf_gpu_act_drop(g, a->out);
     return rf_gpu_launch(g, s, w->kernel, g->batch->n_tok, 1, 1, 64, &p);
 }

@@ -20,12 +20,16 @@ enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* ma
     X(f32, 128, 8192) X(f16, 128, 4096) X(bf16, 64, 2048) X(q4_0, 128, 1152) X(q4_1, 128, 1280) X(q5_0, 128, 1408)            \
     X(q5_1, 128, 1536) X(q8_0, 128, 2176) X(q2_k, 256, 1344) X(q3_k, 256, 1824) X(q4_k, 256, 2368) X(q5_k, 256, 2880) X(q6_k, 256, 3360)
 
+/* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
+struct act_args { rf_gpu_ptr half, bf16, sum, scale; unsigned blocks, pad; };
+
 struct probe_args { rf_gpu_ptr out; };
 struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
 struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
 struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; unsigned cols, x_stride, y_stride, threads; float eps; };
 struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, tile_end, pad; }; /* tile_end: row tiles up to and with this weight */
-struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
+struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; struct act_args act; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
+struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, pad; };
 struct rope_kv_args {
     rf_gpu_ptr q, k, v, table, pos, seq, block, kv;
     rf_gpu_ptr block_bytes, slot_offset; /* of the KV store */
@@ -49,7 +53,7 @@ struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
     X(embed_##t, embed_args) X(pack_rows_##t, pack_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
 #define RF_GPU_KERNELS(X)                                                                                                    \
     X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
-    X(glu, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args)                                        \
+    X(act_rows, act_row_args) X(glu, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args)                                        \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
     RF_GPU_TYPE_KERNELS_(X, q5_1) RF_GPU_TYPE_KERNELS_(X, q8_0) RF_GPU_TYPE_KERNELS_(X, q2_k)                                \

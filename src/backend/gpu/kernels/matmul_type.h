@@ -1,4 +1,4 @@
-/* matmul_type.h - included once per weight type T: lookup of rows, and the products for up to 1, 4 and 8 rows of x. */
+/* matmul_type.h - included once per weight type T (MATRIX: it has a matrix form): lookup of rows, and the products for up to 1, 4 and 8 rows of x. */
 G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threads hold a row's block of 32 */
 {
     const g_u32 row = (g_u32)((const int *)p.token)[g_bx()], lane = (row & 7) * 4 + (g_tid() & 3);
@@ -13,6 +13,19 @@ G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threa
         }
     }
 }
+#if defined(G_MAT_NV) && MATRIX
+#define MM_DENSE 2
+#define M 1
+#include "matmul_mma_row.h"
+#undef M
+#define M 4
+#include "matmul_mma_row.h"
+#undef M
+#define M 8
+#include "matmul_mma_row.h"
+#undef M
+#undef MM_DENSE
+#else
 #define M 1
 #include "matmul_row.h"
 #undef M
@@ -22,3 +35,4 @@ G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threa
 #define M 8
 #include "matmul_row.h"
 #undef M
+#endif
