@@ -245,6 +245,8 @@ static void gpu_close(struct rf_backend *b)
         if (g->stream) g->dev.api.stream_sync(g->stream);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
         rf_gpu_free(g, g->parts, g->parts_bytes);
+        rf_gpu_scratch_release(g, &g->gemm.x);
+        rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);

@@ -45,6 +45,14 @@ enum { RF_GPU_ANGLES = 4, RF_GPU_CHECKS = 8 };
 /* Rows of block tables that were found whole in this step. */
 struct rf_gpu_checked { uint32_t group, window, n_block; };
 
+/* Device memory that only grows; contents lost on growth. */
+struct rf_gpu_scratch { rf_dev dev; uint64_t bytes; };
+
+struct rf_gpu_gemm { /* gemm.c */
+    struct gemm_shape shape; /* threads 0: not asked yet */
+    struct rf_gpu_scratch x, w;
+};
+
 /* x in the form of kernels/act.h: that of `rows` rows at `of`, as last made. */
 struct rf_gpu_act {
     rf_dev dev;
@@ -80,6 +88,7 @@ struct rf_gpu {
     rf_dev parts; /* attention's split parts */
     size_t parts_bytes;
 
+    struct rf_gpu_gemm gemm;
     struct rf_gpu_act act;
     struct rf_gpu_slab *slabs;
     struct rf_gpu_buffer staging[2]; /* weights on their way up, as in the file */
@@ -115,6 +124,12 @@ rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct r
 rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at);
 /* What was written at p is no longer what the form was made of. */
 void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
+
+enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
+/* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
+rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
+rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
+void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
 
 /* ops.c */
 extern const struct rf_backend_ops rf_gpu_ops;

@@ -270,6 +270,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
+    if (a->rows > RF_GPU_FEW_ROWS) return rf_gpu_gemm(g, s, a);
     for (uint32_t i = 0, n_w; i < a->n_w; i += n_w) {
         n_w = same_type(a, i);
         for (uint32_t from = 0; from < a->rows; from += 65535) /* a grid is at most that high */
