@@ -85,21 +85,26 @@ void rf_serve_model_run(struct rf_call *c)
     c->reply.status = 200;
 }
 
-static bool model_ready(struct rf_serve *s)
+/* RF_AGAIN while the fixed model is not there yet, RF_IO once its file was changed under it. */
+static rf_status model_state(struct rf_serve *s, struct rf_error *err)
 {
     struct rf_served *on = rf_served_get(s);
+    rf_status st = on ? rf_model_check(on->model, err) : RF_AGAIN;
     rf_served_put(s, on);
-    return on != NULL;
+    return st;
 }
 
 void rf_serve_health_run(struct rf_call *c)
 {
     struct rf_serve *s = c->serve;
+    struct rf_error err = {0};
+    rf_status model = s->opt.pool ? RF_OK : model_state(s, &err); /* a pool loads what is missing with the next request */
     if (atomic_load(&s->failed))
         rf_serve_reply_error(&c->reply, 503, NULL, "device_error", "A device failed; the server is stopping");
     else if (atomic_load(&s->draining))
         rf_serve_reply_error(&c->reply, 503, NULL, "shutting_down", "The server is shutting down");
-    else if (!s->opt.pool && !model_ready(s)) rf_serve_reply_error(&c->reply, 503, NULL, "loading", "Loading model");
+    else if (model == RF_AGAIN) rf_serve_reply_error(&c->reply, 503, NULL, "loading", "Loading model");
+    else if (model) rf_serve_reply_error(&c->reply, 503, NULL, "model_lost", "%s", err.message);
     else {
         c->reply.status = 200;
         rf_buf_puts(&c->reply.body, "{\"status\":\"ok\"}");

@@ -127,6 +127,12 @@ static void release(struct rf_serve *s, struct rf_job *list, const struct rf_err
     }
 }
 
+/* In service, and still what its file says: a model that lost its file is loaded again. Locked. */
+static bool serves(const struct rf_served *on, const char *id)
+{
+    return on && !strcmp(on->id, id) && !rf_model_check(on->model, NULL);
+}
+
 /* ---- the thread that loads --------------------------------------------------------------------------------------- */
 
 static void close_old(struct rf_serve *s) /* locked, and again on return */
@@ -163,7 +169,7 @@ static void serve_first(struct rf_serve *s) /* locked, and again on return */
     struct rf_served *on = NULL;
     struct rf_error err = {0};
     rf_status st = want ? RF_OK : rf_fail_nomem(&err, "model name", 0);
-    if (!st && (!s->pool.current || strcmp(s->pool.current->id, want))) {
+    if (!st && !serves(s->pool.current, want)) {
         close_old(s);
         bool stop = s->pool.stop;
         pthread_mutex_unlock(&s->pool.lock);
@@ -288,7 +294,7 @@ void rf_serve_pool_run(struct rf_call *c)
     }
     pthread_mutex_lock(&s->pool.lock);
     struct rf_served *on = s->pool.current;
-    bool stopping = s->pool.stop, now = on && !s->pool.waiting && !strcmp(on->id, c->want);
+    bool stopping = s->pool.stop, now = !s->pool.waiting && serves(on, c->want);
     if (now) {
         on->refs++;
         c->on = on;

@@ -79,6 +79,8 @@ def test_while_decoding(build, path, harm):
         assert all("choices" in f for f in frames[:-1])
         for stream in (False, True):
             assert refused(s.complete(stream=stream))
+        health = requests.get(s.url + "/health")  # so that a supervisor starts it anew
+        assert health.status_code == 503 and health.json()["error"]["code"] == "model_lost"
         assert s.p.poll() is None and requests.get(s.url + "/version").status_code == 200
         assert requests.get(s.url + "/metrics").status_code == 200
     finally:
