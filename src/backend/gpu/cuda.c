@@ -5,7 +5,8 @@
 #include "backend/gpu/driver.h"
 
 enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
-enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET };
+enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX };
+enum { PROGRAMMATIC_SERIALIZATION = 6 };
 
 static const char *const libraries[] = {"libcuda.so.1", NULL};
 
@@ -34,9 +35,11 @@ static int start(struct rf_gpu_device *d)
     fetch(d, SET_CURRENT, "cuCtxSetCurrent");
     fetch(d, RELEASE, "cuDevicePrimaryCtxRelease_v2");
     fetch(d, FUNCTION_SET, "cuFuncSetAttribute");
+    fetch(d, LAUNCH_EX, "cuLaunchKernelEx"); /* CUDA 12 */
     if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE] || !d->extra[FUNCTION_SET]) return NO_DEVICE;
     int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
+    d->has_early = major >= 9;
     snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
     if ((rc = retain(&d->context, d->handle))) return rc;
     return bind(d);
@@ -47,6 +50,18 @@ static void stop(struct rf_gpu_device *d) { ((int (*)(int))d->extra[RELEASE])(d-
 static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes)
 {
     return ((int (*)(void *, int, int))d->extra[FUNCTION_SET])(fn, MAX_DYNAMIC_SHARED, (int)bytes);
+}
+
+/* CUlaunchConfig and its attributes. */
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
+
+static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params)
+{
+    struct launch_attribute early = {.id = PROGRAMMATIC_SERIALIZATION, .v.value = 1};
+    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .stream = stream, .attribute = &early, .n_attribute = 1};
+    if (!d->extra[LAUNCH_EX] || !d->has_early) return d->api.launch(fn, grid[0], grid[1], grid[2], threads, 1, 1, 0, stream, params, NULL);
+    return ((int (*)(const struct launch_config *, void *, void **, void **))d->extra[LAUNCH_EX])(&c, fn, params, NULL);
 }
 
 static const char *text(struct rf_gpu_device *d, int rc)
@@ -72,6 +87,7 @@ const struct rf_gpu_vendor rf_gpu_cuda = {
     .stop = stop,
     .bind = bind,
     .allow_shared = allow_shared,
+    .launch_early = launch_early,
     .text = text,
     .stream_flags = 1,
     .event_flags = 2,

@@ -44,6 +44,18 @@ rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gp
     return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
 }
 
+rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                              const void *args)
+{
+    if (g->fault) return g->fault;
+    if (!g->dev.vendor->launch_early || !gx || !gy || !gz || gx > INT32_MAX || gy > 65535 || gz > 65535)
+        return rf_gpu_launch(g, s, k, gx, gy, gz, threads, args);
+    void *params[] = {(void *)(uintptr_t)args};
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (!rc) rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, threads, rf_gpu_stream(g, s), params);
+    return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
 rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                         const void *args)
 {

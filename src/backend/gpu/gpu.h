@@ -26,11 +26,11 @@ struct rf_gpu_buffer {
     void *sent; /* event behind the last upload: before it, host must not be written */
 };
 
-enum { RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
-/* One step's shape in device memory, offsets into plan.dev. */
+/* One step's shape in device memory, places in plan.dev. Its head (args.h) says where tables are: that changes from step to step. */
 struct rf_gpu_plan {
     rf_dev token, pos, seq, out_row;
     rf_dev block[RF_GPU_GROUPS];
+    uint32_t n_row, n_out; /* tokens and outputs of the step, and those that pad */
 };
 
 /* cos and sin of positions 0..n_pos-1 for one set of frequencies. */
@@ -105,6 +105,9 @@ rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kerne
 /* The same with `shared` bytes of shared memory whose size the launch chooses (G_DYNAMIC in the kernel). */
 rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                                uint32_t shared, const void *args);
+/* The same for kernels that begin with g_pdl_wait (dialect.h): they may start while the one before still runs. */
+rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                              const void *args);
 /* At least `bytes` of device memory and as much pinned host memory that may be written now. */
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);

@@ -231,7 +231,7 @@ static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32
     struct act_row_args p = {.x = x, .cols = cols};
     RF_TRY(rf_gpu_act_make(g, x, rows, cols, &p.act));
     *at = p.act;
-    return rf_gpu_launch(g, s, RF_GPU_K_act_rows, rows, 1, 1, 256, &p);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, rows, 1, 1, 256, &p);
 }
 
 /* ---- the slots ---- */
@@ -264,7 +264,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
     uint32_t all = p.w[n_w - 1].tile_end;
     p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
-    return rf_gpu_launch(g, s, w0->kernel + 2 + v, (all + p.tiles - 1) / p.tiles, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
+    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, (all + p.tiles - 1) / p.tiles, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
 }
 
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
@@ -287,5 +287,5 @@ rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct r
         if (g->batch->token[t] < 0 || (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
     struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .n_chunk = w->n_chunk, .cols = (unsigned)w->cols, .scale = a->scale};
     rf_gpu_act_drop(g, a->out);
-    return rf_gpu_launch(g, s, w->kernel, g->batch->n_tok, 1, 1, 64, &p);
+    return rf_gpu_launch_early(g, s, w->kernel, g->at.n_row, 1, 1, 64, &p);
 }

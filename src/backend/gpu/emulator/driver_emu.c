@@ -239,6 +239,17 @@ N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsi
     return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx, shared) ? 0 : BAD;
 }
 
+#ifndef RF_EMU_HIP
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
+EXPORT int cuLaunchKernelEx(const struct launch_config *c, void *f, void **params, void **extra)
+{
+    for (unsigned i = 0; i < c->n_attribute; i++)
+        if (c->attribute[i].id != 6) return BAD; /* programmatic stream serialization, which changes no result */
+    return cuLaunchKernel(f, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared, c->stream, params, extra);
+}
+#endif
+
 /* ---- streams and events: calls return when their work is done ---- */
 
 static char token;

@@ -4,6 +4,8 @@ G_KERNEL(32 * RF_GPU_MM_GROUPS) MM_NAME(T, M)(struct matmul_args p)
     G_SHARED(float, part, RF_GPU_MM_TILES * RF_GPU_MM_GROUPS * 16 * M);
     const g_u32 group = g_tid() / 32, lane = g_tid() % 32, m0 = g_by() * M, first = g_bx() * p.tiles;
     const g_u32 all = p.w[p.n_w - 1].tile_end, n_tile = all - first < p.tiles ? all - first : p.tiles;
+    g_pdl_launch();
+    g_pdl_wait();
     for (g_u32 i = 0; i < n_tile; i++) {
         float acc[2][M];
         struct matmul_weight w;

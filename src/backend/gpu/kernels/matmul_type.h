@@ -1,6 +1,8 @@
 /* matmul_type.h - included once per weight type T (MATRIX: it has a matrix form): lookup of rows, and the products for up to 1, 4 and 8 rows of x. */
 G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threads hold a row's block of 32 */
 {
+    g_pdl_launch();
+    g_pdl_wait();
     const g_u32 row = (g_u32)((const int *)p.token)[g_bx()], lane = (row & 7) * 4 + (g_tid() & 3);
     float *out = (float *)p.out + (g_u64)g_bx() * p.cols;
     for (g_u32 b = g_tid() / 4; b < (p.cols + 31) / 32; b += 16) {
