@@ -1,8 +1,8 @@
 /* rocmforge.h - the public C ABI of ROCmForge.
  *
  * A model is weights, tokenizer and chat template of one file or folder. An engine runs one model for many requests at
- * once. Both are handles; several of each live side by side in one process, there is no global state, no signal handler
- * and no exit() in the library.
+ * once. Both are handles; several of each live side by side in one process, there is no global state, no exit() in the
+ * library, and no signal handler but where rf_guard_files was called.
  *
  * Threads: every function may be called from any thread. Callbacks run on the engine's thread and must return quickly.
  * Strings are UTF-8. Options structs start as all-zero; zero means "the default" unless a field says otherwise.
@@ -81,6 +81,11 @@ RF_API rf_status rf_model_open(struct rf_model **out, const char *path, const st
                                struct rf_error *err);
 RF_API void rf_model_close(struct rf_model *m); /* NULL is fine; engines on it must be freed first */
 RF_API void rf_model_info_get(const struct rf_model *m, struct rf_model_info *out);
+/* RF_IO once a file of the model was written to or cut off in place: requests on it end with this error. A file that was
+ * replaced by renaming is another file and changes nothing. */
+RF_API rf_status rf_model_check(struct rf_model *m, struct rf_error *err);
+/* For programs that own their signals: a process-wide SIGBUS handler, so that a cut-off file is such an error, not death. */
+RF_API rf_status rf_guard_files(struct rf_error *err);
 
 /* Header facts and tensor list as JSON text; *out is freed with rf_free. with_tensors adds "tensors":[...]. */
 RF_API rf_status rf_model_describe(const struct rf_model *m, bool with_tensors, char **out, struct rf_error *err);

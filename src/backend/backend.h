@@ -65,6 +65,7 @@ struct rf_batch {
     const int32_t *out_row;    /* [n_out]: tokens whose logits are wanted, rising */
     const int32_t *const *block_table; /* [n_group] -> [n_seq][table_stride]: block of tokens 16*i..16*i+15, -1 = given back */
     uint32_t table_stride;
+    uint32_t n_pad;            /* 0, or (decoding, recorded steps) rows and outputs that run behind the last and that nobody reads */
 };
 
 /* ---- arguments of the op slots. Shapes in elements; strides are between rows. ---- */

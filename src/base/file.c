@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +14,84 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+
+/* ---- mappings that lose their pages ------------------------------------------------------------------------------ */
+
+/* Process-wide by nature: a signal handler has no other way to know whose address it was given. A range is written under
+ * the lock and read by the handler without it; begin is 0 while it changes, so that what is read between two equal
+ * values of begin belongs together. */
+struct rf_file_range { _Atomic uintptr_t begin, end; atomic_bool lost; };
+enum { MAX_MAPPED = 4096 };
+static struct rf_file_range ranges[MAX_MAPPED];
+static pthread_mutex_t ranges_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction before_guard;
+static bool guarded;
+
+static struct rf_file_range *range_take(const void *p, size_t size)
+{
+    struct rf_file_range *r = NULL;
+    pthread_mutex_lock(&ranges_lock);
+    for (size_t i = 0; i < MAX_MAPPED && !r; i++)
+        if (!atomic_load(&ranges[i].begin)) r = &ranges[i];
+    if (r) {
+        atomic_store(&r->lost, false);
+        atomic_store(&r->end, (uintptr_t)p + size);
+        atomic_store(&r->begin, (uintptr_t)p);
+    }
+    pthread_mutex_unlock(&ranges_lock);
+    return r;
+}
+
+static void range_give(struct rf_file_range *r)
+{
+    if (r) atomic_store(&r->begin, 0);
+}
+
+/* Zeros from the page at fault to the end of its mapping: behind a page that is beyond the end of a file are only more
+ * of them, and a model that lost one page is not asked for the rest. */
+static bool fill_with_zeros(uintptr_t fault)
+{
+    const uintptr_t page = 4096;
+    for (size_t i = 0; i < MAX_MAPPED; i++) {
+        struct rf_file_range *r = &ranges[i];
+        uintptr_t begin = atomic_load(&r->begin), end = atomic_load(&r->end);
+        if (!begin || begin != atomic_load(&r->begin) || fault < begin || fault >= ((end + page - 1) & ~(page - 1))) continue;
+        fault &= ~(page - 1);
+        atomic_store(&r->lost, true);
+        return mmap((void *)fault, end - fault, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+    }
+    return false;
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+    int e = errno;
+    bool ours = info->si_code > 0 && fill_with_zeros((uintptr_t)info->si_addr); /* not one that kill() sent */
+    errno = e;
+    if (ours) return;
+    if (before_guard.sa_flags & SA_SIGINFO) {
+        before_guard.sa_sigaction(sig, info, context);
+    } else if (before_guard.sa_handler != SIG_DFL && before_guard.sa_handler != SIG_IGN) {
+        before_guard.sa_handler(sig);
+    } else {
+        signal(sig, SIG_DFL); /* the instruction runs again, and this time ends the process */
+        if (info->si_code <= 0) raise(sig);
+    }
+}
+
+rf_status rf_file_guard(struct rf_error *err)
+{
+    struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    rf_status s = RF_OK;
+    sigemptyset(&sa.sa_mask);
+    pthread_mutex_lock(&ranges_lock);
+    if (!guarded && sigaction(SIGBUS, &sa, &before_guard)) s = rf_fail(err, RF_IO, "SIGBUS handler: %s", strerror(errno));
+    guarded = guarded || !s;
+    pthread_mutex_unlock(&ranges_lock);
+    return s;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* Files of procfs and sysfs claim to be regular and have no size: their bytes are made when they are read. */
 static bool is_kernel_file(int fd)
@@ -41,6 +122,11 @@ static rf_status open_regular(const char *path, int *fd, struct stat *st, struct
     return RF_OK;
 }
 
+static int64_t mtime_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 rf_status rf_file_open(struct rf_file *f, const char *path, struct rf_error *err)
 {
     *f = (struct rf_file){0};
@@ -58,13 +144,18 @@ rf_status rf_file_open(struct rf_file *f, const char *path, struct rf_error *err
             return rf_fail(err, e == ENOMEM ? RF_NOMEM : RF_IO, "%s: mapping %zu bytes: %s", path, size, strerror(e));
         }
     }
+    if (p && !(f->range = range_take(p, size))) {
+        munmap(p, size);
+        close(fd);
+        return rf_fail(err, RF_TOO_LARGE, "%s: %d files are mapped already, no more are", path, MAX_MAPPED);
+    }
     f->data = p;
     f->size = size;
     f->fd = fd;
     f->open = true;
     f->dev = (uint64_t)st.st_dev;
     f->inode = (uint64_t)st.st_ino;
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    f->mtime_ns = mtime_ns(&st);
     strcpy(f->path, path);
     return RF_OK;
 }
@@ -72,9 +163,18 @@ rf_status rf_file_open(struct rf_file *f, const char *path, struct rf_error *err
 void rf_file_close(struct rf_file *f)
 {
     if (!f->open) return;
+    range_give(f->range);
     if (f->data) munmap((void *)(uintptr_t)f->data, f->size);
     close(f->fd);
     *f = (struct rf_file){0};
+}
+
+bool rf_file_changed(const struct rf_file *f)
+{
+    struct stat st;
+    if (!f->open) return false;
+    if (f->range && atomic_load(&f->range->lost)) return true;
+    return fstat(f->fd, &st) || (uint64_t)st.st_size != f->size || mtime_ns(&st) != f->mtime_ns;
 }
 
 void rf_file_drop(const struct rf_file *f, size_t off, size_t len)

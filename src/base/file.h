@@ -11,6 +11,7 @@ struct rf_file { /* a read-only mapping; all-zero is a valid closed one */
     bool open;
     uint64_t dev, inode;
     int64_t mtime_ns;
+    struct rf_file_range *range; /* the mapping as the SIGBUS handler knows it */
     char path[1024];
 };
 
@@ -18,6 +19,14 @@ struct rf_file { /* a read-only mapping; all-zero is a valid closed one */
  * RF_NOT_FOUND, RF_IO, RF_INVALID (not a regular file), RF_NOMEM. */
 rf_status rf_file_open(struct rf_file *f, const char *path, struct rf_error *err);
 void rf_file_close(struct rf_file *f);
+/* True if the file was written to, cut off or could not be read since it was opened: what its pages say is worth
+ * nothing. One that was replaced by renaming is another file, and this one unchanged. A mark, not a lock: look after
+ * reading. */
+bool rf_file_changed(const struct rf_file *f);
+/* From now on a page of an open rf_file that the system cannot give (the file was cut off, its disk fails) reads as zeros
+ * and rf_file_changed says so, instead of SIGBUS ending the process. The handler belongs to the whole process: programs
+ * call this, the library never does by itself. A SIGBUS from elsewhere goes to the handler that was there before. */
+rf_status rf_file_guard(struct rf_error *err);
 /* Gives the pages [off, off+len) back to the system; they come again from disk if touched. */
 void rf_file_drop(const struct rf_file *f, size_t off, size_t len);
 /* Reads a whole regular file of at most max bytes into out (which it clears). */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 struct row { const char *name; int http; };
 
 static const struct row rows[] = {
@@ -21,11 +23,21 @@ const char *rf_version(void) { return RF_VERSION; }
 const char *rf_status_name(rf_status s) { return row_of(s)->name; }
 int rf_status_http(rf_status s) { return row_of(s)->http; }
 
-/* Messages carry names out of hostile files: control bytes become '?', so that a log line stays one line. */
+/* Messages carry names out of hostile files, and may have been cut inside a character: control characters (C1 too, which
+ * terminals obey) and bytes that are no UTF-8 become '?', so that a line stays one line and any reader takes it. */
 static void clean(char *s)
 {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+    size_t n = strlen(s), to = 0, k;
+    for (size_t at = 0; at < n; at += k) {
+        uint32_t cp;
+        k = rf_utf8_decode(s + at, n - at, &cp);
+        bool fine = k && cp >= 0x20 && (cp < 0x7f || cp > 0x9f);
+        k = k ? k : rf_utf8_bad(s + at, n - at);
+        if (fine) memmove(s + to, s + at, k);
+        else s[to] = '?';
+        to += fine ? k : 1;
+    }
+    s[to] = 0;
 }
 
 static void fill(struct rf_error *err, rf_status s, const char *param, const char *fmt, va_list ap)

@@ -18,5 +18,7 @@ int main(int argc, char **argv)
         rf_cli_help(c.command);
         return RF_EXIT_OK;
     }
+    struct rf_error err;
+    if (rf_guard_files(&err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
     return c.command->main(&c);
 }

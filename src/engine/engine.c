@@ -397,6 +397,7 @@ rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, s
     struct rf_req *first = NULL;
     uint64_t n_token = 0;
     if (!n) return rf_fail_param(err, RF_INVALID, "n", "submit: found 0 requests, expected at least 1");
+    RF_TRY(rf_handle_check(e->model, err));
     pthread_mutex_lock(&e->lock); /* a full queue refuses before it tokenises */
     rf_status st = may_enter(e, n, 0, err);
     if (!st) e->n_live += (uint32_t)n;

@@ -17,12 +17,15 @@ struct rf_model {
     bool has_template, adds_bos;
     struct rf_backend *backend;     /* NULL without weights */
     struct rf_lm *lm;
+    _Atomic bool lost;              /* a file changed under it: nothing is computed any more */
     pthread_mutex_t device;         /* the backend serves one thread at a time: engines hold this during a step */
     bool device_ready;              /* the mutex exists */
     struct rf_model_info info;
     struct rf_arena arena;          /* strings of info */
 };
 
+/* open.c: RF_IO, now and from then on, if a file of the model was changed in place. */
+rf_status rf_handle_check(struct rf_model *m, struct rf_error *err);
 /* describe.c: fills info from the facts, and from the language model where there is one. */
 rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_error *err);
 /* chat.c: finds and parses the chat template; a broken one is kept as chat_err, not an error. */

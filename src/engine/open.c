@@ -1,8 +1,10 @@
 /* open.c - opening a model: the header first, then tokenizer and template on one thread and weights on another, so that
  * the first token of a cached file comes as soon as the slower of the two is done. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "engine/handle.h"
 
@@ -70,10 +72,28 @@ rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf
         m->device_ready ? rf_weights_open(&m->weights, path, err) : rf_fail_nomem(err, "model lock", sizeof m->device);
     if (!st && !(opt->flags & RF_OPEN_META)) st = load(m, opt, err);
     if (!st) st = rf_handle_info_fill(m, path, err);
+    if (m->weights) { /* a file that changed under the load explains every other error */
+        struct rf_error changed;
+        rf_status lost = rf_handle_check(m, &changed);
+        if (lost && err) *err = changed;
+        st = lost ? lost : st;
+    }
     if (st) rf_model_close(m);
     else *out = m;
     return st;
 }
+
+rf_status rf_handle_check(struct rf_model *m, struct rf_error *err)
+{
+    rf_status st = rf_weights_check(m->weights, err);
+    if (st) atomic_store(&m->lost, true);
+    else if (atomic_load(&m->lost))
+        st = rf_fail(err, RF_IO, "%s: the file was changed while in use; load the model again", m->info.path);
+    return st;
+}
+
+rf_status rf_model_check(struct rf_model *m, struct rf_error *err) { return rf_handle_check(m, err); }
+rf_status rf_guard_files(struct rf_error *err) { return rf_file_guard(err); }
 
 void rf_model_close(struct rf_model *m)
 {

@@ -89,6 +89,15 @@ static void fail_all(struct rf_engine *e, const struct rf_sched_plan *p, rf_stat
         if (p->item[i].seq) rf_engine_finish(e, req_of(&p->item[i]), RF_FINISH_ERROR, -1, err);
 }
 
+/* The model's file was changed: nothing computed from it can be believed, for those that wait neither. */
+static void fail_everyone(struct rf_engine *e, const struct rf_error *err)
+{
+    static const enum rf_sched_state states[] = {RF_SCHED_RUNNING, RF_SCHED_WAITING};
+    for (size_t i = 0; i < RF_COUNT(states); i++)
+        for (struct rf_sched_seq *q; (q = rf_sched_first(e->sched, states[i]));)
+            rf_engine_finish(e, (struct rf_req *)q, RF_FINISH_ERROR, -1, err);
+}
+
 /* ---- sample ---- */
 
 /* Row of prompt token `at` tells about token at + 1. */
@@ -287,6 +296,10 @@ void rf_engine_step(struct rf_engine *e)
     rf_status st = forward(e, &batch, &logits, &err);
     if (st) {
         fail_all(e, p, st, &err);
+        return;
+    }
+    if (rf_handle_check(e->model, &err)) {
+        fail_everyone(e, &err);
         return;
     }
     note_step(e, p, rf_now() - t0);

@@ -110,9 +110,18 @@ static bool has(const struct rf_weights *w, const char *name)
     return !rf_path_join(path, sizeof path, w->dir, name, NULL) && rf_path_exists(path);
 }
 
+/* What a folder without weights is still good for: a configuration, or a tokenizer in any of its files. */
+static bool has_text_file(const struct rf_weights *w)
+{
+    static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer.model", "tiktoken.model", "tekken.json", "vocab.json", "vocab.txt"};
+    for (size_t i = 0; i < RF_COUNT(names); i++)
+        if (has(w, names[i])) return true;
+    return false;
+}
+
 struct listing { /* model files in a folder */
     char gguf[1024], safetensors[1024]; /* first in order of name */
-    unsigned n_gguf, n_safetensors, n_torch;
+    unsigned n_gguf, n_safetensors, n_torch, n_tiktoken;
 };
 
 static void note(char *first, unsigned *n, const char *name)
@@ -138,6 +147,7 @@ static rf_status list(const char *dir, struct listing *l, struct rf_error *err)
         if (ends_with(e->d_name, ".gguf") && !beside_model(e->d_name)) note(l->gguf, &l->n_gguf, e->d_name);
         if (ends_with(e->d_name, ".safetensors")) note(l->safetensors, &l->n_safetensors, e->d_name);
         if (ends_with(e->d_name, ".bin") && !strncmp(e->d_name, "pytorch_model", 13)) l->n_torch++;
+        if (ends_with(e->d_name, ".tiktoken")) l->n_tiktoken++;
     }
     closedir(d);
     return RF_OK;
@@ -165,7 +175,7 @@ static rf_status open_folder(struct rf_weights *w, struct rf_error *err)
             return rf_fail(err, RF_UNSUPPORTED,
                            "%s: weights only as pytorch_model*.bin (pickle), expected .safetensors or .gguf",
                            rf_format_short(w->dir));
-        if (!has(w, "config.json") && !has(w, "tokenizer.json") && !has(w, "tokenizer.model"))
+        if (!l.n_tiktoken && !has_text_file(w))
             return rf_fail(err, RF_NOT_FOUND,
                            "%s: found no model in this folder, expected a .gguf or a config.json with .safetensors",
                            rf_format_short(w->dir));
@@ -244,6 +254,15 @@ void rf_weights_close(struct rf_weights *w)
     for (size_t i = 0; i < RF_COUNT(w->text); i++) rf_buf_release(&w->text[i]);
     rf_arena_release(&w->arena);
     rf_free(w);
+}
+
+rf_status rf_weights_check(const struct rf_weights *w, struct rf_error *err)
+{
+    for (size_t i = 0; i < w->n_file; i++)
+        if (rf_file_changed(&w->file[i]))
+            return rf_fail(err, RF_IO, "%s: the file was changed or cut off while in use; replace a model's file by renaming "
+                           "another over it, and load it again", rf_format_short(w->file[i].path));
+    return RF_OK;
 }
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */

@@ -54,6 +54,8 @@ struct rf_weights;
  * weights opens with no tensors. Every length, count, offset and name is checked here; data is never read. */
 rf_status rf_weights_open(struct rf_weights **out, const char *path, struct rf_error *err);
 void rf_weights_close(struct rf_weights *w);
+/* RF_IO once a mapped file was written to or cut off in place: what was computed since then may be wrong. Any thread. */
+rf_status rf_weights_check(const struct rf_weights *w, struct rf_error *err);
 
 enum rf_source rf_weights_source(const struct rf_weights *w);
 const char *rf_weights_path(const struct rf_weights *w);  /* as given */

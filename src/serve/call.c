@@ -29,6 +29,9 @@ void rf_serve_call_unref(struct rf_call *c)
     if (atomic_fetch_sub(&c->refs, 1) != 1) return;
     struct rf_serve *s = c->serve;
     rf_serve_gen_free(c->gen);
+    rf_served_put(s, c->on);
+    rf_free(c->want);
+    json_decref(c->root);
     atomic_fetch_sub(&s->body_bytes, c->body_charged);
     rf_buf_release(&c->body);
     rf_buf_release(&c->log);

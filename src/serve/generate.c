@@ -17,7 +17,7 @@ struct rf_gen *rf_serve_gen_create(struct rf_call *c, enum rf_gen_kind kind)
     snprintf(g->id, sizeof g->id, "%s-%016llx%016llx", kind == RF_GEN_CHAT ? "chatcmpl" : "cmpl",
              (unsigned long long)v[0], (unsigned long long)v[1]);
     if (c->serve->opt.neutral_sampling) rf_sampling_default(&g->p.sampling);
-    else rf_model_sampling_default(atomic_load(&c->serve->model), &g->p.sampling);
+    else rf_model_sampling_default(c->on->model, &g->p.sampling);
     c->gen = g;
     return g;
 }
@@ -80,14 +80,14 @@ static void on_event(void *ctx, const struct rf_event *ev)
 
 void rf_serve_gen_abort(struct rf_call *c)
 {
-    struct rf_engine *e = rf_serve_engine(c->serve);
+    struct rf_engine *e = c->on->engine;
     for (size_t i = 0; i < c->gen->n_seqs; i++) rf_engine_abort(e, c->gen->ids[i]);
 }
 
 static rf_status check_length(struct rf_call *c, struct rf_gen *g, struct rf_error *err)
 {
     int32_t want = g->p.max_tokens;
-    uint32_t max = c->serve->max_model_len;
+    uint32_t max = c->on->max_model_len;
     for (size_t i = 0; i < g->n_prompts; i++) {
         uint64_t have = g->prompts[i].n, ask = want > 0 ? (uint64_t)want : 0, room = want == 0 ? 0 : 1;
         if (!have)
@@ -112,7 +112,7 @@ static void fill_request(struct rf_call *c, struct rf_gen *g, struct rf_request 
     struct rf_sampling *s = &r->sampling;
     s->max_tokens = g->p.max_tokens;
     if (s->max_tokens < 0 && g->kind == RF_GEN_COMPLETION) /* OpenAI's default, less where the context ends before */
-        s->max_tokens = (int32_t)RF_MIN(COMPLETION_TOKENS, c->serve->max_model_len - p->n);
+        s->max_tokens = (int32_t)RF_MIN(COMPLETION_TOKENS, c->on->max_model_len - p->n);
     s->has_seed = g->p.has_seed;
     s->seed = (uint64_t)g->p.seed + q->index % g->n_each; /* choices of one prompt differ, and again the same way */
     int32_t k = g->kind == RF_GEN_CHAT ? (g->p.logprobs_on ? RF_MAX(g->p.top_logprobs, 0) : -1) : g->p.logprobs;
@@ -171,7 +171,7 @@ void rf_serve_gen_submit(struct rf_call *c)
     if (!st) {
         for (size_t i = 0; i < g->n_seqs; i++) rf_serve_call_ref(c);
         atomic_fetch_add(&c->serve->n_sequences, g->n_seqs);
-        st = rf_engine_submit(rf_serve_engine(c->serve), reqs, g->n_seqs, g->ids, &err);
+        st = rf_engine_submit(c->on->engine, reqs, g->n_seqs, g->ids, &err);
         if (st) atomic_fetch_sub(&c->serve->n_sequences, g->n_seqs);
         for (size_t i = 0; st && i < g->n_seqs; i++) rf_serve_call_unref(c);
     }

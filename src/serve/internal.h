@@ -6,7 +6,7 @@
  * Who writes what: the event loop fills the request part before any worker sees it. The worker fills reply and gen
  * while the connection is suspended. The engine's thread appends to the event log. call->lock guards the fields named
  * there. Locks are taken in this order: serve->lock, call->lock, then work.lock and those inside libmicrohttpd. No
- * rf_engine_* function is called with a lock held.
+ * rf_engine_* function is called with a lock held; pool.lock is taken last and alone but for a look at call->gone.
  */
 #ifndef RF_SERVE_INTERNAL_H
 #define RF_SERVE_INTERNAL_H
@@ -27,8 +27,20 @@
 #define RF_SERVE_DEPTH 100          /* nesting of a request's JSON */
 #define RF_SERVE_VALUES 2000000     /* values in a request's JSON: bounds what parsing may allocate */
 
+#define RF_SERVE_NAME_MAX 512
+
 struct rf_call;
 struct rf_gen;
+
+/* A model in service. Calls hold a reference from the moment they are bound to it until they are freed. */
+struct rf_served {
+    uint64_t refs;            /* pool.lock */
+    char *id;                 /* the name in answers */
+    struct rf_model *model;
+    struct rf_engine *engine;
+    struct rf_model_info info;
+    uint32_t max_model_len, max_token_bytes;
+};
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
@@ -39,6 +51,7 @@ struct rf_reply {
     unsigned retry_after;     /* seconds, 0: no header */
     bool final;               /* x-should-retry: false */
     bool close;               /* Connection: close */
+    const struct rf_web_file *file; /* a file of the page instead of body */
     struct rf_buf body;
 };
 
@@ -139,6 +152,9 @@ struct rf_call {
     struct rf_buf log;          /* event records, see events.h */
     /* ... to here */
 
+    struct rf_served *on;       /* the model that answers; before any worker sees the call, or by the pool */
+    char *want;                 /* pool: the id it waits for */
+    json_t *root;               /* pool: the parsed body, until the route takes it */
     struct rf_reply reply;      /* worker, then event loop */
     struct rf_gen *gen;         /* worker, then whoever answers */
     struct rf_job job;          /* work.lock; in the queue at most once */
@@ -159,10 +175,14 @@ struct rf_serve {
     int64_t created;
     struct MHD_Daemon *mhd;
 
-    _Atomic(struct rf_model *) model;
-    _Atomic(struct rf_engine *) engine;  /* stored last: ready when not NULL */
-    struct rf_model_info info;
-    uint32_t max_model_len, max_token_bytes;
+    struct {                       /* pool.c */
+        pthread_mutex_t lock;      /* guards this struct and every rf_served.refs; taken last */
+        pthread_cond_t changed;
+        struct rf_served *current; /* NULL: none yet, or one is on its way */
+        struct rf_job *waiting, **tail; /* calls whose model is not there yet; each is referenced */
+        bool stop, running;
+        pthread_t thread;
+    } pool;
 
     _Atomic bool draining;         /* new generations are refused */
     _Atomic bool aborting;         /* running ones are being aborted */
@@ -200,8 +220,6 @@ struct rf_serve {
     } watch;
 };
 
-static inline struct rf_engine *rf_serve_engine(struct rf_serve *s) { return atomic_load(&s->engine); }
-
 /* request.c: libmicrohttpd's callbacks; cls is the server */
 void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
 enum MHD_Result rf_serve_on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -228,6 +246,20 @@ rf_status rf_serve_work_start(struct rf_serve *s, struct rf_error *err);
 void rf_serve_work_stop(struct rf_serve *s);
 /* Takes a reference. RF_FULL beyond max_pending, never with force. */
 rf_status rf_serve_work_post(struct rf_serve *s, struct rf_call *c, void (*run)(struct rf_call *c), bool force);
+
+/* pool.c. get: the model in service with a reference, or NULL; put gives it back (NULL is fine). */
+rf_status rf_served_create(struct rf_served **out, const char *id, struct rf_model *m, struct rf_engine *e,
+                           struct rf_error *err);
+struct rf_served *rf_served_get(struct rf_serve *s);
+void rf_served_put(struct rf_serve *s, struct rf_served *on);
+rf_status rf_serve_pool_start(struct rf_serve *s, struct rf_error *err);
+void rf_serve_pool_refuse(struct rf_serve *s);  /* answers all that wait with 503; no more loading */
+void rf_serve_pool_stop(struct rf_serve *s);
+void rf_serve_pool_release(struct rf_serve *s); /* the last step: no call is left */
+/* With a pool, what a worker runs instead of the route: binds the call to its model, or lets it wait. */
+void rf_serve_pool_run(struct rf_call *c);
+/* The request's JSON object, parsed once; the caller owns it. */
+rf_status rf_serve_call_json(struct rf_call *c, json_t **root, struct rf_error *err);
 
 /* watch.c */
 rf_status rf_serve_watch_start(struct rf_serve *s, struct rf_error *err);
@@ -258,6 +290,8 @@ void rf_serve_detokenize_run(struct rf_call *c);
 void rf_serve_health_run(struct rf_call *c);
 void rf_serve_version_run(struct rf_call *c);
 void rf_serve_metrics_run(struct rf_call *c);
+void rf_serve_page_run(struct rf_call *c);
+void rf_serve_web_run(struct rf_call *c);
 
 /* routes.c */
 const struct rf_route *rf_serve_route_find(const char *path, const char **rest);

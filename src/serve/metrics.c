@@ -6,7 +6,7 @@
 
 #include "serve/internal.h"
 
-static const unsigned statuses[] = {200, 204, 400, 401, 403, 404, 405, 408,
+static const unsigned statuses[] = {200, 204, 304, 400, 401, 403, 404, 405, 408,
                                     413, 415, 429, 499, 500, 503, 0}; /* 0: others */
 _Static_assert(RF_COUNT(statuses) <= RF_SERVE_CODES, "more statuses than counters");
 
@@ -155,16 +155,17 @@ static void label_value(struct rf_buf *b, const char *s)
 void rf_serve_metrics_run(struct rf_call *c)
 {
     struct rf_serve *s = c->serve;
-    struct rf_engine *e = rf_serve_engine(s);
+    struct rf_served *on = rf_served_get(s);
     struct rf_stats st = {0};
     struct rf_buf labels = {0};
-    if (e) {
-        rf_engine_stats(e, &st);
+    if (on) {
+        rf_engine_stats(on->engine, &st);
         rf_buf_puts(&labels, "model_name=\"");
-        label_value(&labels, s->opt.model_id);
+        label_value(&labels, on->id);
         rf_buf_puts(&labels, "\",engine=\"0\"");
         engine_metrics(&(struct out){&c->reply.body, rf_buf_str(&labels), &st});
         rf_buf_release(&labels);
+        rf_served_put(s, on);
     }
     http_metrics(s, &c->reply.body);
     c->reply.status = 200;

@@ -123,17 +123,17 @@ static rf_status kwargs(json_t *vars, const struct rf_params *p, struct rf_error
 }
 
 /* A byte bound before anything is rendered: so many bytes cannot be so few tokens. */
-rf_status rf_serve_bytes_check(const struct rf_serve *s, size_t bytes, const char *field, struct rf_error *err)
+rf_status rf_serve_bytes_check(const struct rf_served *on, size_t bytes, const char *field, struct rf_error *err)
 {
-    if (bytes / s->max_token_bytes <= s->max_model_len) return RF_OK;
+    if (bytes / on->max_token_bytes <= on->max_model_len) return RF_OK;
     return rf_fail_param(
         err, RF_TOO_LONG, field,
         "This model's maximum context length is %u tokens. However, your %s have %zu bytes, which is more than "
         "%u tokens can hold. Please reduce their length.",
-        s->max_model_len, field, bytes, s->max_model_len);
+        on->max_model_len, field, bytes, on->max_model_len);
 }
 
-static rf_status variables(const struct rf_serve *s, const struct rf_params *p, json_t *vars, struct rf_error *err)
+static rf_status variables(const struct rf_served *on, const struct rf_params *p, json_t *vars, struct rf_error *err)
 {
     size_t n = json_array_size(p->messages), bytes = 0;
     if (!p->messages)
@@ -148,20 +148,20 @@ static rf_status variables(const struct rf_serve *s, const struct rf_params *p, 
         RF_TRY(message(json_array_get(p->messages, i), i, &m, &bytes, err));
         if (json_array_append_new(list, m)) return rf_fail_nomem(err, "messages", n);
     }
-    RF_TRY(rf_serve_bytes_check(s, bytes, "messages", err));
+    RF_TRY(rf_serve_bytes_check(on, bytes, "messages", err));
     return kwargs(vars, p, err);
 }
 
-rf_status rf_serve_chat_tokens(const struct rf_serve *s, const struct rf_params *p, int32_t **ids, size_t *n,
+rf_status rf_serve_chat_tokens(const struct rf_served *on, const struct rf_params *p, int32_t **ids, size_t *n,
                                struct rf_error *err)
 {
     json_t *vars = json_object();
     char *text = NULL;
-    rf_status st = vars ? variables(s, p, vars, err) : rf_fail_nomem(err, "messages", 0);
+    rf_status st = vars ? variables(on, p, vars, err) : rf_fail_nomem(err, "messages", 0);
     if (!st && !(text = json_dumps(vars, JSON_COMPACT))) st = rf_fail_nomem(err, "messages", 0);
     json_decref(vars);
     if (!st) {
-        st = rf_model_chat(atomic_load(&s->model), text, strlen(text), NULL, NULL, ids, n, err);
+        st = rf_model_chat(on->model, text, strlen(text), NULL, NULL, ids, n, err);
         /* whatever a template finds wrong, the request is what it found it in */
         if (st && st != RF_NOMEM && st != RF_INTERNAL) {
             if (err->status != RF_UNSUPPORTED) err->status = RF_INVALID;
@@ -189,9 +189,8 @@ static rf_status check_tools(const struct rf_params *p, struct rf_error *err)
 
 static rf_status start(struct rf_call *c, struct rf_error *err)
 {
-    struct rf_serve *s = c->serve;
     json_t *root;
-    RF_TRY(rf_serve_json_parse(rf_buf_str(&c->body), c->body.len, &root, err));
+    RF_TRY(rf_serve_call_json(c, &root, err));
     struct rf_gen *g = rf_serve_gen_create(c, RF_GEN_CHAT);
     if (!g) {
         json_decref(root);
@@ -199,14 +198,14 @@ static rf_status start(struct rf_call *c, struct rf_error *err)
     }
     g->root = root;
     rf_buf_release(&c->body);
-    RF_TRY(rf_serve_params_read(root, RF_P_CHAT, s->info.n_vocab, &g->arena, &g->p, err));
+    RF_TRY(rf_serve_params_read(root, RF_P_CHAT, c->on->info.n_vocab, &g->arena, &g->p, err));
     if (!rf_serve_model_check(c, g->p.model)) return RF_NOT_FOUND;
     RF_TRY(check_tools(&g->p, err));
     g->n_each = (uint32_t)g->p.n;
     g->prompts = rf_alloc_array(1, sizeof *g->prompts);
     if (!g->prompts) return rf_fail_nomem(err, "request", sizeof *g->prompts);
     g->n_prompts = 1;
-    return rf_serve_chat_tokens(s, &g->p, &g->prompts[0].ids, &g->prompts[0].n, err);
+    return rf_serve_chat_tokens(c->on, &g->p, &g->prompts[0].ids, &g->prompts[0].n, err);
 }
 
 void rf_serve_chat_run(struct rf_call *c)

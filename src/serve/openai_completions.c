@@ -19,9 +19,9 @@ static rf_status from_text(struct rf_call *c, json_t *v, struct rf_prompt *p, st
     const char *s = json_string_value(v);
     size_t n = json_string_length(v);
     if (!n) return empty(err);
-    RF_TRY(rf_serve_bytes_check(c->serve, n, "prompt", err));
+    RF_TRY(rf_serve_bytes_check(c->on, n, "prompt", err));
     uint32_t flags = RF_TOK_PARSE_SPECIAL | (g->p.add_special ? RF_TOK_ADD_SPECIAL : 0u);
-    RF_TRY(rf_model_tokenize(atomic_load(&c->serve->model), s, n, flags, &p->ids, &p->n, err));
+    RF_TRY(rf_model_tokenize(c->on->model, s, n, flags, &p->ids, &p->n, err));
     if (!p->n) return empty(err);
     if (!g->p.echo) return RF_OK;
     p->text = rf_strndup(s, n);
@@ -37,9 +37,9 @@ static rf_status from_ids(struct rf_call *c, json_t *v, struct rf_prompt *p, str
     if (!p->ids) return rf_fail_nomem(err, "prompt", n * sizeof *p->ids);
     p->n = n;
     for (size_t i = 0; i < n; i++)
-        RF_TRY(rf_serve_param_token(json_array_get(v, i), c->serve->info.n_vocab, "prompt", &p->ids[i], err));
+        RF_TRY(rf_serve_param_token(json_array_get(v, i), c->on->info.n_vocab, "prompt", &p->ids[i], err));
     if (!c->gen->p.echo) return RF_OK;
-    return rf_model_detokenize(atomic_load(&c->serve->model), p->ids, n, false, &p->text, &p->text_len, err);
+    return rf_model_detokenize(c->on->model, p->ids, n, false, &p->text, &p->text_len, err);
 }
 
 static rf_status prompts(struct rf_call *c, struct rf_gen *g, struct rf_error *err)
@@ -71,7 +71,7 @@ static rf_status prompts(struct rf_call *c, struct rf_gen *g, struct rf_error *e
 static rf_status start(struct rf_call *c, struct rf_error *err)
 {
     json_t *root;
-    RF_TRY(rf_serve_json_parse(rf_buf_str(&c->body), c->body.len, &root, err));
+    RF_TRY(rf_serve_call_json(c, &root, err));
     struct rf_gen *g = rf_serve_gen_create(c, RF_GEN_COMPLETION);
     if (!g) {
         json_decref(root);
@@ -79,7 +79,7 @@ static rf_status start(struct rf_call *c, struct rf_error *err)
     }
     g->root = root;
     rf_buf_release(&c->body);
-    RF_TRY(rf_serve_params_read(root, RF_P_COMP, c->serve->info.n_vocab, &g->arena, &g->p, err));
+    RF_TRY(rf_serve_params_read(root, RF_P_COMP, c->on->info.n_vocab, &g->arena, &g->p, err));
     if (!rf_serve_model_check(c, g->p.model)) return RF_NOT_FOUND;
     if (g->p.max_tokens == 0 && !g->p.echo)
         return rf_fail_param(err, RF_INVALID, "max_tokens",

@@ -33,7 +33,7 @@ static void token_name(struct rf_buf *b, const char *s, size_t n)
 
 static const char *token_bytes(const struct rf_seq *q, int32_t id, size_t *n)
 {
-    const char *s = rf_model_token_bytes(atomic_load(&q->call->serve->model), id, n);
+    const char *s = rf_model_token_bytes(q->call->on->model, id, n);
     return s ? s : "";
 }
 
@@ -142,7 +142,7 @@ static void head(struct rf_call *c, const char *object, struct rf_buf *out)
 {
     rf_buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", c->gen->id, object,
                   (long long)c->created);
-    rf_serve_json_cstr(out, c->serve->opt.model_id);
+    rf_serve_json_cstr(out, c->on->id);
 }
 
 void rf_serve_gen_usage(const struct rf_gen *g, struct rf_buf *out)

@@ -5,6 +5,7 @@
 
 #include "serve/events.h"
 #include "serve/internal.h"
+#include "serve/web.h"
 
 #define BODY_GRACE_MS 30000 /* a body may take this long, and more by its length: */
 #define BODY_RATE 64        /* ... bytes per millisecond */
@@ -36,6 +37,7 @@ static enum MHD_Result queue(struct rf_call *c, struct MHD_Response *r, unsigned
 {
     if (!r) return MHD_NO;
     MHD_add_response_header(r, "x-request-id", c->id);
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     add_cors(c, r);
     c->sent_status = status;
     enum MHD_Result ok = MHD_queue_response(c->mhd, status, r);
@@ -48,6 +50,10 @@ static enum MHD_Result answer(struct rf_call *c)
     struct rf_reply *a = &c->reply;
     char retry[16];
     size_t len = 0;
+    if (a->file) {
+        struct MHD_Response *page = rf_serve_web_response(c);
+        return queue(c, page, a->status);
+    }
     char *body = rf_buf_take(&a->body, &len);
     if (!body) return MHD_NO;
     struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(len, body, rf_free);
@@ -177,7 +183,7 @@ static enum MHD_Result hand_over(struct rf_call *c)
     if (c->route->flags & RF_ROUTE_GEN) rf_serve_watch_add(s, c->conn, c);
     pthread_mutex_lock(&c->lock);
     c->phase = RF_PHASE_WORK;
-    rf_status st = rf_serve_work_post(s, c, c->route->run, false);
+    rf_status st = rf_serve_work_post(s, c, s->opt.pool && c->route->flags & RF_ROUTE_MODEL ? rf_serve_pool_run : c->route->run, false);
     if (st) c->phase = RF_PHASE_READ;
     pthread_mutex_unlock(&c->lock);
     if (st) {
@@ -192,7 +198,7 @@ static enum MHD_Result dispatch(struct rf_call *c)
     struct rf_serve *s = c->serve;
     const struct rf_route *r = c->route;
     if (c->reply.status) return answer(c);
-    if (r->flags & RF_ROUTE_MODEL && !rf_serve_engine(s)) {
+    if (r->flags & RF_ROUTE_MODEL && !s->opt.pool && !(c->on = rf_served_get(s))) {
         rf_serve_reply_error(&c->reply, 503, NULL, "loading", "Loading model");
         return answer(c);
     }

@@ -21,6 +21,8 @@ static const struct rf_route routes[] = {
     {"/health", GETS, GET_ALLOW, RF_ROUTE_OPEN, rf_serve_health_run},
     {"/version", GETS, GET_ALLOW, 0, rf_serve_version_run},
     {"/metrics", GETS, GET_ALLOW, RF_ROUTE_METRICS, rf_serve_metrics_run},
+    {"/", GETS, GET_ALLOW, RF_ROUTE_OPEN, rf_serve_page_run},
+    {"/web/", GETS, GET_ALLOW, RF_ROUTE_OPEN | RF_ROUTE_PREFIX, rf_serve_web_run},
 };
 _Static_assert(RF_COUNT(routes) <= RF_SERVE_ROUTES_MAX, "more routes than counters");
 

@@ -21,10 +21,23 @@
 
 struct rf_serve;
 
+/* Models on demand, for a server without a fixed one: requests load what they name, one model at a time. list and find are
+ * called from any thread, open and close from one at a time. */
+struct rf_serve_pool {
+    void *ctx;
+    /* Calls see(to, name) for every name that can be asked for, in order. */
+    void (*list)(void *ctx, void (*see)(void *to, const char *name), void *to);
+    /* The listed spelling of `name`; of the default where name is NULL. RF_NOT_FOUND, with the nearest names. */
+    rf_status (*find)(void *ctx, const char *name, char *id, size_t cap, struct rf_error *err);
+    rf_status (*open)(void *ctx, const char *id, struct rf_model **m, struct rf_engine **e, struct rf_error *err);
+    void (*close)(void *ctx, struct rf_model *m, struct rf_engine *e);
+};
+
 struct rf_serve_options { /* zero: the default in brackets; strings are copied */
     const char *host;                    /* ["127.0.0.1"] name or address; Host headers are checked if it is loopback */
     uint16_t port;                       /* 0: a free one, see rf_serve_port */
-    const char *model_id;                /* the served name; required */
+    const char *model_id;                /* the served name; required unless there is a pool */
+    const struct rf_serve_pool *pool;    /* [NULL: one fixed model, see rf_serve_attach]; must outlive the server */
     const char *const *aliases;          /* further names that requests may use */
     size_t n_aliases;
     const char *const *api_keys;         /* [none: no authentication] any of them opens every route */

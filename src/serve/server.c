@@ -57,7 +57,7 @@ static rf_status copy_options(struct rf_serve *s, const struct rf_serve_options 
 {
     struct rf_serve_options *o = &s->opt;
     *o = *opt;
-    if (!o->model_id || !*o->model_id)
+    if (!o->pool && (!o->model_id || !*o->model_id))
         return rf_fail_param(err, RF_INVALID, "model_id", "server: no name for the model");
     DEFAULT(o->host, "127.0.0.1");
     DEFAULT(o->max_body, (size_t)32 << 20);
@@ -169,6 +169,7 @@ static rf_status start(struct rf_serve *s, const struct rf_serve_options *opt, s
     if (s->stop_fd < 0) return rf_fail(err, RF_IO, "server: no event descriptor: %s", strerror(errno));
     RF_TRY(open_socket(s, err));
     RF_TRY(rf_serve_work_start(s, err));
+    RF_TRY(rf_serve_pool_start(s, err));
     RF_TRY(rf_serve_watch_start(s, err));
     return start_http(s, err);
 }
@@ -182,6 +183,8 @@ rf_status rf_serve_create(struct rf_serve **out, const struct rf_serve_options *
     s->created = rf_unix_time();
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->idle, NULL);
+    pthread_mutex_init(&s->pool.lock, NULL);
+    pthread_cond_init(&s->pool.changed, NULL);
     rf_status st = start(s, opt, err);
     if (st) rf_serve_free(s);
     else *out = s;
@@ -193,19 +196,12 @@ const char *rf_serve_url(const struct rf_serve *s) { return s->url; }
 
 rf_status rf_serve_attach(struct rf_serve *s, struct rf_model *m, struct rf_engine *e, struct rf_error *err)
 {
-    struct rf_stats st;
-    if (atomic_load(&s->engine)) return rf_fail(err, RF_INVALID, "server: a model is attached already");
-    rf_engine_stats(e, &st);
-    rf_model_info_get(m, &s->info);
-    s->max_model_len = st.max_model_len;
-    s->max_token_bytes = 1;
-    for (uint32_t i = 0; i < s->info.n_vocab; i++) {
-        size_t n = 0;
-        rf_model_token_bytes(m, (int32_t)i, &n);
-        if (n > s->max_token_bytes) s->max_token_bytes = (uint32_t)n;
-    }
-    atomic_store(&s->model, m);
-    atomic_store(&s->engine, e);
+    struct rf_served *on;
+    if (s->opt.pool || s->pool.current) return rf_fail(err, RF_INVALID, "server: it has a model, or a pool, already");
+    RF_TRY(rf_served_create(&on, s->opt.model_id, m, e, err));
+    pthread_mutex_lock(&s->pool.lock);
+    s->pool.current = on;
+    pthread_mutex_unlock(&s->pool.lock);
     return RF_OK;
 }
 
@@ -290,7 +286,8 @@ rf_status rf_serve_run(struct rf_serve *s, double drain_timeout_s)
     atomic_store(&s->draining, true);
     if (n == 1 && !atomic_load(&s->failed)) wait_idle(s, drain_timeout_s, true);
     atomic_store(&s->aborting, true);
-    if (rf_serve_engine(s)) abort_calls(s);
+    rf_serve_pool_refuse(s);
+    abort_calls(s);
     wait_idle(s, LAST_WORDS_S, false);
     return atomic_load(&s->failed) ? RF_DEVICE : RF_OK;
 }
@@ -312,12 +309,16 @@ void rf_serve_free(struct rf_serve *s)
     if (!s) return;
     stop_http(s);
     rf_serve_watch_stop(s);
+    rf_serve_pool_stop(s);
     rf_serve_work_stop(s);
     pthread_mutex_lock(&s->lock);
     while (s->n_calls_alive) pthread_cond_wait(&s->idle, &s->lock); /* last events of aborted sequences */
     pthread_mutex_unlock(&s->lock);
+    rf_serve_pool_release(s);
     if (s->listen_fd >= 0) close(s->listen_fd);
     if (s->stop_fd >= 0) close(s->stop_fd);
+    pthread_cond_destroy(&s->pool.changed);
+    pthread_mutex_destroy(&s->pool.lock);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
     rf_free(s->conns);

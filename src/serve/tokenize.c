@@ -7,16 +7,16 @@
 static rf_status read_request(struct rf_call *c, unsigned route, struct rf_arena *a, json_t **root, struct rf_params *p,
                               struct rf_error *err)
 {
-    RF_TRY(rf_serve_json_parse(rf_buf_str(&c->body), c->body.len, root, err));
+    RF_TRY(rf_serve_call_json(c, root, err));
     rf_sampling_default(&p->sampling);
-    RF_TRY(rf_serve_params_read(*root, route, c->serve->info.n_vocab, a, p, err));
+    RF_TRY(rf_serve_params_read(*root, route, c->on->info.n_vocab, a, p, err));
     return rf_serve_model_check(c, p->model) ? RF_OK : RF_NOT_FOUND;
 }
 
 static void tokens_json(struct rf_call *c, const int32_t *ids, size_t n, bool with_strs)
 {
     struct rf_buf *b = &c->reply.body;
-    rf_buf_printf(b, "{\"count\":%zu,\"max_model_len\":%u,\"tokens\":[", n, c->serve->max_model_len);
+    rf_buf_printf(b, "{\"count\":%zu,\"max_model_len\":%u,\"tokens\":[", n, c->on->max_model_len);
     for (size_t i = 0; i < n; i++) {
         if (i) rf_buf_putc(b, ',');
         rf_serve_json_int(b, ids[i]);
@@ -29,7 +29,7 @@ static void tokens_json(struct rf_call *c, const int32_t *ids, size_t n, bool wi
     rf_buf_putc(b, '[');
     for (size_t i = 0; i < n; i++) {
         size_t len = 0;
-        const char *s = rf_model_token_bytes(atomic_load(&c->serve->model), ids[i], &len);
+        const char *s = rf_model_token_bytes(c->on->model, ids[i], &len);
         if (i) rf_buf_putc(b, ',');
         rf_serve_json_str(b, s ? s : "", len);
     }
@@ -43,12 +43,12 @@ static rf_status tokenize(struct rf_call *c, const struct rf_params *p, struct r
     if (p->prompt && p->messages)
         return rf_fail_param(err, RF_INVALID, "messages", "messages: not together with prompt");
     if (p->messages) {
-        RF_TRY(rf_serve_chat_tokens(c->serve, p, &ids, &n, err));
+        RF_TRY(rf_serve_chat_tokens(c->on, p, &ids, &n, err));
     } else {
         if (!json_is_string(p->prompt))
             return rf_fail_param(err, RF_INVALID, "prompt", "prompt: expected a string, or messages");
         uint32_t flags = RF_TOK_PARSE_SPECIAL | (p->add_special ? RF_TOK_ADD_SPECIAL : 0u);
-        RF_TRY(rf_model_tokenize(atomic_load(&c->serve->model), json_string_value(p->prompt),
+        RF_TRY(rf_model_tokenize(c->on->model, json_string_value(p->prompt),
                                  json_string_length(p->prompt), flags, &ids, &n, err));
     }
     tokens_json(c, ids, n, p->return_token_strs);
@@ -65,8 +65,8 @@ static rf_status detokenize(struct rf_call *c, const struct rf_params *p, struct
     if (!ids) return rf_fail_nomem(err, "tokens", n * sizeof *ids);
     rf_status st = RF_OK;
     for (size_t i = 0; !st && i < n; i++)
-        st = rf_serve_param_token(json_array_get(p->tokens, i), c->serve->info.n_vocab, "tokens", &ids[i], err);
-    if (!st) st = rf_model_detokenize(atomic_load(&c->serve->model), ids, n, false, &text, &len, err);
+        st = rf_serve_param_token(json_array_get(p->tokens, i), c->on->info.n_vocab, "tokens", &ids[i], err);
+    if (!st) st = rf_model_detokenize(c->on->model, ids, n, false, &text, &len, err);
     if (!st) {
         rf_buf_puts(&c->reply.body, "{\"prompt\":");
         rf_serve_json_str(&c->reply.body, text, len);

@@ -78,17 +78,24 @@ static void run_flush(struct run *r, bool compose, struct rf_buf *out)
     r->n = 0;
 }
 
+/* Is the character at i one that stays as it is, whatever its neighbours? *alone: not even the next one joins it. */
+static bool is_inert(uint32_t cp, bool ok, bool compose, bool compat, bool *alone)
+{
+    *alone = !ok || rf_uni_is_unknown(cp, RF_UNI_NORM);
+    return *alone || (compose && !compat ? inert_nfc(cp) : cp < 0x80);
+}
+
 static rf_status normal_form(const char *s, size_t n, bool compose, bool compat, struct rf_buf *out)
 {
     struct run r = { 0 };
     size_t plain = 0, prev = 0; /* s[plain..) is not written yet; prev is the character before i */
-    bool fine = true;
+    bool fine = true, alone;
     for (size_t i = 0; i < n && fine;) {
         uint32_t cp;
         bool ok;
         unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
-        if (!ok || (compose && !compat ? inert_nfc(cp) : cp < 0x80)) {
-            prev = ok ? i : i + 1;
+        if (is_inert(cp, ok, compose, compat, &alone)) {
+            prev = alone ? i + len : i;
             i += len;
             continue;
         }
@@ -99,7 +106,7 @@ static rf_status normal_form(const char *s, size_t n, bool compose, bool compat,
         }
         for (; i < n && fine; i += len) {
             len = rf_uni_next(s + i, n - i, &cp, &ok);
-            if (!ok || (compose && !compat ? inert_nfc(cp) : cp < 0x80)) break;
+            if (is_inert(cp, ok, compose, compat, &alone)) break;
             fine = run_push(&r, cp, compat);
         }
         run_flush(&r, compose, out);
@@ -142,6 +149,10 @@ static bool is_cjk(uint32_t c)
            (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
+/* Marks of those older tables that are none any more, or no longer of the kind Mn. */
+static bool was_mark(uint32_t cp) { return cp == 0x1CF2 || cp == 0x1CF3; }
+static bool was_mn(uint32_t cp) { return cp == 0x1734 || cp == 0x1171E; }
+
 enum char_op { OP_LOWER, OP_DROP_M, OP_DROP_MN, OP_BERT_CLEAN, OP_BERT_CJK, OP_NMT };
 
 static void put_op(struct rf_buf *out, uint32_t cp, enum char_op op)
@@ -149,14 +160,14 @@ static void put_op(struct rf_buf *out, uint32_t cp, enum char_op op)
     switch (op) {
     case OP_LOWER: put_lower(out, cp); break;
     case OP_DROP_M:
-        if (!rf_uni_in(cp, RF_SET_M)) put(out, cp);
+        if ((!rf_uni_in(cp, RF_SET_M) || rf_uni_is_unknown(cp, RF_UNI_NORM)) && !was_mark(cp)) put(out, cp);
         break;
     case OP_DROP_MN:
-        if (!rf_uni_in(cp, RF_CATS(MN))) put(out, cp);
+        if ((!rf_uni_in(cp, RF_CATS(MN)) || rf_uni_is_unknown(cp, RF_UNI_CATS)) && !was_mn(cp)) put(out, cp);
         break;
     case OP_BERT_CLEAN:
         if (cp == '\t' || cp == '\n' || cp == '\r' || rf_uni_in(cp, RF_SET_Z)) put(out, ' ');
-        else if (cp != 0xFFFD && !rf_uni_in(cp, RF_SET_C & ~RF_CATS(CN))) put(out, cp);
+        else if (cp != 0xFFFD && (!rf_uni_in(cp, RF_SET_C & ~RF_CATS(CN)) || rf_uni_is_unknown(cp, RF_UNI_CATS))) put(out, cp);
         break;
     case OP_BERT_CJK:
         if (is_cjk(cp)) put(out, ' ');

@@ -50,6 +50,10 @@ static inline unsigned rf_uni_next(const char *s, size_t n, uint32_t *cp, bool *
     return len ? len : 1;
 }
 
+/* True for a character that PyPI's `tokenizers` takes for unassigned when it normalizes, see unicode_old.c. */
+enum rf_uni_tables { RF_UNI_NORM = 1, RF_UNI_CATS = 2 };
+bool rf_uni_is_unknown(uint32_t cp, enum rf_uni_tables tables);
+
 /* The printable alphabet of byte-level BPE (GPT-2's bytes_to_unicode): byte to code point (0x21..0x143) and back. */
 uint32_t rf_byte_to_char(uint8_t b);
 int rf_char_to_byte(uint32_t cp); /* -1: not of the alphabet */

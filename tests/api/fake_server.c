@@ -3,6 +3,7 @@
  */
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,59 @@ static void on_signal(int sig)
     rf_serve_stop(serve);
 }
 
-struct args { struct rf_serve_options o; double load_s, drain_s; uint32_t running, queue; const char *list[4][8]; };
+struct args { struct rf_serve_options o; double load_s, drain_s; uint32_t running, queue; const char *list[4][8]; int pool; };
+
+/* ---- models on demand: m0, m1, ... and "broken", which does not open; never two at once ---- */
+
+static atomic_int n_open;
+
+static void pool_list(void *ctx, void (*see)(void *to, const char *name), void *to)
+{
+    struct args *a = ctx;
+    char name[16];
+    for (int i = 0; i < a->pool; i++) {
+        snprintf(name, sizeof name, "m%d", i);
+        see(to, name);
+    }
+    see(to, "broken");
+}
+
+static rf_status pool_find(void *ctx, const char *name, char *id, size_t cap, struct rf_error *err)
+{
+    struct args *a = ctx;
+    int i = 0;
+    char rest;
+    snprintf(id, cap, "%s", name ? name : "m0");
+    if (!strcmp(id, "broken") || (sscanf(id, "%*[mM]%d%c", &i, &rest) == 1 && i >= 0 && i < a->pool)) {
+        if (id[0] == 'M') id[0] = 'm';
+        return RF_OK;
+    }
+    return rf_fail(err, RF_NOT_FOUND, "%.200s: no such model; the nearest is m0", name);
+}
+
+static rf_status pool_open(void *ctx, const char *id, struct rf_model **m, struct rf_engine **e, struct rf_error *err)
+{
+    struct args *a = ctx;
+    if (atomic_fetch_add(&n_open, 1)) abort(); /* the test that two are never there together */
+    fprintf(stderr, "open %s\n", id);
+    if (a->load_s > 0) poll(NULL, 0, (int)(a->load_s * 1e3));
+    if (!strcmp(id, "broken")) {
+        atomic_fetch_sub(&n_open, 1);
+        return rf_fail(err, RF_CORRUPT, "broken.gguf: found nonsense, expected a model");
+    }
+    *m = fake_model_create();
+    *e = fake_engine_create(a->running, a->queue);
+    return RF_OK;
+}
+
+static void pool_close(void *ctx, struct rf_model *m, struct rf_engine *e)
+{
+    (void)ctx;
+    rf_engine_free(e);
+    fake_model_free(m);
+    fprintf(stderr, "close\n");
+    atomic_fetch_sub(&n_open, 1);
+}
 
 static const char *const lists[] = {"--key", "--alias", "--allow-host", "--cors"};
 static const struct { const char *name; size_t at; } numbers[] = {
@@ -38,6 +91,7 @@ static void parse(struct args *a, int argc, char **argv)
         for (size_t n = 0; n < RF_COUNT(numbers); n++)
             if (!strcmp(k, numbers[n].name)) *(double *)((char *)a + numbers[n].at) = atof(v);
         if (!strcmp(k, "--host")) a->o.host = v;
+        else if (!strcmp(k, "--pool")) a->pool = atoi(v);
         else if (!strcmp(k, "--port")) a->o.port = (uint16_t)atoi(v);
         else if (!strcmp(k, "--model")) a->o.model_id = v;
         else if (!strcmp(k, "--max-body")) a->o.max_body = strtoull(v, NULL, 10);
@@ -60,8 +114,10 @@ int main(int argc, char **argv)
     struct args a = {.o.model_id = "fake", .drain_s = 5, .running = 64, .queue = 1024};
     struct rf_error err = {0};
     parse(&a, argc, argv);
-    struct rf_model *m = fake_model_create();
-    struct rf_engine *e = fake_engine_create(a.running, a.queue);
+    const struct rf_serve_pool pool = {&a, pool_list, pool_find, pool_open, pool_close};
+    if (a.pool) a.o.pool = &pool;
+    struct rf_model *m = a.pool ? NULL : fake_model_create();
+    struct rf_engine *e = a.pool ? NULL : fake_engine_create(a.running, a.queue);
     if (rf_serve_create(&serve, &a.o, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
@@ -71,8 +127,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     printf("%s\n", rf_serve_url(serve));
     fflush(stdout);
-    if (a.load_s > 0) poll(NULL, 0, (int)(a.load_s * 1e3));
-    if (rf_serve_attach(serve, m, e, &err)) return 1;
+    if (a.load_s > 0 && !a.pool) poll(NULL, 0, (int)(a.load_s * 1e3));
+    if (!a.pool && rf_serve_attach(serve, m, e, &err)) return 1;
     rf_status st = rf_serve_run(serve, a.drain_s);
     rf_serve_free(serve);
     rf_engine_free(e);

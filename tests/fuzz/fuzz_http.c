@@ -95,6 +95,7 @@ static void call(const struct rf_route *r, const char *target, const char *rest,
     if (!c) abort();
     c->conn = conn;
     c->route = r;
+    c->on = r->flags & RF_ROUTE_MODEL ? rf_served_get(serve) : NULL;
     c->target = rf_strdup(target);
     c->rest = rest ? c->target + (rest - target) : NULL;
     c->method = r->methods & RF_POST ? RF_POST : RF_GET;

@@ -125,17 +125,19 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
     const struct gpu_kv *kv = kv_of(a->kv);
     /* a window of one token: exactly the blocks that are written */
     if (!layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) || !blocks_there(g, a->group, 1, kv->desc.n_block)) return RF_INTERNAL;
-    struct rope_kv_args p = {.q = a->q, .k = a->k, .v = a->v, .pos = g->at.pos, .seq = g->at.seq, .block = g->at.block[a->group],
+    struct rope_kv_args p = {.q = a->q, .k = a->k, .v = a->v, .pos = g->at.pos, .seq = g->at.seq, .plan = g->plan.dev,
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
         .kv_stride = a->kv_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .rot_dim = a->rot_dim,
-        .table_stride = g->batch->table_stride, .type = kernel_type(kv->desc.type), .threads = 256};
+        .type = kernel_type(kv->desc.type), .threads = 256, .group = a->group, .n_block = kv->desc.n_block};
     rf_dev table = 0;
+    rf_gpu_act_drop(g, a->q);
+    rf_gpu_act_drop(g, a->k);
     if (a->style != RF_ROPE_NONE && a->rot_dim) {
         RF_TRY(rf_gpu_angles_get(g, s, a, &table));
         p.style = a->style == RF_ROPE_PAIRS ? 2 : 1;
     }
     p.table = table;
-    return rf_gpu_launch(g, s, RF_GPU_K_rope_kv, g->batch->n_tok, 1, 1, p.threads, &p);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, g->at.n_row, 1, 1, p.threads, &p);
 }
 
 /* ---- attention ---- */
@@ -172,6 +174,29 @@ static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
     return RF_OK;
 }
 
+/* Every sequence brings one token: row i is sequence i. */
+static bool decodes(const struct rf_batch *b)
+{
+    if (b->n_tok != b->n_seq) return false;
+    for (uint32_t i = 0; i < b->n_seq; i++)
+        if (b->seq_first[i] != (int32_t)i) return false;
+    return true;
+}
+
+static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv)
+{
+    uint32_t rows = g->at.n_row, group = a->n_head / a->n_kv_head, parts = (group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS;
+    RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
+    struct decode_args p = {.q = a->q, .part = g->parts, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data, .block_bytes = kv->block_bytes,
+        .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
+        .window = a->window, .type = kernel_type(kv->desc.type), .group = a->group, .n_block = kv->desc.n_block, .scale = a->scale, .softcap = a->softcap};
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, a->n_kv_head * parts, rows, 128, &p));
+    struct decode_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
+                                  .head_dim = a->head_dim, .window = a->window};
+    RF_TRY(rf_gpu_act_make(g, a->out, rows, a->n_head * a->head_dim, &m.act));
+    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode_merge, rows, 1, 1, 512, &m);
+}
+
 rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
@@ -179,7 +204,9 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     if (!a->n_kv_head || a->n_head % a->n_kv_head || !layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) ||
         !blocks_there(g, a->group, a->window, kv->desc.n_block))
         return RF_INTERNAL;
+    if (decodes(g->batch) && a->out_stride == a->n_head * a->head_dim) return decode(g, s, a, kv);
     uint32_t n_chunk = g->max_pos / RF_GPU_CHUNK + 1;
+    rf_gpu_act_drop(g, a->out);
     RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head, (uint64_t)a->n_kv_head * n_chunk));
     uint64_t part_bytes = (uint64_t)g->batch->n_tok * a->n_head * n_chunk * (a->head_dim + 2) * sizeof(float);
     bool split = n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS && part_bytes <= SPLIT_BYTES;

@@ -4,8 +4,9 @@
 
 #include "backend/gpu/driver.h"
 
-enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76 };
-enum { ATTRIBUTE, SET_CURRENT, RELEASE };
+enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
+enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX };
+enum { PROGRAMMATIC_SERIALIZATION = 6 };
 
 static const char *const libraries[] = {"libcuda.so.1", NULL};
 
@@ -33,15 +34,35 @@ static int start(struct rf_gpu_device *d)
     fetch(d, ATTRIBUTE, "cuDeviceGetAttribute");
     fetch(d, SET_CURRENT, "cuCtxSetCurrent");
     fetch(d, RELEASE, "cuDevicePrimaryCtxRelease_v2");
-    if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE]) return NO_DEVICE;
+    fetch(d, FUNCTION_SET, "cuFuncSetAttribute");
+    fetch(d, LAUNCH_EX, "cuLaunchKernelEx"); /* CUDA 12 */
+    if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE] || !d->extra[FUNCTION_SET]) return NO_DEVICE;
     int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
+    d->has_early = major >= 9;
     snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
     if ((rc = retain(&d->context, d->handle))) return rc;
     return bind(d);
 }
 
 static void stop(struct rf_gpu_device *d) { ((int (*)(int))d->extra[RELEASE])(d->handle); }
+
+static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes)
+{
+    return ((int (*)(void *, int, int))d->extra[FUNCTION_SET])(fn, MAX_DYNAMIC_SHARED, (int)bytes);
+}
+
+/* CUlaunchConfig and its attributes. */
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
+
+static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params)
+{
+    struct launch_attribute early = {.id = PROGRAMMATIC_SERIALIZATION, .v.value = 1};
+    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .stream = stream, .attribute = &early, .n_attribute = 1};
+    if (!d->extra[LAUNCH_EX] || !d->has_early) return d->api.launch(fn, grid[0], grid[1], grid[2], threads, 1, 1, 0, stream, params, NULL);
+    return ((int (*)(const struct launch_config *, void *, void **, void **))d->extra[LAUNCH_EX])(&c, fn, params, NULL);
+}
 
 static const char *text(struct rf_gpu_device *d, int rc)
 {
@@ -65,6 +86,8 @@ const struct rf_gpu_vendor rf_gpu_cuda = {
     .start = start,
     .stop = stop,
     .bind = bind,
+    .allow_shared = allow_shared,
+    .launch_early = launch_early,
     .text = text,
     .stream_flags = 1,
     .event_flags = 2,

@@ -54,6 +54,9 @@ struct rf_gpu_vendor {
     int (*start)(struct rf_gpu_device *d);
     void (*stop)(struct rf_gpu_device *d);
     int (*bind)(struct rf_gpu_device *d); /* the calling thread works with this device from now on */
+    int (*allow_shared)(struct rf_gpu_device *d, void *fn, unsigned bytes); /* launches of fn may ask for so much shared memory */
+    /* A launch that may start before the one in front of it ends (kernels/dialect.h: g_pdl_wait); NULL: there is no such thing. */
+    int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params);
     const char *(*text)(struct rf_gpu_device *d, int rc);
     unsigned stream_flags, event_flags; /* non-blocking; no timing */
 };
@@ -65,7 +68,8 @@ struct rf_gpu_device {
     void *library;
     int index, handle, version;
     void *context;                       /* the vendor's */
-    void (*extra[3])(void);              /* the vendor's own calls, cast where they are used */
+    bool has_early;                      /* launches may start early */
+    void (*extra[5])(void);              /* the vendor's own calls, cast where they are used */
     char id[16], name[128], arch[32];    /* "cuda:0", "NVIDIA H100", "sm_90" ("" where the driver does not say) */
 };
 

@@ -28,16 +28,38 @@ static const char *const kernel_names[] = {
 #undef X
 };
 
-rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                        const void *args)
+rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                               uint32_t shared, const void *args)
 {
     if (g->fault) return g->fault;
     if (!gx || !gy || !gz) return RF_OK;
     if (gx > INT32_MAX || gy > 65535 || gz > 65535) return RF_INTERNAL;
     void *params[] = {(void *)(uintptr_t)args};
     int rc = g->dev.vendor->bind(&g->dev);
-    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, 0, rf_gpu_stream(g, s), params, NULL);
+    if (!rc && shared > g->shared[k]) {
+        rc = g->dev.vendor->allow_shared(&g->dev, g->fn[k], shared);
+        if (!rc) g->shared[k] = shared;
+    }
+    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, shared, rf_gpu_stream(g, s), params, NULL);
     return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
+rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                              const void *args)
+{
+    if (g->fault) return g->fault;
+    if (!g->dev.vendor->launch_early || !gx || !gy || !gz || gx > INT32_MAX || gy > 65535 || gz > 65535)
+        return rf_gpu_launch(g, s, k, gx, gy, gz, threads, args);
+    void *params[] = {(void *)(uintptr_t)args};
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (!rc) rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, threads, rf_gpu_stream(g, s), params);
+    return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
+rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                        const void *args)
+{
+    return rf_gpu_launch_shared(g, s, k, gx, gy, gz, threads, 0, args);
 }
 
 /* ---- memory ---- */
@@ -70,6 +92,7 @@ void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
 {
     if (!p) return;
     rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
+    g->act.of = 0;
     g->dev.vendor->bind(&g->dev);
     g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
     count_memory(g);
@@ -129,6 +152,7 @@ static rf_status mem_upload(struct rf_backend *b, struct rf_stream *s, rf_dev to
     struct rf_gpu *g = rf_gpu_of(b);
     if (!bytes || g->fault) return g->fault;
     rf_gpu_angles_drop(g, to, bytes);
+    g->act.of = 0;
     int rc = g->dev.vendor->bind(&g->dev);
     if (!rc) rc = g->dev.api.upload(to, from, bytes, rf_gpu_stream(g, s));
     return rf_gpu_slot(g, rc, "upload");
@@ -233,9 +257,12 @@ static void gpu_close(struct rf_backend *b)
         if (g->stream) g->dev.api.stream_sync(g->stream);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
         rf_gpu_free(g, g->parts, g->parts_bytes);
+        rf_gpu_scratch_release(g, &g->gemm.x);
+        rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
+        rf_gpu_free(g, g->act.dev, g->act.bytes);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
         if (g->module) g->dev.api.module_unload(g->module);
         rf_gpu_device_close(&g->dev);
@@ -282,8 +309,11 @@ static rf_status probe(struct rf_gpu *g, struct rf_error *err)
     rf_dev p;
     RF_TRY(rf_gpu_alloc(g, MIN_ALLOC, "the first kernel", &p, err));
     rf_status s = rf_gpu_launch(g, NULL, RF_GPU_K_probe, 1, 1, 1, PROBE_THREADS, &(struct probe_args){.out = p});
-    int rc = s ? 0 : g->dev.api.download(&g->warp, p, sizeof g->warp, g->stream);
+    uint32_t told[2] = {0};
+    int rc = s ? 0 : g->dev.api.download(told, p, sizeof told, g->stream);
     if (!s && !rc) rc = g->dev.api.stream_sync(g->stream);
+    g->warp = told[0];
+    g->has_mma = told[1];
     if (s) s = rf_fail(err, s, "%s: the first kernel %s", g->dev.id, g->base.info.detail);
     else s = rf_gpu_check(&g->dev, rc, "running the first kernel", err);
     if (!s && g->warp != 32 && g->warp != 64)

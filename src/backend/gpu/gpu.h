@@ -26,11 +26,11 @@ struct rf_gpu_buffer {
     void *sent; /* event behind the last upload: before it, host must not be written */
 };
 
-enum { RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
-/* One step's shape in device memory, offsets into plan.dev. */
+/* One step's shape in device memory, places in plan.dev. Its head (args.h) says where tables are: that changes from step to step. */
 struct rf_gpu_plan {
     rf_dev token, pos, seq, out_row;
     rf_dev block[RF_GPU_GROUPS];
+    uint32_t n_row, n_out; /* tokens and outputs of the step, and those that pad */
 };
 
 /* cos and sin of positions 0..n_pos-1 for one set of frequencies. */
@@ -45,6 +45,24 @@ enum { RF_GPU_ANGLES = 4, RF_GPU_CHECKS = 8 };
 /* Rows of block tables that were found whole in this step. */
 struct rf_gpu_checked { uint32_t group, window, n_block; };
 
+/* Device memory that only grows; contents lost on growth. */
+struct rf_gpu_scratch { rf_dev dev; uint64_t bytes; };
+
+struct rf_gpu_gemm { /* gemm.c */
+    struct gemm_shape shape; /* threads 0: not asked yet */
+    struct rf_gpu_scratch x, w;
+};
+
+/* x in the form of kernels/act.h: that of `rows` rows at `of`, as last made. */
+struct rf_gpu_act {
+    rf_dev dev;
+    uint64_t bytes;
+    bool half, bf16; /* forms that this model's weights want */
+    struct act_args at;
+    rf_dev of;
+    uint32_t rows, cols;
+};
+
 struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
 
 struct rf_gpu {
@@ -52,8 +70,10 @@ struct rf_gpu {
     struct rf_gpu_device dev;
     const struct rf_gpu_object *object; /* the code object in use */
     void *module, *fn[RF_GPU_N_KERNEL];
+    uint32_t shared[RF_GPU_N_KERNEL]; /* dynamic shared memory that each kernel is allowed so far */
     void *stream;
     uint32_t warp;
+    bool has_mma; /* products of few rows take x as kernels/act.h says */
     rf_status fault;
 
     const struct rf_batch *batch; /* of the running step */
@@ -68,8 +88,10 @@ struct rf_gpu {
     rf_dev parts; /* attention's split parts */
     size_t parts_bytes;
 
+    struct rf_gpu_gemm gemm;
+    struct rf_gpu_act act;
     struct rf_gpu_slab *slabs;
-    struct rf_gpu_buffer staging[2]; /* packed weights on their way up; no device side */
+    struct rf_gpu_buffer staging[2]; /* weights on their way up, as in the file */
 };
 
 static inline struct rf_gpu *rf_gpu_of(struct rf_backend *b) { return (struct rf_gpu *)b; }
@@ -80,6 +102,12 @@ rf_status rf_gpu_slot(struct rf_gpu *g, int rc, const char *what);
 /* One launch of `threads` threads a block; args is the kernel's struct. Empty grids are no work. */
 rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                         const void *args);
+/* The same with `shared` bytes of shared memory whose size the launch chooses (G_DYNAMIC in the kernel). */
+rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                               uint32_t shared, const void *args);
+/* The same for kernels that begin with g_pdl_wait (dialect.h): they may start while the one before still runs. */
+rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                              const void *args);
 /* At least `bytes` of device memory and as much pinned host memory that may be written now. */
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);
@@ -95,6 +123,16 @@ void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *w);
 uint64_t rf_gpu_weight_bytes(const struct rf_weight *w);
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
 rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct rf_embed_args *a);
+/* Where a kernel that makes rows at `of` also puts them in the form of kernels/act.h; all 0 where nobody wants that. */
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at);
+/* What was written at p is no longer what the form was made of. */
+void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
+
+enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
+/* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
+rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
+rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
+void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
 
 /* ops.c */
 extern const struct rf_backend_ops rf_gpu_ops;

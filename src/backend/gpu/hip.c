@@ -5,7 +5,7 @@
 
 #include "backend/gpu/driver.h"
 
-enum { NO_DEVICE = 100 };
+enum { INVALID = 1, NO_DEVICE = 100 };
 
 static const char *const libraries[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
 
@@ -32,6 +32,12 @@ static int start(struct rf_gpu_device *d)
 
 static void stop(struct rf_gpu_device *d) { (void)d; }
 
+static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes) /* 64 KiB need no asking, and no kernel takes more here */
+{
+    (void)d, (void)fn;
+    return bytes <= 64 << 10 ? 0 : INVALID;
+}
+
 static const char *text(struct rf_gpu_device *d, int rc)
 {
     const char *(*error_string)(int);
@@ -52,6 +58,7 @@ const struct rf_gpu_vendor rf_gpu_hip = {
     .start = start,
     .stop = stop,
     .bind = bind,
+    .allow_shared = allow_shared,
     .text = text,
     .stream_flags = 1,
     .event_flags = 2,

@@ -7,87 +7,121 @@
 
 /* ---- the step's shape: one upload ---- */
 
-static size_t plan_ints(const struct rf_batch *b)
+static size_t plan_ints(const struct rf_batch *b, size_t n_row, size_t n_out)
 {
-    return 3 * (size_t)b->n_tok + b->n_out + (size_t)b->n_group * b->n_seq * b->table_stride;
+    return RF_GPU_PLAN_HEAD + 3 * n_row + n_out + (size_t)b->n_group * (b->n_seq + b->n_pad) * b->table_stride;
 }
 
-static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const struct rf_batch *batch)
+/* Rows of the step, and those that pad: token 0 at position -1 of sequence 0. */
+static rf_status plan_rows(struct rf_gpu *g, const struct rf_batch *batch, int32_t *host)
 {
-    struct rf_gpu *g = rf_gpu_of(b);
-    if (batch->n_group > RF_GPU_GROUPS) return RF_INTERNAL;
-    for (uint32_t i = 0; i < batch->n_out; i++)
-        if (batch->out_row[i] < 0 || (uint32_t)batch->out_row[i] >= batch->n_tok) return RF_INTERNAL;
-    int rc = g->dev.vendor->bind(&g->dev);
-    if (rc) return rf_gpu_slot(g, rc, "choosing the device");
-    size_t bytes = plan_ints(batch) * sizeof(int32_t), at = 0, n_tok = batch->n_tok;
-    RF_TRY(rf_gpu_buffer_need(g, &g->plan, bytes));
-    int32_t *host = g->plan.host;
+    size_t n = g->at.n_row, n_tok = batch->n_tok;
     g->max_pos = 0;
     for (size_t t = 0; t < n_tok; t++) {
         if (batch->pos[t] < 0) return RF_INTERNAL;
         g->max_pos = RF_MAX(g->max_pos, (uint32_t)batch->pos[t]);
     }
+    memset(host, 0, n * sizeof *host);
+    memset(host + n, 0xff, n * sizeof *host);
+    memset(host + 2 * n, 0, n * sizeof *host);
     memcpy(host, batch->token, n_tok * sizeof *host);
-    memcpy(host + n_tok, batch->pos, n_tok * sizeof *host);
+    memcpy(host + n, batch->pos, n_tok * sizeof *host);
     for (uint32_t q = 0; q < batch->n_seq; q++)
-        for (int32_t t = batch->seq_first[q]; t < batch->seq_first[q + 1]; t++) host[2 * n_tok + (size_t)t] = (int32_t)q;
-    g->at.token = g->plan.dev;
-    g->at.pos = g->at.token + n_tok * sizeof *host;
-    g->at.seq = g->at.pos + n_tok * sizeof *host;
-    g->at.out_row = g->at.seq + n_tok * sizeof *host;
-    at = 3 * n_tok;
-    if (batch->n_out) memcpy(host + at, batch->out_row, batch->n_out * sizeof *host);
-    at += batch->n_out;
+        for (int32_t t = batch->seq_first[q]; t < batch->seq_first[q + 1]; t++) host[2 * n + (size_t)t] = (int32_t)q;
+    if (batch->n_out) memcpy(host + 3 * n, batch->out_row, batch->n_out * sizeof *host);
+    for (uint32_t i = batch->n_out; i < g->at.n_out; i++) host[3 * n + i] = (int32_t)(n_tok + i - batch->n_out);
+    return RF_OK;
+}
+
+static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const struct rf_batch *batch)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    if (batch->n_group > RF_GPU_GROUPS || (batch->n_pad && (batch->n_tok != batch->n_seq || batch->n_out != batch->n_tok))) return RF_INTERNAL;
+    for (uint32_t i = 0; i < batch->n_out; i++)
+        if (batch->out_row[i] < 0 || (uint32_t)batch->out_row[i] >= batch->n_tok) return RF_INTERNAL;
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (rc) return rf_gpu_slot(g, rc, "choosing the device");
+    g->at.n_row = batch->n_tok + batch->n_pad;
+    g->at.n_out = batch->n_out + batch->n_pad;
+    size_t bytes = plan_ints(batch, g->at.n_row, g->at.n_out) * sizeof(int32_t), n = g->at.n_row, at = RF_GPU_PLAN_HEAD + 3 * n + g->at.n_out;
+    RF_TRY(rf_gpu_buffer_need(g, &g->plan, bytes));
+    int32_t *host = g->plan.host;
+    g->at.token = g->plan.dev + RF_GPU_PLAN_HEAD * sizeof *host;
+    g->at.pos = g->at.token + n * sizeof *host;
+    g->at.seq = g->at.pos + n * sizeof *host;
+    g->at.out_row = g->at.seq + n * sizeof *host;
+    memset(host, 0, RF_GPU_PLAN_HEAD * sizeof *host);
+    host[RF_GPU_PLAN_STRIDE] = (int32_t)batch->table_stride;
+    RF_TRY(plan_rows(g, batch, host + RF_GPU_PLAN_HEAD));
     for (uint32_t i = 0; i < batch->n_group; i++) {
-        size_t n = (size_t)batch->n_seq * batch->table_stride;
+        size_t filled = (size_t)batch->n_seq * batch->table_stride, pad = (size_t)batch->n_pad * batch->table_stride;
+        if (at > INT32_MAX / 2) return RF_INTERNAL;
+        host[RF_GPU_PLAN_TABLE + i] = (int32_t)at;
         g->at.block[i] = g->plan.dev + at * sizeof *host;
-        if (n) memcpy(host + at, batch->block_table[i], n * sizeof *host);
-        at += n;
+        if (filled) memcpy(host + at, batch->block_table[i], filled * sizeof *host);
+        memset(host + at + filled, 0xff, pad * sizeof *host);
+        at += filled + pad;
     }
     g->batch = batch;
     g->tile_group = 0;
     g->n_checked = 0;
-    return bytes ? rf_gpu_buffer_send(g, &g->plan, bytes, s) : g->fault;
+    return rf_gpu_buffer_send(g, &g->plan, bytes, s);
 }
 
 /* ---- rows ---- */
 
 static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const struct rf_rmsnorm_args *a)
 {
+    struct rf_gpu *g = rf_gpu_of(b);
     /* threads depend on the width alone: the order of additions is the same for any number of rows */
     struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
-                             .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 512 ? 64 : 256, .eps = a->eps};
-    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
+                             .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 256 ? 64 : a->cols <= 1024 ? 256 : 512, .eps = a->eps};
+    rf_gpu_act_drop(g, a->sum);
+    if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, &p.act));
+    else rf_gpu_act_drop(g, a->y);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
 }
 
 static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    uint32_t n = g->batch->n_out;
+    uint32_t n = g->at.n_out;
     struct gather_args p = {.x = a->x, .row = g->at.out_row, .out = a->out, .cols = a->cols, .n = n};
     p.step = a->out == a->x ? 1 : RF_MIN(n, 65535u);
-    return rf_gpu_launch(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, &p);
+    rf_gpu_act_drop(rf_gpu_of(b), a->out);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, &p);
 }
 
 /* ---- elements ---- */
 
 static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct rf_glu_args *a)
 {
-    struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .n = (uint64_t)a->rows * a->cols, .act = (unsigned)a->act};
-    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_glu, (p.n + 255) / 256, 1, 1, 256, &p);
+    struct rf_gpu *g = rf_gpu_of(b);
+    struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .cols = a->cols, .act = (unsigned)a->act};
+    if (a->cols % 4 == 0) RF_TRY(rf_gpu_act_make(g, a->out, a->rows, a->cols, &p.form));
+    else rf_gpu_act_drop(g, a->out);
+    if (p.form.half || p.form.bf16) return rf_gpu_launch_early(g, s, RF_GPU_K_glu_rows, a->rows, 1, 1, 1024, &p);
+    for (uint32_t from = 0; from < a->rows; from += 65535) { /* a grid is at most that high */
+        struct glu_args q = p;
+        rf_dev skip = (rf_dev)from * a->cols * sizeof(float);
+        q.gate += skip, q.up += skip, q.out += skip;
+        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_glu, (a->cols + 255) / 256, RF_MIN(a->rows - from, 65535u), 1, 256, &q));
+    }
+    return g->fault;
 }
 
 static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct rf_add_args *a)
 {
     struct add_args p = {.a = a->a, .b = a->b, .out = a->out, .n = a->n, .b_scale = a->b_scale};
-    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, &p);
+    rf_gpu_act_drop(rf_gpu_of(b), a->out);
+    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, &p);
 }
 
 static rf_status op_softcap(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a)
 {
     struct softcap_args p = {.x = a->x, .n = a->n, .cap = a->cap, .scale = a->scale};
-    return rf_gpu_launch(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, &p);
+    rf_gpu_act_drop(rf_gpu_of(b), a->x);
+    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, &p);
 }
 
 /* ---- angles: a table over positions that grows by doubling, so that most steps compute none ---- */

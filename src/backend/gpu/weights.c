@@ -1,15 +1,16 @@
-/* weights.c - weight matrices in device memory: rows repacked into planes (kernels/args.h), and the products with them.
+/* weights.c - weight matrices in device memory, in the order of kernels/weights.h, and the products with them.
  *
- * Small matrices share slabs, so that a model is a few large allocations. Packing runs on the host into two pinned buffers that take turns, one
- * filled while the other travels.
+ * Small matrices share slabs, so that a model is a few large allocations. File rows travel through two pinned buffers that take turns, one
+ * filled while the other is on its way; the device packs them.
  */
 #include <inttypes.h>
 #include <string.h>
 
-#include "backend/gpu/gpu.h"
+#include "backend/gpu/weights.h"
 #include "base/mem.h"
 
-enum { SLAB = 64 << 20, STAGE = 8 << 20, ALIGN = 256 };
+enum { SLAB = 64 << 20, STAGE = 16 << 20, ALIGN = 256 };
+enum { MM_BLOCKS = 528 }; /* thread blocks of a product: enough to fill a chip a few times over */
 
 struct rf_gpu_slab {
     struct rf_gpu_slab *next;
@@ -18,166 +19,27 @@ struct rf_gpu_slab {
     uint32_t n_live;
 };
 
-struct gpu_weight {
-    struct rf_gpu_slab *slab;
-    rf_dev dev;
-    uint64_t rows, cols;
-    uint32_t row_bytes;
-    enum rf_gpu_kernel kernel; /* embed_TYPE; the three products follow */
-};
-
-/* ---- packing: one block of 32 values of a quantised row ---- */
-
-struct planes { uint8_t *codes, *high, *scale, *super; };
-
-/* Codes of 32 values below 16, low nibbles the first half; `q` may hold higher bits. */
-static void put4(uint8_t *codes, const uint8_t *q)
-{
-    for (int i = 0; i < 16; i++) codes[i] = (uint8_t)((q[i] & 15) | q[16 + i] << 4);
-}
-/* Value e of octet j in a block: e 0..3 from the first half, 4..7 from the second. */
-static int octet_value(int j, int e) { return e < 4 ? 4 * j + e : 12 + 4 * j + e; }
-static void put_bits1(uint8_t *to, const uint8_t *q, int shift)
-{
-    for (int j = 0; j < 4; j++) {
-        unsigned u = 0;
-        for (int e = 0; e < 8; e++) u |= (unsigned)(q[octet_value(j, e)] >> shift & 1) << e;
-        to[j] = (uint8_t)u;
-    }
-}
-static void put_bits2(uint8_t *to, const uint8_t *q, int shift)
-{
-    for (int j = 0; j < 4; j++) {
-        unsigned u = 0;
-        for (int e = 0; e < 8; e++) u |= (unsigned)(q[octet_value(j, e)] >> shift & 3) << (2 * e);
-        to[2 * j] = (uint8_t)u;
-        to[2 * j + 1] = (uint8_t)(u >> 8);
-    }
-}
-
-static void pack_q4_0(const uint8_t *p, size_t b, struct planes o)
-{
-    p += b * 18;
-    memcpy(o.scale + 2 * b, p, 2);
-    memcpy(o.codes + 16 * b, p + 2, 16);
-}
-static void pack_q4_1(const uint8_t *p, size_t b, struct planes o)
-{
-    p += b * 20;
-    memcpy(o.scale + 4 * b, p, 4);
-    memcpy(o.codes + 16 * b, p + 4, 16);
-}
-static void pack_high5(const uint8_t *high, size_t b, struct planes o)
-{
-    uint8_t bit[32];
-    for (int i = 0; i < 32; i++) bit[i] = (uint8_t)(high[i / 8] >> (i % 8) & 1);
-    put_bits1(o.high + 4 * b, bit, 0);
-}
-static void pack_q5_0(const uint8_t *p, size_t b, struct planes o)
-{
-    p += b * 22;
-    memcpy(o.scale + 2 * b, p, 2);
-    pack_high5(p + 2, b, o);
-    memcpy(o.codes + 16 * b, p + 6, 16);
-}
-static void pack_q5_1(const uint8_t *p, size_t b, struct planes o)
-{
-    p += b * 24;
-    memcpy(o.scale + 4 * b, p, 4);
-    pack_high5(p + 4, b, o);
-    memcpy(o.codes + 16 * b, p + 8, 16);
-}
-static void pack_q8_0(const uint8_t *p, size_t b, struct planes o)
-{
-    p += b * 34;
-    memcpy(o.scale + 2 * b, p, 2);
-    memcpy(o.codes + 32 * b, p + 2, 32);
-}
-
-/* Super-blocks: block b is number s of its super-block. Layouts: src/quant/kquant.c. */
-static void pack_q2_k(const uint8_t *p, size_t b, struct planes o)
-{
-    uint8_t q[32];
-    size_t s = b % 8;
-    p += b / 8 * 84;
-    for (int l = 0; l < 32; l++) q[l] = p[16 + 32 * (s / 4) + l] >> (2 * (s % 4)) & 3;
-    put_bits2(o.codes + 8 * b, q, 0);
-    memcpy(o.scale + 2 * b, p + 2 * s, 2);
-    if (!s) memcpy(o.super + b / 8 * 4, p + 80, 4);
-}
-static void pack_q3_k(const uint8_t *p, size_t b, struct planes o)
-{
-    uint8_t q[32];
-    size_t s = b % 8, h = s / 4, j = s % 4;
-    p += b / 8 * 110;
-    for (int l = 0; l < 32; l++) q[l] = (uint8_t)((p[32 + 32 * h + l] >> (2 * j) & 3) | (p[l] >> (4 * h + j) & 1) << 2);
-    put_bits2(o.codes + 8 * b, q, 0);
-    put_bits1(o.high + 4 * b, q, 2);
-    for (size_t i = 2 * s; i < 2 * s + 2; i++) {
-        int low = i < 8 ? p[96 + i] & 15 : p[96 + i - 8] >> 4;
-        o.scale[16 * (b / 8) + i] = (uint8_t)(low | (p[104 + i % 4] >> (2 * (i / 4)) & 3) << 4);
-    }
-    if (!s) memcpy(o.super + b / 8 * 2, p + 108, 2);
-}
-static void pack_scale_min(const uint8_t *sc, size_t s, uint8_t *to)
-{
-    to[0] = s < 4 ? sc[s] & 63 : (uint8_t)((sc[4 + s] & 15) | (sc[s - 4] >> 2 & 0x30));
-    to[1] = s < 4 ? sc[4 + s] & 63 : (uint8_t)(sc[4 + s] >> 4 | (sc[s] >> 2 & 0x30));
-}
-static void pack_q4_k(const uint8_t *p, size_t b, struct planes o)
-{
-    uint8_t q[32];
-    size_t s = b % 8;
-    p += b / 8 * 144;
-    for (int l = 0; l < 32; l++) q[l] = p[16 + 32 * (s / 2) + l] >> (4 * (s % 2)) & 15;
-    put4(o.codes + 16 * b, q);
-    pack_scale_min(p + 4, s, o.scale + 2 * b);
-    if (!s) memcpy(o.super + b / 8 * 4, p, 4);
-}
-static void pack_q5_k(const uint8_t *p, size_t b, struct planes o)
-{
-    uint8_t q[32];
-    size_t s = b % 8;
-    p += b / 8 * 176;
-    for (int l = 0; l < 32; l++) q[l] = (uint8_t)((p[48 + 32 * (s / 2) + l] >> (4 * (s % 2)) & 15) | (p[16 + l] >> s & 1) << 4);
-    put4(o.codes + 16 * b, q);
-    put_bits1(o.high + 4 * b, q, 4);
-    pack_scale_min(p + 4, s, o.scale + 2 * b);
-    if (!s) memcpy(o.super + b / 8 * 4, p, 4);
-}
-static void pack_q6_k(const uint8_t *p, size_t b, struct planes o)
-{
-    uint8_t q[32];
-    size_t s = b % 8, h = s / 4, j = s % 4;
-    p += b / 8 * 210;
-    for (int l = 0; l < 32; l++)
-        q[l] = (uint8_t)((p[64 * h + 32 * (j & 1) + l] >> (4 * (j >> 1)) & 15) | (p[128 + 32 * h + l] >> (2 * j) & 3) << 4);
-    put4(o.codes + 16 * b, q);
-    put_bits2(o.high + 8 * b, q, 4);
-    memcpy(o.scale + 2 * b, p + 192 + 2 * s, 2);
-    if (!s) memcpy(o.super + b / 8 * 2, p + 208, 2);
-}
-
-/* Bytes of each plane: codes, high, scale per block of 32, super per 256. pack NULL: the row as it is in the file. */
+/* Values and bytes of a chunk. */
 static const struct layout {
-    uint32_t type;
+    uint32_t type, values, bytes;
     enum rf_gpu_kernel kernel;
-    uint8_t codes, high, scale, super;
-    void (*pack)(const uint8_t *row, size_t b, struct planes o);
 } layouts[] = {
-    {RF_TYPE_F32, RF_GPU_K_embed_f32, 128, 0, 0, 0, NULL},
-    {RF_TYPE_F16, RF_GPU_K_embed_f16, 64, 0, 0, 0, NULL},
-    {RF_TYPE_BF16, RF_GPU_K_embed_bf16, 64, 0, 0, 0, NULL},
-    {RF_TYPE_Q4_0, RF_GPU_K_embed_q4_0, 16, 0, 2, 0, pack_q4_0},
-    {RF_TYPE_Q4_1, RF_GPU_K_embed_q4_1, 16, 0, 4, 0, pack_q4_1},
-    {RF_TYPE_Q5_0, RF_GPU_K_embed_q5_0, 16, 4, 2, 0, pack_q5_0},
-    {RF_TYPE_Q5_1, RF_GPU_K_embed_q5_1, 16, 4, 4, 0, pack_q5_1},
-    {RF_TYPE_Q8_0, RF_GPU_K_embed_q8_0, 32, 0, 2, 0, pack_q8_0},
-    {RF_TYPE_Q2_K, RF_GPU_K_embed_q2_k, 8, 0, 2, 4, pack_q2_k},
-    {RF_TYPE_Q3_K, RF_GPU_K_embed_q3_k, 8, 4, 2, 2, pack_q3_k},
-    {RF_TYPE_Q4_K, RF_GPU_K_embed_q4_k, 16, 0, 2, 4, pack_q4_k},
-    {RF_TYPE_Q5_K, RF_GPU_K_embed_q5_k, 16, 4, 2, 4, pack_q5_k},
-    {RF_TYPE_Q6_K, RF_GPU_K_embed_q6_k, 16, 8, 2, 2, pack_q6_k},
+#define TYPE_f32 RF_TYPE_F32
+#define TYPE_f16 RF_TYPE_F16
+#define TYPE_bf16 RF_TYPE_BF16
+#define TYPE_q4_0 RF_TYPE_Q4_0
+#define TYPE_q4_1 RF_TYPE_Q4_1
+#define TYPE_q5_0 RF_TYPE_Q5_0
+#define TYPE_q5_1 RF_TYPE_Q5_1
+#define TYPE_q8_0 RF_TYPE_Q8_0
+#define TYPE_q2_k RF_TYPE_Q2_K
+#define TYPE_q3_k RF_TYPE_Q3_K
+#define TYPE_q4_k RF_TYPE_Q4_K
+#define TYPE_q5_k RF_TYPE_Q5_K
+#define TYPE_q6_k RF_TYPE_Q6_K
+#define X(t, values, bytes) {TYPE_##t, values, bytes, RF_GPU_K_embed_##t},
+    RF_GPU_TYPES(X)
+#undef X
 };
 
 static const struct layout *layout_of(uint32_t type)
@@ -187,30 +49,18 @@ static const struct layout *layout_of(uint32_t type)
     return NULL;
 }
 
-/* cols is a multiple of 8, and of the type's block. Fits 32 bits or is refused by the caller. */
-static uint64_t row_bytes_of(const struct layout *l, uint64_t cols)
+/* Has a matrix form: kernels/matmul.gpu. */
+static bool is_matrix_type(uint32_t type)
 {
-    uint64_t bytes = cols / 8 * l->codes / 4 + cols / 32 * (l->high + l->scale) + cols / 256 * l->super;
-    return (bytes + 15) & ~UINT64_C(15);
-}
-
-static void pack_row(const struct layout *l, const uint8_t *row, uint8_t *to, uint64_t cols, uint32_t row_bytes)
-{
-    size_t n = (size_t)(cols / 32);
-    if (!l->pack) {
-        memcpy(to, row, cols / 8 * l->codes / 4);
-        return;
+    switch (type) {
+    case RF_TYPE_F32: case RF_TYPE_Q4_1: case RF_TYPE_Q5_1: case RF_TYPE_Q2_K: case RF_TYPE_Q3_K: return false;
+    default: return true;
     }
-    memset(to + row_bytes - 16, 0, 16);
-    struct planes o = {.codes = to, .high = to + n * l->codes};
-    o.scale = o.high + n * l->high;
-    o.super = o.scale + n * l->scale;
-    for (size_t b = 0; b < n; b++) l->pack(row, b, o);
 }
 
 /* ---- slabs ---- */
 
-static rf_status slab_take(struct rf_gpu *g, uint64_t bytes, const char *what, struct gpu_weight *w, struct rf_error *err)
+static rf_status slab_take(struct rf_gpu *g, uint64_t bytes, const char *what, struct rf_gpu_weight *w, struct rf_error *err)
 {
     struct rf_gpu_slab *s = g->slabs;
     bytes = (bytes + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
@@ -256,24 +106,29 @@ static rf_status stage_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t by
     rf_gpu_buffer_release(g, b);
     int rc = g->dev.api.event_create(&b->sent, g->dev.vendor->event_flags);
     if (!rc) rc = g->dev.api.host_alloc(&b->host, bytes, 0);
-    if (!rc) b->bytes = bytes;
-    return rf_gpu_check(&g->dev, rc, "pinned memory for weights", err);
+    RF_TRY(rf_gpu_check(&g->dev, rc, "pinned memory for weights", err));
+    RF_TRY(rf_gpu_alloc(g, bytes, "staging of weights", &b->dev, err));
+    b->bytes = bytes;
+    return RF_OK;
 }
 
-static rf_status upload(struct rf_gpu *g, const struct gpu_weight *w, const struct layout *l, const struct rf_weight_desc *d,
-                        uint64_t file_row, struct rf_error *err)
+/* File rows go up as they are, some row tiles at a time; the device puts them into its order. */
+static rf_status upload(struct rf_gpu *g, const struct rf_gpu_weight *w, const struct rf_weight_desc *d, uint64_t file_row, struct rf_error *err)
 {
-    uint64_t step = RF_MAX((uint64_t)STAGE / w->row_bytes, UINT64_C(1));
+    uint32_t unit = w->type == RF_TYPE_BF16 ? 128 : 16, rows = unit * (uint32_t)RF_MAX((uint64_t)STAGE / (file_row * unit), UINT64_C(1));
     int turn = 0;
-    for (uint64_t r = 0; r < w->rows; r += step, turn ^= 1) {
-        uint64_t n = RF_MIN(step, w->rows - r);
+    for (uint64_t r = 0; r < w->rows; r += rows, turn ^= 1) {
+        uint32_t n = (uint32_t)RF_MIN((uint64_t)rows, w->rows - r), tiles = (n + unit - 1) / unit * (unit / 16);
         struct rf_gpu_buffer *b = &g->staging[turn];
-        RF_TRY(stage_need(g, b, (size_t)RF_MAX(n * w->row_bytes, (uint64_t)STAGE), err));
-        for (uint64_t i = 0; i < n; i++)
-            pack_row(l, (const uint8_t *)d->data + (r + i) * file_row, (uint8_t *)b->host + i * w->row_bytes, w->cols, w->row_bytes);
-        int rc = g->dev.api.upload(w->dev + r * w->row_bytes, b->host, (size_t)(n * w->row_bytes), g->stream);
+        RF_TRY(stage_need(g, b, (size_t)RF_MAX(rows * file_row, (uint64_t)STAGE), err));
+        memcpy(b->host, (const uint8_t *)d->data + r * file_row, (size_t)(n * file_row));
+        int rc = g->dev.api.upload(b->dev, b->host, (size_t)(n * file_row), g->stream);
         if (!rc) rc = g->dev.api.event_record(b->sent, g->stream);
         RF_TRY(rf_gpu_check(&g->dev, rc, d->name, err));
+        struct pack_args p = {.file = b->dev, .to = w->dev, .file_row = file_row, .rows = n, .cols = (unsigned)w->cols, .n_chunk = w->n_chunk,
+                              .first_tile = (unsigned)(r / 16), .tiles = tiles};
+        rf_status s = rf_gpu_launch(g, NULL, w->kernel + 1, ((uint64_t)tiles * w->n_chunk + 1) / 2, 1, 1, 64, &p);
+        if (s) return rf_fail(err, s, "%s: %s: %s", g->dev.id, d->name, g->base.info.detail);
     }
     return RF_OK;
 }
@@ -283,23 +138,30 @@ rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc
 {
     struct rf_gpu *g = rf_gpu_of(b);
     const struct layout *l = layout_of(d->type);
-    uint64_t file_row, bytes;
+    uint64_t file_row;
     *out = NULL;
     if (!l) return rf_fail(err, RF_UNSUPPORTED, "%s: %s: this backend has no type %s", g->dev.id, d->name, rf_type_name(d->type));
     if (!d->rows || !d->cols || d->cols % 8 || !rf_type_row_bytes(d->type, d->cols, &file_row))
         return rf_fail(err, RF_UNSUPPORTED, "%s: %s: %" PRIu64 " x %" PRIu64 " values of %s, expected rows of a multiple of 8 and of the type's block",
                        g->dev.id, d->name, d->rows, d->cols, rf_type_name(d->type));
-    if (d->cols > INT32_MAX / 4 || d->rows > INT32_MAX || !rf_mul64(row_bytes_of(l, d->cols), d->rows, &bytes))
+    uint32_t pad = d->type == RF_TYPE_BF16 ? 8 : 1; /* row tiles */
+    struct rf_gpu_weight v = {.rows = d->rows, .cols = d->cols, .type = d->type, .kernel = l->kernel};
+    if (d->cols > INT32_MAX / 4 || d->rows > INT32_MAX)
         return rf_fail(err, RF_TOO_LARGE, "%s: %s: %" PRIu64 " x %" PRIu64 " values are too many", g->dev.id, d->name, d->rows, d->cols);
-    struct gpu_weight *w = rf_alloc_array(1, sizeof *w);
+    v.n_chunk = (uint32_t)((d->cols + l->values - 1) / l->values);
+    v.n_tile = ((uint32_t)((d->rows + 15) / 16) + pad - 1) / pad * pad;
+    v.bytes = (uint64_t)v.n_tile * v.n_chunk * l->bytes; /* below 2^27 * 2^22 * 2^13 */
+    struct rf_gpu_weight *w = rf_alloc_array(1, sizeof *w);
     if (!w) return rf_fail_nomem(err, d->name, sizeof *w);
-    *w = (struct gpu_weight){.rows = d->rows, .cols = d->cols, .row_bytes = (uint32_t)row_bytes_of(l, d->cols), .kernel = l->kernel};
-    rf_status s = slab_take(g, bytes, d->name, w, err);
-    if (!s) s = upload(g, w, l, d, file_row, err);
+    *w = v;
+    rf_status s = slab_take(g, w->bytes, d->name, w, err);
+    if (!s) s = upload(g, w, d, file_row, err);
     if (s) {
         rf_gpu_weight_free(b, (struct rf_weight *)w);
         return s;
     }
+    if (d->type == RF_TYPE_BF16) g->act.bf16 = true;
+    else if (is_matrix_type(d->type)) g->act.half = true;
     *copied = true;
     *out = (struct rf_weight *)w;
     return RF_OK;
@@ -307,38 +169,112 @@ rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc
 
 void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *weight)
 {
-    struct gpu_weight *w = (struct gpu_weight *)weight;
+    struct rf_gpu_weight *w = (struct rf_gpu_weight *)weight;
     if (!w) return;
     slab_give(rf_gpu_of(b), w->slab);
     rf_free(w);
 }
 
-uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight)
+uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_weight_of(weight)->bytes; }
+
+/* ---- x for the matrix unit ---- */
+
+enum { ACT_ROWS = 8 };
+
+static rf_status act_place(struct rf_gpu *g, uint32_t cols, struct act_args *at)
 {
-    const struct gpu_weight *w = (const struct gpu_weight *)weight;
-    return w->rows * w->row_bytes;
+    struct rf_gpu_act *a = &g->act;
+    uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, form = blocks * 1024, need = 2 * form + blocks * 32 + 64;
+    if (need > a->bytes) {
+        a->of = 0;
+        rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
+        a->bytes = 0;
+        RF_TRY(rf_gpu_alloc(g, need, "activations", &a->dev, NULL));
+        a->bytes = need;
+        int rc = g->dev.api.fill(a->dev, 0, need, g->stream); /* columns of rows that are not there are loaded, too */
+        if (rc) return rf_gpu_slot(g, rc, "clearing activations");
+    }
+    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + form : 0, .sum = a->dev + 2 * form,
+                            .scale = a->dev + 2 * form + blocks * 32, .blocks = (unsigned)blocks};
+    return RF_OK;
+}
+
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at)
+{
+    struct rf_gpu_act *a = &g->act;
+    *at = (struct act_args){0};
+    if (!g->has_mma || rows > ACT_ROWS || (!a->half && !a->bf16)) {
+        rf_gpu_act_drop(g, of);
+        return RF_OK;
+    }
+    RF_TRY(act_place(g, cols, at));
+    a->at = *at;
+    a->of = of;
+    a->rows = rows;
+    a->cols = cols;
+    return RF_OK;
+}
+
+void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p)
+{
+    if (g->act.of == p) g->act.of = 0;
+}
+
+/* The form of a product's x: what its maker left, or made now. */
+static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
+{
+    struct rf_gpu_act *a = &g->act;
+    if (a->of == x && a->rows == rows && a->cols == cols) {
+        *at = a->at;
+        return RF_OK;
+    }
+    struct act_row_args p = {.x = x, .cols = cols};
+    RF_TRY(rf_gpu_act_make(g, x, rows, cols, &p.act));
+    *at = p.act;
+    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, rows, 1, 1, 256, &p);
 }
 
 /* ---- the slots ---- */
 
-/* Variants by rows of x: how many a block takes, and how many weight rows a warp takes. matmul.gpu: all give the same bits. */
-static const struct { uint32_t m, rows_per_warp; } variants[] = {{1, 2}, {4, 4}, {8, 4}};
+/* Variants by rows of x; matmul.gpu: all give the same bits. */
+static const uint32_t variants[] = {1, 4, 8};
+
+/* Weights from `first` on that one launch takes: of one type, up to RF_GPU_MM_WEIGHTS. */
+static uint32_t same_type(const struct rf_matmul_args *a, uint32_t first)
+{
+    uint32_t n = 1;
+    while (first + n < a->n_w && n < RF_GPU_MM_WEIGHTS && rf_gpu_weight_of(a->w[first + n])->type == rf_gpu_weight_of(a->w[first])->type) n++;
+    return n;
+}
+
+static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n_w, uint32_t from, uint32_t n)
+{
+    const struct rf_gpu_weight *w0 = rf_gpu_weight_of(a->w[first]);
+    uint32_t v = a->rows == 1 ? 0 : a->rows <= 4 ? 1 : 2;
+    struct matmul_args p = {.x = a->x + (rf_dev)from * w0->cols * sizeof(float), .n_w = n_w, .n_chunk = w0->n_chunk, .cols = (unsigned)w0->cols, .m = n};
+    for (uint32_t i = 0, end = 0; i < n_w; i++) {
+        const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);
+        if (w->cols != w0->cols) return RF_INTERNAL;
+        end += (uint32_t)((w->rows + 15) / 16);
+        p.w[i] = (struct matmul_weight){.w = w->dev, .bias = a->bias[first + i],
+            .out = a->out[first + i] + (rf_dev)from * a->out_stride[first + i] * sizeof(float), .rows = (unsigned)w->rows,
+            .out_stride = a->out_stride[first + i], .tile_end = end};
+    }
+    if (g->has_mma && is_matrix_type(w0->type)) RF_TRY(act_get(g, s, p.x, n, p.cols, &p.act));
+    for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
+    uint32_t all = p.w[n_w - 1].tile_end;
+    p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
+    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, (all + p.tiles - 1) / p.tiles, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
+}
 
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    uint32_t v = a->rows == 1 ? 0 : a->rows <= 4 ? 1 : 2;
-    for (uint32_t i = 0; i < a->n_w; i++) {
-        const struct gpu_weight *w = (const struct gpu_weight *)a->w[i];
-        uint32_t per_block = variants[v].rows_per_warp * RF_GPU_MM_WARPS;
-        for (uint32_t from = 0; from < a->rows; from += 32768 * variants[v].m) { /* a grid is at most 65535 high */
-            uint32_t n = RF_MIN(a->rows - from, 32768 * variants[v].m);
-            struct matmul_args p = {.w = w->dev, .x = a->x + (rf_dev)from * w->cols * sizeof(float), .bias = a->bias[i],
-                .out = a->out[i] + (rf_dev)from * a->out_stride[i] * sizeof(float), .row_bytes = w->row_bytes,
-                .rows = (unsigned)w->rows, .cols = (unsigned)w->cols, .m = n, .out_stride = a->out_stride[i]};
-            RF_TRY(rf_gpu_launch(g, s, w->kernel + 1 + v, (w->rows + per_block - 1) / per_block,
-                                 (n + variants[v].m - 1) / variants[v].m, 1, RF_GPU_MM_WARPS * g->warp, &p));
-        }
+    if (a->rows > RF_GPU_FEW_ROWS) return rf_gpu_gemm(g, s, a);
+    for (uint32_t i = 0, n_w; i < a->n_w; i += n_w) {
+        n_w = same_type(a, i);
+        for (uint32_t from = 0; from < a->rows; from += 65535) /* a grid is at most that high */
+            RF_TRY(product(g, s, a, i, n_w, from, RF_MIN(a->rows - from, 65535u)));
     }
     return g->fault;
 }
@@ -346,10 +282,10 @@ rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct 
 rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct rf_embed_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    const struct gpu_weight *w = (const struct gpu_weight *)a->w;
+    const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w);
     for (uint32_t t = 0; t < g->batch->n_tok; t++)
         if (g->batch->token[t] < 0 || (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
-    struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .row_bytes = w->row_bytes, .cols = (unsigned)w->cols,
-                           .scale = a->scale};
-    return rf_gpu_launch(g, s, w->kernel, g->batch->n_tok, 1, 1, 64, &p);
+    struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .n_chunk = w->n_chunk, .cols = (unsigned)w->cols, .scale = a->scale};
+    rf_gpu_act_drop(g, a->out);
+    return rf_gpu_launch_early(g, s, w->kernel, g->at.n_row, 1, 1, 64, &p);
 }

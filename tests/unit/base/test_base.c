@@ -62,6 +62,8 @@ TEST(status_text)
     char big[2000];
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = 0;
+    rf_fail(&e, RF_IO, "%s", "a\n\x1b[2J\x7f \xff\xc3+ \xc2\x9b \xed\xa0\x80 h\xc3\xa9 \xe2\x82");
+    CHECK_STR(e.message, "a?" "?[2J? ?" "?+ ? ??" "? h\xc3\xa9 ?");
     rf_fail(&e, RF_IO, "%s", big);
     CHECK(strlen(e.message) == sizeof e.message - 1);
     CHECK_INT(rf_status_http(RF_OK), 200);

@@ -2,9 +2,13 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -83,6 +87,94 @@ TEST(other_things_are_refused)
     rf_buf_release(&b);
 }
 
+/* ---- files that change while mapped ------------------------------------------------------------------------------ */
+
+enum { PAGE = 4096 };
+
+static void write_pages(const char *name, int n, char c)
+{
+    static char page[8 * PAGE];
+    memset(page, c, sizeof page);
+    write_file(name, page, (size_t)n * PAGE);
+}
+
+TEST(changes_are_seen)
+{
+    struct rf_file f = {0};
+    struct rf_error err = {0};
+    CHECK(!rf_file_changed(&f));
+    write_pages("map", 3, 'a');
+    REQUIRE(!rf_file_open(&f, at("map"), &err));
+    CHECK(!rf_file_changed(&f));
+    write_pages("new", 2, 'b'); /* replaced by renaming: the old file lives on in the mapping */
+    char from[256];
+    snprintf(from, sizeof from, "%s/new", dir);
+    REQUIRE(!rename(from, at("map")));
+    CHECK(!rf_file_changed(&f) && f.data[0] == 'a' && f.data[3 * PAGE - 1] == 'a');
+    rf_file_close(&f);
+    usleep(20000); /* the clock of file times ticks every few milliseconds */
+    REQUIRE(!rf_file_open(&f, at("map"), &err));
+    FILE *w = fopen(path, "r+");
+    REQUIRE(w && !fseek(w, PAGE, SEEK_SET) && fputc('x', w) == 'x' && !fclose(w)); /* one byte, same size */
+    CHECK(rf_file_changed(&f));
+    rf_file_close(&f);
+    REQUIRE(!rf_file_open(&f, at("map"), &err));
+    CHECK(!rf_file_changed(&f));
+    REQUIRE(!truncate(path, PAGE));
+    CHECK(rf_file_changed(&f) && f.data[0] == 'b');
+    rf_file_close(&f);
+}
+
+TEST(lost_pages_read_as_zeros)
+{
+    struct rf_file f = {0}, other = {0};
+    struct rf_error err = {0};
+    REQUIRE(!rf_file_guard(&err) && !rf_file_guard(&err));
+    write_pages("map", 6, 'a');
+    write_pages("big", 4, 'b');
+    REQUIRE(!rf_file_open(&f, at("map"), &err) && !rf_file_open(&other, at("big"), &err));
+    REQUIRE(!truncate(at("map"), 2 * PAGE + 10));
+    const volatile uint8_t *p = f.data;
+    CHECK(p[0] == 'a' && p[2 * PAGE + 9] == 'a' && p[2 * PAGE + 10] == 0); /* the last page is filled up by the system */
+    CHECK(p[4 * PAGE + 5] == 0 && p[5 * PAGE] == 0 && p[3 * PAGE] == 0 && p[6 * PAGE - 1] == 0);
+    CHECK(rf_file_changed(&f) && !rf_file_changed(&other) && other.data[4 * PAGE - 1] == 'b');
+    REQUIRE(!truncate(at("map"), 6 * PAGE)); /* lost is lost, even if it grows again */
+    CHECK(rf_file_changed(&f));
+    rf_file_close(&f);
+    rf_file_close(&other);
+    REQUIRE(!rf_file_open(&f, at("map"), &err)); /* the same place in the table, a new life */
+    CHECK(!rf_file_changed(&f));
+    rf_file_close(&f);
+}
+
+static volatile sig_atomic_t seen;
+static void note(int sig) { seen = sig; _exit(42); }
+
+/* What is not ours still ends the process, or reaches whoever listened before. */
+TEST(other_sigbus_is_not_ours)
+{
+    for (int listens = 0; listens < 3; listens++) {
+        fflush(stdout);
+        pid_t pid = fork();
+        REQUIRE(pid >= 0);
+        if (!pid) {
+            struct sigaction sa = {.sa_handler = listens == 1 ? note : SIG_DFL};
+            sigaction(SIGBUS, &sa, NULL);
+            if (rf_file_guard(NULL)) _exit(1);
+            if (listens == 2) raise(SIGBUS);
+            write_pages("bus", 2, 'c');
+            int fd = open(at("bus"), O_RDWR);
+            const volatile char *p = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+            if (fd < 0 || ftruncate(fd, 0)) _exit(1);
+            _exit(p[PAGE] ? 2 : 3);
+        }
+        int status;
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        if (listens == 1) CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+        else CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    }
+}
+
 TEST(reads_up_to_a_maximum)
 {
     struct rf_buf b = {0};
@@ -115,9 +207,12 @@ int main(void)
     RUN(maps_a_file);
     RUN(an_empty_file_is_a_file);
     RUN(other_things_are_refused);
+    RUN(other_sigbus_is_not_ours);
+    RUN(changes_are_seen);
+    RUN(lost_pages_read_as_zeros);
     RUN(reads_up_to_a_maximum);
     RUN(paths);
-    static const char *const made[] = {"big", "empty", "fifo", "sock", "ten"};
+    static const char *const made[] = {"big", "bus", "empty", "fifo", "map", "sock", "ten"};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) unlink(at(made[i]));
     return rmdir(dir) ? 1 : check_end();
 }

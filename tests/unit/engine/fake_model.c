@@ -213,6 +213,11 @@ rf_status rf_weights_open(struct rf_weights **out, const char *path, struct rf_e
     return RF_OK;
 }
 void rf_weights_close(struct rf_weights *w) { rf_free(w); }
+
+rf_status rf_weights_check(const struct rf_weights *w, struct rf_error *err)
+{
+    return !strcmp(w->path, "victim") && fake.changed ? rf_fail(err, RF_IO, "toy: the file was changed") : RF_OK;
+}
 enum rf_source rf_weights_source(const struct rf_weights *w) { return (void)w, RF_SOURCE_GGUF; }
 const char *rf_weights_dir(const struct rf_weights *w) { return (void)w, "."; }
 uint64_t rf_weights_file_bytes(const struct rf_weights *w) { return (void)w, 1000; }

@@ -60,8 +60,64 @@ TEST(model_facts)
     rf_free(text);
 }
 
+/* How a request ends, and after how many tokens. */
+static rf_status end_of(struct rf_engine *e, uint64_t id, size_t *n_tok)
+{
+    struct rf_event *ev;
+    rf_status st = RF_OK;
+    for (bool last = false; !last; rf_event_free(ev)) {
+        if ((st = rf_engine_poll(e, id, 20000, &ev))) return st;
+        *n_tok += ev->n_tokens;
+        last = ev->kind == RF_EVENT_DONE || ev->kind == RF_EVENT_ERROR;
+        st = ev->error ? ev->error->status : RF_OK;
+    }
+    return st;
+}
+
+/* Two models, one of which loses its file while requests run and wait: theirs end, the other's do not notice. */
+TEST(changed_file)
+{
+    struct rf_engine_options o = {.max_seqs = 2, .kv_blocks = 64};
+    struct rf_model *m[2];
+    struct rf_engine *e[2];
+    struct rf_request q[6];
+    uint64_t id[6], other;
+    fake_shape = (struct fake_shape){1, {0, 0}, 512};
+    for (int i = 0; i < 2; i++)
+        REQUIRE(!rf_model_open(&m[i], i ? "toy" : "victim", NULL, &err) && !rf_engine_create(&e[i], m[i], &o, &err));
+    for (int k = 0; k < 6; k++) {
+        q[k] = (struct rf_request){.text = "abc", .text_len = 3};
+        rf_sampling_default(&q[k].sampling);
+        q[k].sampling.max_tokens = 60;
+        q[k].sampling.ignore_eos = true;
+    }
+    CHECK(!rf_model_check(m[0], &err));
+    fake.gate = true;
+    REQUIRE(!rf_engine_submit(e[0], q, 6, id, &err) && !rf_engine_submit(e[1], q, 1, &other, &err));
+    fake.changed = true;
+    fake.gate = false;
+    size_t n = 0;
+    for (int k = 0; k < 6; k++) CHECK_INT(end_of(e[0], id[k], &n), RF_IO);
+    CHECK_INT(n, 0);
+    CHECK(!end_of(e[1], other, &n) && n == 60);
+    CHECK_INT(rf_model_check(m[0], &err), RF_IO);
+    CHECK_INT(rf_engine_submit(e[0], q, 1, id, &err), RF_IO);
+    fake.changed = false; /* what was computed in between is not forgotten */
+    CHECK_INT(rf_engine_submit(e[0], q, 1, id, &err), RF_IO);
+    CHECK(!rf_model_check(m[1], &err) && !rf_engine_submit(e[1], q, 1, &other, &err) && !end_of(e[1], other, &n));
+    CHECK_INT(n, 120);
+    for (int i = 0; i < 2; i++) {
+        rf_engine_free(e[i]);
+        rf_model_close(m[i]);
+    }
+    fake.changed = true;
+    CHECK_INT(rf_model_open(&m[0], "victim", NULL, &err), RF_IO); /* changed while it was loaded */
+    fake.changed = false;
+}
+
 int main(void)
 {
     RUN(model_facts);
+    RUN(changed_file);
     return check_end();
 }

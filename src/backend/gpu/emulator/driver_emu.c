@@ -17,7 +17,7 @@
 #define N(cuda, hip) EXPORT int cuda
 #endif
 
-enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
+enum { MAX_SHARED = 64 << 10, FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
 
 #define X(name, args) \
     static void call_##name(const void *a) { name(*(const struct args *)a); }
@@ -110,6 +110,12 @@ EXPORT int cuDevicePrimaryCtxRelease_v2(int d)
 {
     (void)d;
     return 0;
+}
+EXPORT int cuFuncSetAttribute(void *f, int attribute, int v)
+{
+    (void)f;
+    STEP();
+    return attribute == 8 && v <= MAX_SHARED ? 0 : BAD;
 }
 EXPORT int cuCtxSetCurrent(void *c)
 {
@@ -228,10 +234,21 @@ N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsi
 {
     (void)stream;
     STEP();
-    if (by != 1 || bz != 1 || shared || extra) return BAD;
+    if (by != 1 || bz != 1 || shared > MAX_SHARED || extra) return BAD;
     const struct entry *e = f;
-    return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx) ? 0 : BAD;
+    return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx, shared) ? 0 : BAD;
 }
+
+#ifndef RF_EMU_HIP
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
+EXPORT int cuLaunchKernelEx(const struct launch_config *c, void *f, void **params, void **extra)
+{
+    for (unsigned i = 0; i < c->n_attribute; i++)
+        if (c->attribute[i].id != 6) return BAD; /* programmatic stream serialization, which changes no result */
+    return cuLaunchKernel(f, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared, c->stream, params, extra);
+}
+#endif
 
 /* ---- streams and events: calls return when their work is done ---- */
 

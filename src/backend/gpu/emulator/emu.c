@@ -45,8 +45,9 @@ static struct {
     struct fiber *running;
     struct warp warp[MAX_THREADS];
     int slot[2][MAX_THREADS];
+    struct { float *c; const uint32_t *a, *b; } mma[MAX_THREADS];
     struct shared shared[MAX_SHARED];
-    uint32_t n_shared, n_thread, n_live, n_at_block;
+    uint32_t dynamic, n_shared, n_thread, n_live, n_at_block;
     int block_line;
     void (*kernel)(const void *args);
     const void *args;
@@ -176,17 +177,72 @@ int rf_emu_shfl(int v, uint32_t lane, int line)
     return emu.slot[phase][w * G_WARP + lane % G_WARP];
 }
 
+/* Where the units hold operands and results. Lane l, value e of its operand; element i of D. */
+static void operand_at(enum rf_emu_unit unit, bool is_b, uint32_t l, uint32_t e, uint32_t *row, uint32_t *k)
+{
+    uint32_t reg = e / 2;
+    if (unit == RF_EMU_MMA8 && is_b) *row = l / 4, *k = 2 * (l % 4) + e % 2 + 8 * reg;
+    else if (unit <= RF_EMU_MMA) *row = l / 4 + 8 * (reg % 2), *k = 2 * (l % 4) + e % 2 + 8 * (reg / 2);
+    else *row = l % 16, *k = unit == RF_EMU_RDNA3 ? e : 8 * (l / 16) + e;
+}
+static void result_at(enum rf_emu_unit unit, uint32_t l, uint32_t i, uint32_t *m, uint32_t *n)
+{
+    if (unit <= RF_EMU_MMA) *m = l / 4 + 8 * (i / 2 % 2), *n = 2 * (l % 4) + i % 2 + 8 * (i / 4);
+    else *m = unit == RF_EMU_RDNA3 ? 2 * i + l / 16 : unit == RF_EMU_RDNA4 ? 8 * (l / 16) + i : 4 * (l / 16) + i, *n = l % 16;
+}
+
+static void mma_run(enum rf_emu_unit unit, uint32_t first, int f16)
+{
+    float x[2][16][32] = {{{0}}};
+    uint32_t r, k, m, n;
+    for (uint32_t l = 0; l < G_WARP; l++)
+        for (int b = 0; b < 2; b++)
+            for (uint32_t e = 0; e < (unit == RF_EMU_RDNA3 ? 16u : unit == RF_EMU_MMA8 && b ? 4u : 8u); e++) {
+                uint32_t w = (b ? emu.mma[first + l].b : emu.mma[first + l].a)[e / 2];
+                uint16_t h = (uint16_t)(e % 2 ? w >> 16 : w);
+                operand_at(unit, b, l, e, &r, &k);
+                x[b][r][k] = f16 ? rf_f16_to_f32(h) : rf_bf16_to_f32(h);
+            }
+    for (uint32_t l = 0; l < G_WARP; l++)
+        for (uint32_t i = 0; i < (unit == RF_EMU_MMA8 || unit == RF_EMU_CDNA ? 4u : 8u); i++) {
+            result_at(unit, l, i, &m, &n);
+            double sum = 0;
+            for (k = 0; k < 32; k++) sum += (double)x[0][m][k] * (double)x[1][n][k];
+            emu.mma[first + l].c[i] += (float)sum;
+        }
+}
+
+void rf_emu_mma(enum rf_emu_unit unit, float *c, const uint32_t *a, const uint32_t *b, int f16, int line)
+{
+    uint32_t tid = rf_emu_now.tid, w = tid / G_WARP;
+    if (w * G_WARP + G_WARP > emu.n_thread) die("a matrix step in a part of a warp");
+    if (emu.warp[w].n && emu.warp[w].line != line) die("a collective reached at two different lines");
+    emu.warp[w].line = emu.running->line = line;
+    emu.mma[tid].c = c, emu.mma[tid].a = a, emu.mma[tid].b = b;
+    if (++emu.warp[w].n < G_WARP) {
+        park(AT_WARP);
+        return;
+    }
+    mma_run(unit, w * G_WARP, f16);
+    emu.warp[w].n = 0;
+    for (uint32_t i = w * G_WARP; i < (w + 1) * G_WARP; i++)
+        if (emu.fiber[i].state == AT_WARP) emu.fiber[i].state = READY;
+}
+
 void *rf_emu_shared(int id, size_t bytes)
 {
     for (uint32_t i = 0; i < emu.n_shared; i++)
         if (emu.shared[i].id == id) return emu.shared[i].p;
     if (emu.n_shared == MAX_SHARED) die("too many shared arrays");
-    void *p = aligned_alloc(64, (bytes + 63) & ~(size_t)63);
-    if (!p) die("no memory");
+    if (!bytes) die("dynamic shared memory that the launch did not ask for");
+    void *p;
+    if (posix_memalign(&p, 1024, bytes)) die("no memory");
     memset(p, 0xff, bytes); /* NaN, so that unset reads show */
     emu.shared[emu.n_shared++] = (struct shared){id, p};
     return p;
 }
+
+size_t rf_emu_dynamic(void) { return emu.dynamic; }
 
 float rf_emu_h2f(uint16_t h) { return rf_f16_to_f32(h); }
 uint16_t rf_emu_f2h(float f) { return rf_f32_to_f16(f); }
@@ -239,12 +295,13 @@ static void run_block(uint32_t bx, uint32_t by, uint32_t bz)
     emu.n_shared = 0;
 }
 
-int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads)
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads, uint32_t shared)
 {
     if (!threads || threads > MAX_THREADS || !grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535) return 0;
     emu.kernel = kernel;
     emu.args = args;
     emu.n_thread = threads;
+    emu.dynamic = shared;
     for (uint32_t z = 0; z < grid[2]; z++)
         for (uint32_t y = 0; y < grid[1]; y++)
             for (uint32_t x = 0; x < grid[0]; x++) run_block(x, y, z);

@@ -18,7 +18,10 @@
 
 #define G_FN static inline __attribute__((unused))
 #define G_KERNEL(threads) void
+#define G_KERNEL_DENSE(threads, blocks) void
 #define G_SHARED(T, name, n) T *name = (T *)rf_emu_shared(__LINE__, sizeof(T) * (n))
+
+#define G_DYNAMIC(T, name) T *name = (T *)rf_emu_shared(0, rf_emu_dynamic())
 
 struct rf_emu_thread { uint32_t tid, bx, by, bz; };
 extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
@@ -26,10 +29,14 @@ extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
 enum rf_emu_order { RF_EMU_FORWARD, RF_EMU_BACKWARD, RF_EMU_RANDOM };
 
 void *rf_emu_shared(int id, size_t bytes);
+size_t rf_emu_dynamic(void); /* bytes of shared memory that the launch asked for */
 void rf_emu_block_sync(int line);
 int rf_emu_shfl(int v, uint32_t lane, int line);
+/* A matrix step of the calling warp (kernels/matrix.h): c += a b. Operands are words of two values, f16 or bf16. */
+enum rf_emu_unit { RF_EMU_MMA8, RF_EMU_MMA, RF_EMU_RDNA3, RF_EMU_RDNA4, RF_EMU_CDNA }; /* m16n8k16, that twice, and AMD's */
+void rf_emu_mma(enum rf_emu_unit unit, float *c, const uint32_t *a, const uint32_t *b, int f16, int line);
 /* Runs one launch; false: the shape is none that a device takes. */
-int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads);
+int rf_emu_launch(void (*kernel)(const void *args), const void *args, const uint32_t grid[3], uint32_t threads, uint32_t shared);
 void rf_emu_set_order(enum rf_emu_order order, uint32_t seed);
 
 G_FN uint32_t g_tid(void) { return rf_emu_now.tid; }
@@ -57,5 +64,21 @@ float rf_emu_h2f(uint16_t h);
 uint16_t rf_emu_f2h(float f);
 G_FN float g_h2f(uint16_t h) { return rf_emu_h2f(h); }
 G_FN uint16_t g_f2h(float f) { return rf_emu_f2h(f); }
+G_FN void g_pdl_wait(void) {}
+G_FN void g_pdl_launch(void) {}
+G_FN uint32_t g_fma2(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t lo = g_f2h(fmaf(g_h2f((uint16_t)a), g_h2f((uint16_t)b), g_h2f((uint16_t)c)));
+    return lo | (uint32_t)g_f2h(fmaf(g_h2f((uint16_t)(a >> 16)), g_h2f((uint16_t)(b >> 16)), g_h2f((uint16_t)(c >> 16)))) << 16;
+}
+G_FN uint32_t g_add2(uint32_t a, uint32_t b) { return g_fma2(a, 0x3c003c00u, b); }
+G_FN uint32_t g_mul2(uint32_t a, uint32_t b) { return g_fma2(a, b, 0x80008000u); }
+G_FN uint32_t g_perm(uint32_t a, uint32_t b, uint32_t sel)
+{
+    uint64_t all = a | (uint64_t)b << 32;
+    uint32_t r = 0;
+    for (int i = 0; i < 4; i++) r |= (uint32_t)(all >> (8 * ((sel >> (4 * i)) & 7)) & 255) << (8 * i);
+    return r;
+}
 
 #endif

@@ -1,8 +1,6 @@
 /* args.h - one struct per kernel, shared by device code and host; and the list of all kernels.
  *
- * Weight rows in device memory ("planes", made by pack.c): a row's codes, then its high bits, then its scales, then its
- * super-block factors, each plane whole and aligned to 4 bytes, the row rounded up to 16. An "octet" is the 8 values one lane takes at a
- * time: values o..o+3 and 16+o..19+o of a block of 32 for quantised types (o = 4 * (octet % 4)), 8 in a row for float types.
+ * How weights lie in device memory: weights.h.
  */
 #ifndef RF_GPU_ARGS_H
 #define RF_GPU_ARGS_H
@@ -14,16 +12,32 @@ typedef unsigned long long rf_gpu_ptr;
 typedef uint64_t rf_gpu_ptr;
 #endif
 
-enum { RF_GPU_CHUNK = 64, RF_GPU_TILE = 16, RF_GPU_HEAD_MAX = 256, RF_GPU_ATTN_THREADS = 128, RF_GPU_MM_WARPS = 4 };
+enum { RF_GPU_CHUNK = 64, RF_GPU_TILE = 16, RF_GPU_HEAD_MAX = 256, RF_GPU_ATTN_THREADS = 128 };
+enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* matmul: groups of 32 threads a block, most row tiles a block, weights */
+
+/* X(type, values of a chunk along k, bytes of a chunk of 16 rows): weights.h. bf16 has a place of its own for chunks. */
+#define RF_GPU_TYPES(X)                                                                                                       \
+    X(f32, 128, 8192) X(f16, 128, 4096) X(bf16, 64, 2048) X(q4_0, 128, 1152) X(q4_1, 128, 1280) X(q5_0, 128, 1408)            \
+    X(q5_1, 128, 1536) X(q8_0, 128, 2176) X(q2_k, 256, 1344) X(q3_k, 256, 1824) X(q4_k, 256, 2368) X(q5_k, 256, 2880) X(q6_k, 256, 3360)
+
+/* The step's plan in device memory: int32 words; a table's place is in words from the plan's start. Then tokens, positions, .. (gpu.h). */
+enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
+enum { RF_GPU_SPLITS = 16, RF_GPU_DECODE_HEADS = 8 };
+
+/* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
+struct act_args { rf_gpu_ptr half, bf16, sum, scale; unsigned blocks, pad; };
 
 struct probe_args { rf_gpu_ptr out; };
-struct embed_args { rf_gpu_ptr w, token, out; unsigned row_bytes, cols; float scale; };
-struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; unsigned cols, x_stride, y_stride, threads; float eps; };
-struct matmul_args { rf_gpu_ptr w, x, bias, out; unsigned row_bytes, rows, cols, m, out_stride; };
+struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
+struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
+struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; struct act_args act; unsigned cols, x_stride, y_stride, threads; float eps; };
+struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, tile_end, pad; }; /* tile_end: row tiles up to and with this weight */
+struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; struct act_args act; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
+struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, pad; };
 struct rope_kv_args {
-    rf_gpu_ptr q, k, v, table, pos, seq, block, kv;
+    rf_gpu_ptr q, k, v, table, pos, seq, plan, kv;
     rf_gpu_ptr block_bytes, slot_offset; /* of the KV store */
-    unsigned q_stride, kv_stride, n_head, n_kv_head, head_dim, rot_dim, style, table_stride, type, threads;
+    unsigned q_stride, kv_stride, n_head, n_kv_head, head_dim, rot_dim, style, type, threads, group, n_block, pad;
 };
 struct attn_args {
     rf_gpu_ptr q, out, part, tile, pos, block, kv, block_bytes, slot_offset;
@@ -33,17 +47,25 @@ struct attn_args {
 struct attn_merge_args { rf_gpu_ptr out, part, pos; unsigned out_stride, n_head, head_dim, n_chunk, window; };
 struct attn_tile { unsigned seq, tok, row, n_row; }; /* n_row rows (token-major, heads of one KV head) from row of the sequence on;
                                                         tok: the sequence's first token */
-struct glu_args { rf_gpu_ptr gate, up, out, n; unsigned act; };
+struct decode_args {
+    rf_gpu_ptr q, part, plan, pos, kv, block_bytes, slot_offset;
+    unsigned q_stride, n_head, n_kv_head, head_dim, window, type, group, n_block; /* group: the cache group */
+    float scale, softcap;
+};
+struct decode_merge_args { rf_gpu_ptr out, part, pos; struct act_args act; unsigned out_stride, n_head, head_dim, window; };
+struct glu_args { rf_gpu_ptr gate, up, out; struct act_args form; unsigned cols, act; };
 struct add_args { rf_gpu_ptr a, b, out, n; float b_scale; };
 struct softcap_args { rf_gpu_ptr x, n; float cap, scale; };
 struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
 
-/* X(kernel, its args): weights.c counts on four kernels a type in this order. */
+#include "gemm_args.h"
+
+/* X(kernel, its args): weights.c counts on five kernels a type in this order. */
 #define RF_GPU_TYPE_KERNELS_(X, t) \
-    X(embed_##t, embed_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
+    X(embed_##t, embed_args) X(pack_rows_##t, pack_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
 #define RF_GPU_KERNELS(X)                                                                                                    \
-    X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
-    X(glu, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args)                                        \
+    X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) X(attn_decode, decode_args) X(attn_decode_merge, decode_merge_args) \
+    X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                        \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
     RF_GPU_TYPE_KERNELS_(X, q5_1) RF_GPU_TYPE_KERNELS_(X, q8_0) RF_GPU_TYPE_KERNELS_(X, q2_k)                                \

@@ -23,7 +23,9 @@ typedef unsigned long long g_u64;
 #define __shared__ __attribute__((shared))
 #define G_FN static __device__ __attribute__((always_inline)) inline
 #define G_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(1, threads))) void
+#define G_KERNEL_DENSE(threads, blocks) G_KERNEL(threads)
 #define G_SHARED(T, name, n) __shared__ T name[n]
+#define G_DYNAMIC(T, name) extern __shared__ __attribute__((aligned(1024))) g_u8 g_dynamic[]; T *name = (T *)g_dynamic
 #if defined(__GFX9__)
 #define G_WARP 64
 #else
@@ -47,6 +49,8 @@ G_FN void g_sync(void) /* s_barrier alone orders no memory */
     __builtin_amdgcn_s_barrier();
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+G_FN void g_pdl_wait(void) {}
+G_FN void g_pdl_launch(void) {}
 G_FN int g_shfl_xor_i(int v, int m) { return __builtin_amdgcn_ds_bpermute((int)((g_lane() ^ (g_u32)m) << 2), v); }
 G_FN float g_asf(g_u32 x) { return __builtin_bit_cast(float, x); }
 G_FN g_u32 g_asu(float x) { return __builtin_bit_cast(g_u32, x); }
@@ -62,6 +66,7 @@ G_FN g_u16 g_f2h(float f) { return __builtin_bit_cast(g_u16, (_Float16)f); }
 #define __shared__ __attribute__((shared))
 #define G_FN static __device__ __attribute__((always_inline)) inline
 #define G_KERNEL(threads) extern "C" __attribute__((global)) __attribute__((launch_bounds(threads))) void
+#define G_KERNEL_DENSE(threads, blocks) extern "C" __attribute__((global)) __attribute__((launch_bounds(threads, blocks))) void
 G_FN g_u32 g_tid(void) { return __nvvm_read_ptx_sreg_tid_x(); }
 G_FN g_u32 g_bx(void) { return __nvvm_read_ptx_sreg_ctaid_x(); }
 G_FN g_u32 g_by(void) { return __nvvm_read_ptx_sreg_ctaid_y(); }
@@ -73,6 +78,7 @@ G_FN float g_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 #else
 #define G_FN static __device__ __forceinline__
 #define G_KERNEL(threads) extern "C" __global__ __launch_bounds__(threads) void
+#define G_KERNEL_DENSE(threads, blocks) extern "C" __global__ __launch_bounds__(threads, blocks) void /* so many blocks share a multiprocessor */
 G_FN g_u32 g_tid(void) { return threadIdx.x; }
 G_FN g_u32 g_bx(void) { return blockIdx.x; }
 G_FN g_u32 g_by(void) { return blockIdx.y; }
@@ -83,11 +89,29 @@ G_FN g_u32 g_asu(float x) { return __float_as_uint(x); }
 G_FN float g_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 #endif
 #define G_SHARED(T, name, n) __shared__ T name[n]
+#define G_DYNAMIC(T, name) extern __shared__ __attribute__((aligned(1024))) g_u8 g_dynamic[]; T *name = (T *)g_dynamic
 G_FN void g_sync(void) { __syncthreads(); }
 G_FN g_u32 g_lane(void) { return g_tid() & 31; }
 G_FN float g_exp2(float x) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 G_FN float g_h2f(g_u16 h) { float r; asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(h)); return r; }
 G_FN g_u16 g_f2h(float f) { g_u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(f)); return r; }
+/* pairs of halves; bytes 0-3 are a's, 4-7 b's, a nibble of sel picks one */
+G_FN g_u32 g_fma2(g_u32 a, g_u32 b, g_u32 c) { g_u32 r; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
+G_FN g_u32 g_add2(g_u32 a, g_u32 b) { g_u32 r; asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+G_FN g_u32 g_mul2(g_u32 a, g_u32 b) { g_u32 r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+G_FN g_u32 g_perm(g_u32 a, g_u32 b, g_u32 sel) { g_u32 r; asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(sel)); return r; }
+/* Programmatic dependent launch: the next kernel may start when all blocks have called g_pdl_launch or ended; it must not touch what earlier
+ * kernels write or read before its g_pdl_wait, which every block calls. Nothing where the launch did not ask for it. */
+G_FN void g_pdl_wait(void) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+G_FN void g_pdl_launch(void) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 #endif
 
 /* ---- common to all ---- */
@@ -104,6 +128,17 @@ struct __attribute__((aligned(16))) g_f4 { float v[4]; };
 struct __attribute__((aligned(16))) g_u4 { g_u32 v[4]; };
 struct __attribute__((aligned(8))) g_u2 { g_u32 v[2]; };
 
+/* Weights: read once, so they should not push other data out of the caches. */
+#if !defined(RF_GPU_EMU) && !defined(__AMDGCN__)
+G_FN struct g_u4 g_stream16(const void *p)
+{
+    struct g_u4 u;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(u.v[0]), "=r"(u.v[1]), "=r"(u.v[2]), "=r"(u.v[3]) : "l"(p));
+    return u;
+}
+#else
+G_FN struct g_u4 g_stream16(const void *p) { return *(const struct g_u4 *)p; }
+#endif
 G_FN float g_shfl_xor(float v, int m) { return g_asf((g_u32)g_shfl_xor_i((int)g_asu(v), m)); }
 G_FN float g_bf2f(g_u16 b) { return g_asf((g_u32)b << 16); }
 G_FN g_u16 g_f2bf(float f) /* nearest even, NaN stays NaN */
@@ -124,6 +159,16 @@ G_FN float g_warp_max(float v)
         v = o > v ? o : v;
     }
     return v;
+}
+G_FN float g_block_max(float v, float *red, g_u32 threads)
+{
+    v = g_warp_max(v);
+    if (g_lane() == 0) red[g_tid() / G_WARP] = v;
+    g_sync();
+    float s = red[0];
+    for (g_u32 i = 1; i < (threads + G_WARP - 1) / G_WARP; i++) s = red[i] > s ? red[i] : s;
+    g_sync();
+    return s;
 }
 /* Sum over the block; red holds a float per warp. Every thread gets the result. */
 G_FN float g_block_sum(float v, float *red, g_u32 threads)

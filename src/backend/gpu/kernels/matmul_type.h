@@ -1,28 +1,40 @@
-/* matmul_type.h - included once per weight type T: lookup of a row, and the products for 1, 4 and 8 activation rows. */
-G_KERNEL(64) EMBED_NAME(T)(struct embed_args p)
+/* matmul_type.h - included once per weight type T (MATRIX: it has a matrix form): lookup of rows, and the products for up to 1, 4 and 8 rows of x. */
+G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threads hold a row's block of 32 */
 {
-    const g_u8 *w = (const g_u8 *)p.w + (g_u64)((const int *)p.token)[g_bx()] * p.row_bytes;
+    g_pdl_launch();
+    g_pdl_wait();
+    const g_u32 row = (g_u32)((const int *)p.token)[g_bx()], lane = (row & 7) * 4 + (g_tid() & 3);
     float *out = (float *)p.out + (g_u64)g_bx() * p.cols;
-    for (g_u32 oct = g_tid(); oct < p.cols / 8; oct += 64) {
-        g_u32 at = OCT_AT(oct);
+    for (g_u32 b = g_tid() / 4; b < (p.cols + 31) / 32; b += 16) {
+        const g_u32 c = b / (CHUNK_VALUES / 32), j = b % (CHUNK_VALUES / 32);
         float d[8];
-        OCTET(T)(w, oct, p.cols, d);
-        for (int i = 0; i < 4; i++) {
-            out[at + i] = d[i] * p.scale;
-            out[at + OCT_GAP + i] = d[4 + i] * p.scale;
+        OCTET(T)(CHUNK(T)(p.w, row / 16, c, p.n_chunk, CHUNK_BYTES), j, lane, row / 8 % 2, d);
+        for (g_u32 h = 0; h < 2; h++) {
+            const g_u32 k = b * 32 + OCTET_K(T)(lane, h);
+            for (g_u32 e = 0; e < 4 && k < p.cols; e++) out[k + e] = d[4 * h + e] * p.scale;
         }
     }
 }
+#if defined(G_MAT_NV) && MATRIX
+#define MM_DENSE 2
 #define M 1
-#define R 2
+#include "matmul_mma_row.h"
+#undef M
+#define M 4
+#include "matmul_mma_row.h"
+#undef M
+#define M 8
+#include "matmul_mma_row.h"
+#undef M
+#undef MM_DENSE
+#else
+#define M 1
 #include "matmul_row.h"
 #undef M
-#undef R
 #define M 4
-#define R 4
 #include "matmul_row.h"
 #undef M
 #define M 8
 #include "matmul_row.h"
 #undef M
-#undef R
+#endif

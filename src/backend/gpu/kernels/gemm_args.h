@@ -1,0 +1,34 @@
+/* gemm_args.h - arguments of the kernels for many rows (gemm.gpu, gemm_few.gpu, flash.gpu). Part of args.h.
+ *
+ * Operands of the large product are tiles of 128 rows by 64 values of bf16, 16 KiB each: [row tile][k tile], inside as matrix.h says.
+ * Where one bf16 is too coarse, a second set of tiles holds what the rounding left.
+ */
+#ifndef RF_GPU_GEMM_ARGS_H
+#define RF_GPU_GEMM_ARGS_H
+
+enum { RF_GPU_GEMM_ROWS = 128, RF_GPU_GEMM_K = 64, RF_GPU_GEMM_TILE = 16384, RF_GPU_GEMM_W = 3 };
+
+/* What this build's gemm kernel wants: written by gemm_shape. */
+struct gemm_shape { unsigned threads, shared, tile_cols, persistent, processors; };
+struct gemm_shape_args { rf_gpu_ptr out; };
+
+/* f32 rows to tiles of tile_rows rows. lo 0: no second set. turned: inside each 16 values of k in the order of weight octets (weights.h). */
+struct gemm_x_args { rf_gpu_ptr x, hi, lo; unsigned rows, cols, k_tiles, tile_rows, turned; };
+/* Packed weight rows from row tile (of 16) tile0 on to tiles of 128 rows. */
+struct gemm_w_args { rf_gpu_ptr w, hi, lo; unsigned tile0, chunks, k_tiles; };
+/* out[i][m][n] = sum over terms of x w[i]^T (+ bias): column tile t belongs to the last i with first[i] <= t. A term takes x or what x's
+ * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even. */
+struct gemm_args {
+    rf_gpu_ptr x, x_lo, w[RF_GPU_GEMM_W], w_lo[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
+    unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], first[RF_GPU_GEMM_W], n_w;
+    unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms;
+};
+
+#define RF_GPU_GEMM_KERNELS(X)                                                                                                  \
+    X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args)                                                    \
+    X(gemm_w_f32, gemm_w_args) X(gemm_w_f16, gemm_w_args) X(gemm_w_bf16, gemm_w_args) X(gemm_w_q4_0, gemm_w_args)               \
+    X(gemm_w_q4_1, gemm_w_args) X(gemm_w_q5_0, gemm_w_args) X(gemm_w_q5_1, gemm_w_args) X(gemm_w_q8_0, gemm_w_args)             \
+    X(gemm_w_q2_k, gemm_w_args) X(gemm_w_q3_k, gemm_w_args) X(gemm_w_q4_k, gemm_w_args) X(gemm_w_q5_k, gemm_w_args)             \
+    X(gemm_w_q6_k, gemm_w_args)
+
+#endif

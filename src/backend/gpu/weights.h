@@ -1,0 +1,18 @@
+/* weights.h - inside the GPU backend: a weight matrix in device memory (kernels/weights.h says how it lies there). */
+#ifndef RF_BACKEND_GPU_WEIGHTS_H
+#define RF_BACKEND_GPU_WEIGHTS_H
+
+#include "backend/gpu/gpu.h"
+
+struct rf_gpu_weight {
+    struct rf_gpu_slab *slab;
+    rf_dev dev;
+    uint64_t rows, cols, bytes;
+    uint32_t type;             /* enum rf_type */
+    uint32_t n_tile, n_chunk;  /* row tiles of 16, those that pad included; chunks along k */
+    enum rf_gpu_kernel kernel; /* embed_TYPE; pack_rows_ and the three products follow */
+};
+
+static inline const struct rf_gpu_weight *rf_gpu_weight_of(const struct rf_weight *w) { return (const struct rf_gpu_weight *)w; }
+
+#endif

@@ -1,0 +1,180 @@
+/* Products of many rows on the matrix unit against sums in double, on the device that RF_TEST_DEVICE names (meson.build: the emulator at
+ * warp 32 and 64). Also: a row has the same bits wherever it stands and whatever stands beside it, within one kind of product.
+ *
+ * Tolerance. Rounding to bf16 (8 bits) is off by 2^-8 at most, by 2^-8 / sqrt 3 or less as a root mean square; so a sum of K products of
+ * standard deviations sx, sw is off by at most sqrt(2 K / 3) 2^-8 sx sw that way. Five times that is allowed. Precise products keep 16 bits of
+ * both sides: 2^-16 in the same place, and what f32 sums lose.
+ */
+#include "gpu_help.h"
+
+static uint64_t seed;
+static struct rf_backend *gpu;
+
+struct product { uint32_t rows, cols, n_w, n_out[RF_MATMUL_MAX]; struct rf_weight *w[RF_MATMUL_MAX]; bool precise; };
+
+/* out of weight i at out + i * rows * stride; columns behind n_out[i] keep what they had. */
+static void multiply(const struct product *p, const float *x, const float *bias, uint32_t stride, float *out)
+{
+    size_t plane = (size_t)p->rows * stride;
+    rf_dev dx = put(gpu, x, (size_t)p->rows * p->cols * 4), db = put(gpu, bias, stride * 4), to = put(gpu, out, p->n_w * plane * 4);
+    struct rf_matmul_args a = {.x = dx, .rows = p->rows, .n_w = p->n_w, .precise = p->precise};
+    for (uint32_t i = 0; i < p->n_w; i++) {
+        a.w[i] = p->w[i];
+        a.bias[i] = i == 1 ? 0 : db;
+        a.out[i] = to + i * plane * 4;
+        a.out_stride[i] = stride;
+    }
+    CHECK_INT(gpu->ops->matmul(gpu, NULL, &a), RF_OK);
+    get(gpu, out, to, p->n_w * plane * 4);
+    gpu->mem->free(gpu, dx), gpu->mem->free(gpu, db), gpu->mem->free(gpu, to);
+}
+
+static double tolerance(bool precise, uint32_t cols, double scale)
+{
+    return 5 * sqrt(2.0 * cols / 3) * scale * (precise ? 1.0 / 65536 + cols * 3e-8 : 1.0 / 256);
+}
+
+/* Largest error over its tolerance. */
+static double worst(const float *got, const float *x, const float *w, const float *bias, uint32_t rows, uint32_t cols, uint32_t n, uint32_t stride, double allowed)
+{
+    double most = 0;
+    for (uint32_t m = 0; m < rows; m++)
+        for (uint32_t j = 0; j < n; j++) {
+            double sum = bias ? (double)bias[j] : 0;
+            for (uint32_t k = 0; k < cols; k++) sum += (double)x[(size_t)m * cols + k] * (double)w[(size_t)j * cols + k];
+            double e = fabs(sum - (double)got[(size_t)m * stride + j]) / allowed;
+            if (!(e <= most)) most = isnan(e) ? INFINITY : e;
+        }
+    return most;
+}
+
+static uint32_t cols_of(const struct rf_type_info *ti, bool large) { return ti->block == 256 ? (large ? 768 : 256) : ti->block == 32 ? (large ? 352 : 96) : (large ? 264 : 40); }
+
+TEST(every_type)
+{
+    static const uint32_t rows[] = {9, 16, 33, 65, 130};
+    struct rf_rng r = {seed};
+    for (size_t k = 0; k < RF_COUNT(types); k++) {
+        const struct rf_type_info *ti = rf_type_get(types[k]);
+        double most[2] = {0};
+        for (size_t i = 0; i < RF_COUNT(rows); i++) {
+            struct product p = {.rows = rows[i], .cols = cols_of(ti, i & 1), .n_w = 2, .n_out = {37, 140}, .precise = i == 2 || i == 3};
+            const uint32_t stride = 144;
+            void *data[2] = {encoded(types[k], p.n_out[0], p.cols, &r), encoded(types[k], p.n_out[1], p.cols, &r)};
+            float *x = normal((size_t)p.rows * p.cols, &r, 1), *bias = normal(stride, &r, 1), *w = floats((size_t)140 * p.cols);
+            float *out = floats((size_t)2 * p.rows * stride);
+            bool precise = p.precise || types[k] == RF_TYPE_F32;
+            double error = 0;
+            for (uint32_t j = 0; j < 2; j++) p.w[j] = weight(gpu, types[k], p.n_out[j], p.cols, data[j]);
+            for (size_t e = 0; e < (size_t)2 * p.rows * stride; e++) out[e] = 12345;
+            multiply(&p, x, bias, stride, out);
+            for (uint32_t j = 0; j < 2; j++) {
+                ti->decode(data[j], w, (uint64_t)p.n_out[j] * p.cols);
+                float *plane = out + (size_t)j * p.rows * stride;
+                error = fmax(error, worst(plane, x, w, j ? NULL : bias, p.rows, p.cols, p.n_out[j], stride, tolerance(precise, p.cols, 1)));
+                for (uint32_t m = 0; m < p.rows; m++) CHECK(plane[(size_t)m * stride + p.n_out[j]] == 12345);
+                gpu->mem->weight_free(gpu, p.w[j]);
+            }
+            if (error > 1) CHECK_FAIL_("%s, %u rows%s: off by %.3g times the tolerance", ti->name, p.rows, precise ? ", precise" : "", error);
+            most[precise] = fmax(most[precise], error);
+            free(data[0]), free(data[1]), free(x), free(bias), free(w), free(out);
+        }
+        printf("# %s: error %.2f of the tolerance, precise %.2f\n", ti->name, most[0], most[1]);
+    }
+}
+
+/* Three weights of different types and odd sizes in one call. */
+TEST(mixed_weights)
+{
+    static const uint32_t mixes[][3] = {{RF_TYPE_Q4_K, RF_TYPE_Q4_K, RF_TYPE_Q6_K}, {RF_TYPE_BF16, RF_TYPE_Q4_K, RF_TYPE_BF16}, {RF_TYPE_F16, RF_TYPE_BF16, RF_TYPE_F32}};
+    struct rf_rng r = {seed};
+    for (size_t k = 0; k < RF_COUNT(mixes); k++)
+        for (int precise = 0; precise < 2; precise++) {
+            struct product p = {.rows = k ? 70 : 20, .cols = 256, .n_w = 3, .n_out = {130, 3, 257}, .precise = precise};
+            const uint32_t stride = 259;
+            float *x = normal((size_t)p.rows * p.cols, &r, 1), *bias = normal(stride, &r, 1), *out = floats((size_t)3 * p.rows * stride), *w[3];
+            for (uint32_t j = 0; j < 3; j++) {
+                void *data = encoded(mixes[k][j], p.n_out[j], p.cols, &r);
+                w[j] = floats((size_t)p.n_out[j] * p.cols);
+                rf_type_get(mixes[k][j])->decode(data, w[j], (uint64_t)p.n_out[j] * p.cols);
+                p.w[j] = weight(gpu, mixes[k][j], p.n_out[j], p.cols, data);
+                free(data);
+            }
+            multiply(&p, x, bias, stride, out);
+            for (uint32_t j = 0; j < 3; j++) {
+                double e = worst(out + (size_t)j * p.rows * stride, x, w[j], j == 1 ? NULL : bias, p.rows, p.cols, p.n_out[j], stride, tolerance(precise, p.cols, 1));
+                if (e > 1) CHECK_FAIL_("mix %zu, weight %u, precise %d: off by %.3g times the tolerance", k, j, precise, e);
+                gpu->mem->weight_free(gpu, p.w[j]);
+                free(w[j]);
+            }
+            free(x), free(bias), free(out);
+        }
+}
+
+/* A row's bits: at the front and at the back, among few and among many rows of the same kind of product. */
+TEST(rows_stand_alone)
+{
+    static const struct { uint32_t type, few, many; } kinds[] = {{RF_TYPE_Q4_K, 9, 64}, {RF_TYPE_Q4_K, 300, 700}, {RF_TYPE_BF16, 11, 40}, {RF_TYPE_BF16, 300, 420}};
+    struct rf_rng r = {seed};
+    for (size_t k = 0; k < RF_COUNT(kinds); k++) {
+        enum { COLS = 512, OUT = 65, STRIDE = 66 };
+        void *data = encoded(kinds[k].type, OUT, COLS, &r);
+        float *x = normal((size_t)kinds[k].many * COLS, &r, 1), *bias = normal(STRIDE, &r, 1);
+        float *some = floats((size_t)kinds[k].many * STRIDE), *all = floats((size_t)kinds[k].many * STRIDE);
+        struct product p = {.rows = kinds[k].many, .cols = COLS, .n_w = 1, .n_out = {OUT}, .w = {weight(gpu, kinds[k].type, OUT, COLS, data)}};
+        multiply(&p, x, bias, STRIDE, all);
+        p.rows = kinds[k].few;
+        for (uint32_t from = 0; from + p.rows <= kinds[k].many; from += kinds[k].many - p.rows) {
+            multiply(&p, x + (size_t)from * COLS, bias, STRIDE, some);
+            for (uint32_t m = 0; m < p.rows; m++)
+                if (memcmp(some + (size_t)m * STRIDE, all + (size_t)(from + m) * STRIDE, OUT * 4)) CHECK_FAIL_("kind %zu: row %u from %u has other bits", k, m, from);
+        }
+        gpu->mem->weight_free(gpu, p.w[0]);
+        free(data), free(x), free(bias), free(some), free(all);
+    }
+}
+
+/* NaN and Inf stay in their rows and columns; large and small numbers keep their precision. */
+TEST(extremes)
+{
+    enum { ROWS = 20, COLS = 64, OUT = 20 };
+    static const double scales[] = {1e-20, 1e15};
+    struct rf_rng r = {seed};
+    float *wx = normal(OUT * COLS, &r, 1), *bias = floats(OUT), *out = floats(ROWS * OUT);
+    struct product p = {.rows = ROWS, .cols = COLS, .n_w = 1, .n_out = {OUT}, .w = {weight(gpu, RF_TYPE_F32, OUT, COLS, wx)}};
+    for (size_t k = 0; k < RF_COUNT(scales); k++) {
+        float *x = normal(ROWS * COLS, &r, scales[k]);
+        multiply(&p, x, bias, OUT, out);
+        CHECK(worst(out, x, wx, NULL, ROWS, COLS, OUT, OUT, tolerance(true, COLS, scales[k])) <= 1);
+        free(x);
+    }
+    float *x = normal(ROWS * COLS, &r, 1);
+    x[3 * COLS + 5] = NAN, x[7 * COLS + 1] = INFINITY;
+    multiply(&p, x, bias, OUT, out);
+    for (uint32_t m = 0; m < ROWS; m++)
+        for (uint32_t j = 0; j < OUT; j++) CHECK(m == 3 ? isnan(out[m * OUT + j]) : m == 7 ? !isfinite(out[m * OUT + j]) : isfinite(out[m * OUT + j]));
+    gpu->mem->weight_free(gpu, p.w[0]);
+    free(wx), free(bias), free(out), free(x);
+}
+
+int main(void)
+{
+    struct rf_error err = {0};
+    seed = check_seed();
+    rf_status s = rf_backend_open(&gpu, &(struct rf_backend_options){.device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0"}, &err);
+    if (s == RF_NOT_FOUND) {
+        printf("1..0 # SKIP %s\n", err.message);
+        return 0;
+    }
+    if (s) {
+        printf("Bail out! %s\n", err.message);
+        return 1;
+    }
+    printf("# %s: %s\n", gpu->info.name, gpu->info.detail);
+    RUN(every_type);
+    RUN(mixed_weights);
+    RUN(rows_stand_alone);
+    RUN(extremes);
+    rf_backend_close(gpu);
+    return check_end();
+}
