@@ -1,9 +1,10 @@
 #!/bin/bash
 # Builds and runs every test; the last line is "N passed, M failed" (", K skipped"). Exit status 1 if one failed.
 #
-#   tests/run.sh [PASS...]     passes: plain python asan tsan lint (all of them by default)
+#   tests/run.sh [PASS...]     passes: plain arm python asan tsan lint (all of them by default)
 #
 # plain   the C tests (TAP, check.h) of build/
+# arm     the kernels cross-compiled for 64-bit ARM, under qemu-user (build-arm/)
 # python  pytest over tests/, against build/
 # asan    the C tests again, and the Python tests that drive our own programs, under ASan and UBSan (build-asan/)
 # tsan    backend, engine and server tests under TSan (build-tsan/)
@@ -15,7 +16,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 export CC=${CC:-clang} RF_SHARED=${RF_SHARED:-$PWD/../shared}
 jobs=${RF_TEST_JOBS:-$(nproc)}
-passes=${*:-plain python asan tsan lint}
+passes=${*:-plain arm python asan tsan lint}
 passed=0 failed=0 skipped=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -50,7 +51,7 @@ one() {
     */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;;
     */test_gpu*) libs=${exe%%/tests/*}/src/backend/gpu/emulator ;; # ASan's dlopen does not see a program's own run path
     esac
-    LD_LIBRARY_PATH=$libs timeout -k 5 "${RF_TEST_TIMEOUT:-600}" "$exe" "${args[@]}" >"$log" 2>&1 </dev/null
+    LD_LIBRARY_PATH=$libs timeout -k 5 "${RF_TEST_TIMEOUT:-600}" ${RF_TEST_WRAP:-} "$exe" "${args[@]}" >"$log" 2>&1 </dev/null
     local rc=$?
     awk -v rc=$rc '/^ok .*# SKIP/ {s++; next} /^ok / {p++} /^not ok / {f++} END {
         if ((rc != 0 && !f) || !(p + f + s)) f++
@@ -107,6 +108,15 @@ for pass in $passes; do
     plain)
         say "C tests"
         build build && c_tests build .
+        ;;
+    arm)
+        say "kernels for ARM, under qemu"
+        if command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null; then
+            build build-arm --cross-file tests/aarch64.ini -Dkernels_only=true && RF_TEST_WRAP=qemu-aarch64 RF_TEST_SMALL=1 c_tests build-arm .
+        else
+            echo "skipped: no aarch64-linux-gnu-gcc or no qemu-aarch64 (make test installs gcc-aarch64-linux-gnu and qemu-user)"
+            count 0 0 1
+        fi
         ;;
     python)
         say "Python tests"

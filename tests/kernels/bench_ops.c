@@ -2,7 +2,7 @@
  *   bench_ops [ISA] [THREADS]
  * With one thread the time is that thread's CPU time, which also means something on a machine that others use.
  */
-#include "backend/backend.h"
+#include "backend/cpu/cpu.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
     struct rf_backend *b;
     struct rf_error err;
     struct rf_backend_options o = {.isa = argc > 1 ? argv[1] : "auto", .n_threads = argc > 2 ? (uint32_t)atoi(argv[2]) : 0};
-    if (rf_backend_open(&b, &o, &err)) {
+    if (rf_cpu_open(&b, &o, &err)) {
         printf("%s\n", err.message);
         return 1;
     }
@@ -169,6 +169,6 @@ int main(int argc, char **argv)
     bench_attention(b, &llama, 1, 0, 512);
     bench_attention(b, &llama, 1, 4095, 1);
     bench_attention(b, &llama, 1, 30000, 1);
-    rf_backend_close(b);
+    b->close(b);
     return 0;
 }
