@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "text/tok.h"
+#include "text/hfadded.h"
 
 static const struct rf_fact *fact(const struct rf_weights *w, const char *key, enum rf_fact_kind kind)
 {
@@ -202,22 +202,10 @@ static rf_status set_ends(struct rf_tokenizer *t, const struct rf_weights *w, st
 
 /* User-defined pieces are text that is always one token; control ones only where the caller parses them. A marker that
  * a converter called user-defined ("<|im_end|>", "<end_of_turn>") counts as control: user text must not reach it. */
-rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err)
+void rf_tok_hide_special(struct rf_tokenizer *t)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->vocab.n; i++) {
+    for (uint32_t i = 0; i < t->vocab.n; i++)
         if (t->attr[i] == RF_TOKEN_USER && rf_tok_looks_special(t->vocab.piece[i])) t->attr[i] = RF_TOKEN_CONTROL;
-        n += t->attr[i] == RF_TOKEN_CONTROL || t->attr[i] == RF_TOKEN_USER || t->attr[i] == RF_TOKEN_UNKNOWN;
-    }
-    struct rf_added *a = rf_alloc_array(n, sizeof *a);
-    if (!a) return rf_fail_nomem(err, "special tokens", n * sizeof *a);
-    n = 0;
-    for (uint32_t i = 0; i < t->vocab.n; i++) {
-        if (t->attr[i] != RF_TOKEN_CONTROL && t->attr[i] != RF_TOKEN_USER && t->attr[i] != RF_TOKEN_UNKNOWN) continue;
-        a[n++] = (struct rf_added){ t->vocab.piece[i], i, t->attr[i] == RF_TOKEN_USER ? 0 : RF_ADDED_SPECIAL };
-    }
-    rf_added_build(&t->added, a, n);
-    return RF_OK;
 }
 
 rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
@@ -230,6 +218,7 @@ rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, s
         { "gpt2", open_bpe, 11, 11, -1 }, { "gemma4", open_bpe, -1, -1, 3 }, { "llama", open_spm, 1, 2, 0 },
         { "bert", open_wordpiece, 101, -1, 100 }, { "t5", open_unigram, -1, 1, 2 },
     };
+    static const struct rf_added_list none; /* the attributes say it all */
     const struct rf_fact *f = fact(w, "tokenizer.ggml.model", RF_FACT_STRING);
     if (!f) return rf_fail(err, RF_NOT_FOUND, "tokenizer.ggml.model: found nothing, expected a tokenizer's name");
     for (size_t i = 0; i < RF_COUNT(models); i++) {
@@ -242,7 +231,8 @@ rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, s
         RF_TRY(models[i].open(t, w, err));
         RF_TRY(set_ends(t, w, err));
         rf_tok_mark_eog(t, w);
-        RF_TRY(rf_tok_set_added(t, err));
+        rf_tok_hide_special(t);
+        RF_TRY(rf_added_sets(t, &none, err));
         rf_tok_find_byte_ids(t);
         return rf_tok_make_bytes(t, err);
     }
