@@ -100,6 +100,14 @@ static void add_gguf(struct tree *t, const char *path, const char *name, const s
 
 static void walk(struct tree *t, const char *dir, unsigned depth);
 
+void rf_scan_file(struct rf_scan *s, const char *path, const char *source)
+{
+    struct tree t = {.s = s, .source = source};
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (!stat(path, &st) && S_ISREG(st.st_mode) && ends(path, ".gguf")) add_gguf(&t, path, slash ? slash + 1 : path, &st);
+}
+
 /* A folder with config.json and safetensors is one model. */
 static bool add_folder(struct tree *t, const char *dir, const struct rf_names *names)
 {
