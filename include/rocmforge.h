@@ -64,6 +64,7 @@ struct rf_model_options {
     uint32_t flags;            /* enum rf_open_flags */
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
+    bool allow_cpu;            /* device "auto": the CPU serves where a GPU is there but cannot be used */
     void (*progress)(void *ctx, double fraction);
     void *progress_ctx;
 };
@@ -113,6 +114,11 @@ RF_API rf_status rf_model_chat(const struct rf_model *m, const char *json, size_
 RF_API rf_status rf_template_render(const char *source, size_t source_len, const char *json, size_t json_len, char **text,
                                     size_t *text_len, struct rf_error *err);
 RF_API void rf_free(void *p);
+
+/* What this machine has, as JSON (rf_free): {"cpu":{"instructions","usable_cores","threads","memory_total","memory_free",
+ * "read_gb_per_s"},"gpus":[{"device","found","usable","reason",...}],"code_objects":[{"vendor","arch","bytes"}]}. Measures memory for
+ * about a second, with n_threads threads (0: one per usable core). */
+RF_API rf_status rf_machine_describe(uint32_t n_threads, char **json, struct rf_error *err);
 
 /* ---- engine --------------------------------------------------------------------------------------------------- */
 

@@ -179,6 +179,7 @@ struct rf_backend {
 
 struct rf_backend_options {
     const char *device;  /* "auto", "cpu", "cuda:N", "hip:N" */
+    bool allow_cpu;      /* auto: a GPU that is there but does not work is passed over; info.detail says why */
     uint32_t n_threads;  /* 0: one per usable core */
     const char *isa;     /* "auto" or a cap */
 };

@@ -32,7 +32,8 @@ static rf_status hip_open(struct rf_backend **out, const struct rf_backend_optio
     return gpu_open(out, &rf_gpu_hip, index, err);
 }
 
-/* Best first: "auto" takes the first that is there. One that is there and does not work is an error, not a reason to go on. */
+/* Best first: "auto" takes the first that is there. One that is there and does not work is an error, not a reason to go on,
+ * unless the caller allows the CPU. */
 static const struct {
     const char *name;
     bool numbered; /* "cuda" is "cuda:0" */
@@ -64,11 +65,18 @@ rf_status rf_backend_open(struct rf_backend **out, const struct rf_backend_optio
     *out = NULL;
     const char *want = opt->device && *opt->device ? opt->device : "auto";
     bool any = !strcmp(want, "auto");
+    char passed[sizeof((struct rf_error *)0)->message] = ""; /* why a device that is there was passed over */
     for (int i = 0; i < N_DEVICE; i++) {
         int index = 0;
         if (!any && !named(i, want, &index)) continue;
         rf_status s = devices[i].open(out, opt, index, err);
-        if (!any || s != RF_NOT_FOUND) return s;
+        bool cpu = !devices[i].numbered;
+        if (any && cpu && !s && passed[0]) {
+            size_t n = strlen((*out)->info.detail);
+            snprintf((*out)->info.detail + n, sizeof (*out)->info.detail - n, "; instead of %s", passed);
+        }
+        if (!any || cpu || (s != RF_NOT_FOUND && !(s && opt->allow_cpu))) return s;
+        if (s != RF_NOT_FOUND && err) snprintf(passed, sizeof passed, "%s", err->message);
     }
     return rf_fail_param(err, RF_INVALID, "device", "device \"%.40s\" does not exist here: expected one of auto, cpu, cuda:N, hip:N", want);
 }

@@ -13,7 +13,7 @@ static const char *const libraries[] = {"libcuda.so.1", NULL};
 static rf_status absent(int rc, struct rf_error *err)
 {
     if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "cuda: the driver is there, but it finds no device");
-    return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu",
+    return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu or --allow-cpu",
                    rc, rc == DRIVER_TOO_OLD ? ", too old for this card" : "");
 }
 

@@ -296,7 +296,7 @@ static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
     }
     if (!g->module)
         return rf_fail(err, RF_DEVICE, "%s: %s (%s): none of the embedded code objects fits (%s): build with -Dgpu_targets=all, update the "
-                                       "driver, or use --device cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
+                                       "driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
                        tried[0] ? tried : "this build has none");
     for (int i = 0; i < RF_GPU_N_KERNEL; i++)
         RF_TRY(rf_gpu_check(&g->dev, g->dev.api.module_function(&g->fn[i], g->module, kernel_names[i]), kernel_names[i], err));
