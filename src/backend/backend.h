@@ -33,6 +33,7 @@ struct rf_backend_info {
     char detail[256];     /* one line for people: what was chosen and why */
     uint64_t memory_total, memory_free;
     uint32_t n_threads;
+    bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
 
@@ -153,6 +154,10 @@ struct rf_backend_mem {
     void (*kv_free)(struct rf_backend *b, struct rf_kv_store *kv);
 };
 
+/* What record_begin did with a step: nothing (call the slots), began to take down the slots called until record_end, which also runs them, or
+ * ran what was taken down before (call no slot). */
+enum rf_record { RF_RECORD_NONE, RF_RECORD_NEW, RF_RECORD_DONE };
+
 /* Second struct: the operations. batch_begin takes the step's shape before the first slot that needs it; the arrays are
  * borrowed until the step's last slot. */
 struct rf_backend_ops {
@@ -167,6 +172,14 @@ struct rf_backend_ops {
     rf_status (*gather)(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a);
     rf_status (*softcap)(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a);
     rf_status (*kv_copy)(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a);
+
+    /* Decoding steps of one shape are the same calls with the same arguments but for what batch_begin is told: a backend may take them down once and
+     * repeat them. Between batch_begin and record_end; owner and rows (n_tok + n_pad) name the shape. record_end is called after
+     * NONE and NEW; *ran false: what was taken down did not run, call the slots. record_drop before anything that the owner's
+     * slots name goes away. Backends that record nothing say NONE. */
+    rf_status (*record_begin)(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);
+    rf_status (*record_end)(struct rf_backend *b, struct rf_stream *s, bool *ran);
+    void (*record_drop)(struct rf_backend *b, const void *owner);
 };
 
 /* Every backend's own struct begins with this. */

@@ -93,6 +93,7 @@ void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
     if (!p) return;
     rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
     g->act.of = 0;
+    g->epoch++;
     g->dev.vendor->bind(&g->dev);
     g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
     count_memory(g);
@@ -255,6 +256,7 @@ static void gpu_close(struct rf_backend *b)
     if (g->dev.context) {
         g->dev.vendor->bind(&g->dev);
         if (g->stream) g->dev.api.stream_sync(g->stream);
+        rf_gpu_record_drop(b, NULL);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
         rf_gpu_free(g, g->parts, g->parts_bytes);
         rf_gpu_scratch_release(g, &g->gemm.x);
@@ -339,6 +341,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, in
     struct rf_backend_info *i = &g->base.info;
     i->name = g->dev.id;
     i->n_threads = 1;
+    i->records = true;
     count_memory(g);
     snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB free", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
              g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));

@@ -53,6 +53,7 @@ struct rf_gpu_gemm { /* gemm.c */
     struct rf_gpu_scratch x, w;
 };
 
+
 /* x in the form of kernels/act.h: that of `rows` rows at `of`, as last made. */
 struct rf_gpu_act {
     rf_dev dev;
@@ -62,6 +63,16 @@ struct rf_gpu_act {
     rf_dev of;
     uint32_t rows, cols;
 };
+
+/* record.c: the launches of a step of `rows` rows of `owner`. */
+struct rf_gpu_record {
+    const void *owner; /* NULL: free */
+    uint32_t rows, pos_limit;
+    uint64_t used, epoch;
+    bool seen, capturing;
+    void *exec;
+};
+enum { RF_GPU_RECORDS = 16, RF_GPU_CAPTURE_RELAXED = 2 };
 
 struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
 
@@ -90,6 +101,10 @@ struct rf_gpu {
 
     struct rf_gpu_gemm gemm;
     struct rf_gpu_act act;
+    struct rf_gpu_record record[RF_GPU_RECORDS], *recording; /* recording: between begin and end */
+    uint64_t record_clock, epoch;                            /* epoch: counts releases of device memory */
+    uint32_t pos_limit;                                      /* positions that what the running step uses is good for */
+    bool no_record;
     struct rf_gpu_slab *slabs;
     struct rf_gpu_buffer staging[2]; /* weights on their way up, as in the file */
 };
@@ -133,6 +148,11 @@ enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
 rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
 void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
+
+/* record.c */
+rf_status rf_gpu_record_begin(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);
+rf_status rf_gpu_record_end(struct rf_backend *b, struct rf_stream *s, bool *ran);
+void rf_gpu_record_drop(struct rf_backend *b, const void *owner); /* NULL: all */
 
 /* ops.c */
 extern const struct rf_backend_ops rf_gpu_ops;
