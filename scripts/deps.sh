@@ -33,6 +33,8 @@ binutils|cmd:strip|measures the stripped binary
 libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
 gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc|compiles the ARM kernels
 qemu-user|cmd:qemu-aarch64|runs them
+chromium|cmd:chromium|opens the page in the tests
+chromium-driver|cmd:chromedriver|steers it
 '
 
 case $what in
