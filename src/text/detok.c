@@ -4,8 +4,7 @@
 
 #define SPACE "\xE2\x96\x81"
 
-/* Byte-level piece: each character back to its byte; a character outside the alphabet leaves the piece as it is. */
-static size_t bytes_of_alphabet(struct rf_str p, char *out)
+size_t rf_bytes_of_alphabet(struct rf_str p, char *out)
 {
     size_t o = 0;
     for (size_t i = 0; i < p.n;) {
@@ -65,7 +64,7 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
             return 1;
         }
     }
-    if (t->decode == RF_DECODE_BYTES && !spelled) return bytes_of_alphabet(p, out);
+    if (t->decode == RF_DECODE_BYTES && !spelled) return rf_bytes_of_alphabet(p, out);
     if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
     memcpy(out, p.s, p.n);
     return p.n;
@@ -118,7 +117,7 @@ static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf
     switch (d->kind) {
     case RF_DEC_BYTE_LEVEL:
         RF_TRY(rf_buf_reserve(b, s.n));
-        b->len = bytes_of_alphabet(s, b->data);
+        b->len = rf_bytes_of_alphabet(s, b->data);
         break;
     case RF_DEC_META: return replace_text(d->text, first && d->flag ? none : space, a, b);
     case RF_DEC_SUFFIX: return replace_text(d->text, space, a, b);

@@ -274,8 +274,9 @@ rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n,
     if (rf_str_is(type, "ByteLevel")) return pre_bytelevel(t, n, err);
     if (rf_str_is(type, "Metaspace")) return pre_metaspace(t, n, err);
     if (rf_str_is(type, "Digits")) {
+        static const char digit[] = "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"; /* this step alone knows Unicode 17 */
         bool one = rf_jtree_bool(n, "individual_digits", false);
-        return one ? add_regex(t, "\\p{N}", 5, RF_ISOLATED, false, err) : add_regex(t, "\\p{N}", 5, RF_CONTIGUOUS, false, err);
+        return add_regex(t, digit, sizeof digit - 1, one ? RF_ISOLATED : RF_CONTIGUOUS, false, err);
     }
     if (rf_str_is(type, "Punctuation")) {
         RF_TRY(parse_how(n, RF_ISOLATED, &how, err));

@@ -162,7 +162,8 @@ struct rf_tokenizer {
     void *unigram;           /* unigram.c's trie */
     bool float_sums;         /* UNIGRAM: sums rounded to float, as SentencePiece's, which decides ties */
     int32_t bos, eos;        /* -1 */
-    bool add_bos, add_eos;   /* defaults, then what the file says */
+    bool add_bos, add_eos, add_sep; /* defaults of the family, where the file is silent */
+    bool ranked;             /* GGUF: the family's own file is one of ranks, see rf_tok_set_ranked */
     uint32_t *prefix_ids, *suffix_ids; /* what RF_TOK_ADD_SPECIAL puts around */
     uint32_t n_prefix, n_suffix;
     enum rf_decode_kind decode;
@@ -241,6 +242,8 @@ rf_status rf_pretok_add_regex(struct rf_tokenizer *t, const char *pattern, size_
 void rf_tok_set_ranked(struct rf_tokenizer *t);
 /* byte_id[], byte_off and bytes from vocab, attr and decode. */
 rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err);
+/* A byte-level piece with each character back as its byte; one outside the alphabet leaves the piece as it is. out[p.n] */
+size_t rf_bytes_of_alphabet(struct rf_str p, char *out);
 void rf_tok_find_byte_ids(struct rf_tokenizer *t);
 rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err);
 rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err);

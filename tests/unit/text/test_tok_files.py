@@ -7,12 +7,14 @@ import base64
 import importlib.util
 import json
 import pathlib
+import sys
 import unicodedata
 
 import pytest
-from test_tok import ADD, GPT2, LLAMA3, PARSE, QWEN2, SEED, N, compare, decoded, ours, split, texts, to_bytes
 
 pytest.importorskip("tokenizers")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from test_tok import ADD, GPT2, LLAMA3, PARSE, QWEN2, SEED, N, compare, decoded, ours, split, texts, to_bytes  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
 
 P = pre_tokenizers
@@ -79,6 +81,39 @@ def test_ranks_without_a_known_family_are_refused(build, tmp_path, ranks):
     path = put(tmp_path / "hf", **{"own.tiktoken": lines(ranks)})
     with pytest.raises(AssertionError, match="ranks and no known tokenizer_class"):
         ours(build, path, 0, ["x"])
+
+
+def pair_of(ranks, token):
+    """The two pieces that a converter writes as the token's merge: what merging its bytes below its rank ends in."""
+    parts = [bytes([b]) for b in token]
+    while len(parts) > 2:
+        rank, at = min((ranks.get(a + b, 1 << 30), i) for i, (a, b) in enumerate(zip(parts, parts[1:])))
+        assert rank < ranks[token]
+        parts[at:at + 2] = [parts[at] + parts[at + 1]]
+    return parts
+
+
+def test_gguf_of_ranks(build, tmp_path, ranks):
+    """Qwen (the first): the converter's merges are fewer than what its own tokenizer merges."""
+    gguf, tiktoken = pytest.importorskip("gguf"), pytest.importorskip("tiktoken")
+    char = {b: c for c, b in BYTE_OF.items()}
+    spelled = {t: "".join(char[b] for b in t) for t in ranks}
+    path = tmp_path / "q.gguf"
+    out = gguf.GGUFWriter(path, "qwen")
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("qwen2")
+    out.add_token_list([spelled[t] for t in ranks] + ["<|im_start|>"])
+    out.add_token_types([1] * len(ranks) + [3])
+    out.add_token_merges([" ".join(spelled[p] for p in pair_of(ranks, t)) for t in ranks if len(t) > 1])
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.close()
+    enc = tiktoken.Encoding("qwen", pat_str=QWEN2, mergeable_ranks=ranks, special_tokens={"<|im_start|>": len(ranks)})
+    strings = [unicodedata.normalize("NFC", s) for s in texts(N, 28)]
+    check(build, path, strings, enc.encode_ordinary_batch(strings), 0)
+    check(build, path, strings, [enc.encode(s, allowed_special="all") for s in strings], PARSE)
+    ids = enc.encode_ordinary_batch(strings)
+    assert decoded(build, path, ids) == strings
 
 
 PAIRS = {"GPT2Tokenizer": (GPT2, False), "Qwen2Tokenizer": (QWEN2, True), "RobertaTokenizer": (GPT2, False)}
