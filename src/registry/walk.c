@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -323,11 +324,22 @@ static bool is_ollama(struct rf_scan *s, const char *root)
            rf_path_is_dir(manifests_dir) && rf_path_is_dir(blobs);
 }
 
+/* Listed paths are whole ones: a program that reads them may stand elsewhere. */
+static const char *absolute(struct rf_scan *s, const char *root, char *out)
+{
+    char here[RF_REGISTRY_PATH];
+    if (*root == '/' || !getcwd(here, sizeof here)) return root;
+    while (!strncmp(root, "./", 2)) root += 2;
+    return rf_scan_path(s, out, here, root) ? out : root;
+}
+
 void rf_scan_tree(struct rf_scan *s, const char *root, const char *source)
 {
     struct tree t = {.s = s, .source = source};
     struct stat st;
+    char whole[RF_REGISTRY_PATH];
     if (stat(root, &st) || !S_ISDIR(st.st_mode)) return;
+    root = absolute(s, root, whole);
     if (is_ollama(s, root)) {
         rf_scan_ollama(s, root);
     } else if (is_hub(s, root)) {
