@@ -247,7 +247,10 @@ struct rf_stats {
     uint64_t prefix_queries, prefix_hits;           /* tokens asked for, tokens found */
     uint64_t finished[5];                           /* by enum rf_finish */
     uint64_t rejected, n_failed_steps;              /* forward passes that failed: the device is in doubt */
+    uint64_t n_step_seqs;                           /* sequences in all steps, summed */
+    uint32_t max_seq_tokens;                        /* most tokens that one sequence has had */
     struct rf_histogram ttft, itl, e2e, queue, prefill, decode; /* seconds; bounds from rf_histogram_bounds */
+    struct rf_histogram inference;                  /* prefill and decode together */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;
 };
