@@ -64,6 +64,7 @@ struct rf_model_options {
     uint32_t flags;            /* enum rf_open_flags */
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
+    const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
     bool allow_cpu;            /* device "auto": the CPU serves where a GPU is there but cannot be used */
     void (*progress)(void *ctx, double fraction);
     void *progress_ctx;
@@ -253,6 +254,7 @@ struct rf_stats {
     struct rf_histogram inference;                  /* prefill and decode together */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;
+    const char *attention; /* on a GPU: what attends, and why; "" elsewhere. Lives as long as the model */
 };
 RF_API void rf_engine_stats(struct rf_engine *e, struct rf_stats *out);
 /* Upper bounds of the buckets: [RF_HIST_BUCKETS] values for seconds (of_tokens false) or tokens (true). */

@@ -31,6 +31,7 @@ struct rf_kv_store; /* the memory behind all KV blocks of one engine */
 struct rf_backend_info {
     const char *name;     /* "cpu", "cuda:0" */
     char detail[256];     /* one line for people: what was chosen and why */
+    char attention[192];  /* the same about attention, "" before a KV store is made */
     uint64_t memory_total, memory_free;
     uint32_t n_threads;
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
@@ -195,6 +196,7 @@ struct rf_backend_options {
     bool allow_cpu;      /* auto: a GPU that is there but does not work is passed over; info.detail says why */
     uint32_t n_threads;  /* 0: one per usable core */
     const char *isa;     /* "auto" or a cap */
+    const char *attention; /* NULL or "auto", "reference", "flash", "paged-split": what a GPU attends with */
 };
 
 /* Registry and auto-selection: opens the best device that `device` allows. */

@@ -9,27 +9,27 @@
 static rf_status cpu_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
     (void)index;
+    if (opt->attention && strcmp(opt->attention, "auto") && strcmp(opt->attention, "reference"))
+        return rf_fail_param(err, RF_INVALID, "attention", "attention \"%.40s\" is not the CPU's: expected auto or reference", opt->attention);
     return rf_cpu_open(out, opt, err);
 }
 
-static rf_status gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+static rf_status gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
     const struct rf_gpu_object *o = rf_gpu_objects;
     while (o->vendor && strcmp(o->vendor, v->name)) o++;
     if (!o->vendor) return rf_fail(err, RF_NOT_FOUND, "%s: this build has no code for such devices (-D%s=enabled)", v->name, v->name);
-    return rf_gpu_open(out, v, index, err);
+    return rf_gpu_open(out, v, opt, index, err);
 }
 
 static rf_status cuda_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
-    (void)opt;
-    return gpu_open(out, &rf_gpu_cuda, index, err);
+    return gpu_open(out, &rf_gpu_cuda, opt, index, err);
 }
 
 static rf_status hip_open(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
-    (void)opt;
-    return gpu_open(out, &rf_gpu_hip, index, err);
+    return gpu_open(out, &rf_gpu_hip, opt, index, err);
 }
 
 /* Best first: "auto" takes the first that is there. One that is there and does not work is an error, not a reason to go on,

@@ -27,7 +27,7 @@ struct rf_cli {
     size_t n_arg;
     bool help;
     /* model and device */
-    const char *model, *device, *isa, *chat_template;
+    const char *model, *device, *isa, *attention, *chat_template;
     int64_t threads;
     struct rf_cli_words model_dir;
     bool all, names, yes, allow_cpu;

@@ -103,6 +103,9 @@ static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_mod
     if (rf_serve_attach(s, *m, *e, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
     rf_model_info_get(*m, &info);
     fprintf(stderr, "%s, %s, %s\n", info.architecture, info.quantization, info.device);
+    struct rf_stats stats;
+    rf_engine_stats(*e, &stats);
+    if (*stats.attention) fprintf(stderr, "attention: %s\n", stats.attention);
     return run(c, s);
 }
 

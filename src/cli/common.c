@@ -41,7 +41,7 @@ rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t fl
     struct rf_buf tmpl = {0};
     int percent = -1;
     *out = NULL;
-    struct rf_model_options o = {.device = c->device, .isa = c->isa, .n_threads = (uint32_t)c->threads, .flags = flags,
+    struct rf_model_options o = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .flags = flags,
                                  .allow_cpu = c->allow_cpu};
     if (c->chat_template) {
         RF_TRY(rf_file_read(&tmpl, c->chat_template, 1 << 20, err));

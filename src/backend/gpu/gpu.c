@@ -263,6 +263,7 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
+        rf_gpu_buffer_release(g, &g->flash.tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
         rf_gpu_free(g, g->act.dev, g->act.bytes);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
@@ -324,13 +325,14 @@ static rf_status probe(struct rf_gpu *g, struct rf_error *err)
     return s;
 }
 
-rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
     *out = NULL;
     struct rf_gpu *g = rf_alloc_array(1, sizeof *g);
     if (!g) return rf_fail_nomem(err, "gpu backend", sizeof *g);
     g->base = (struct rf_backend){.mem = &gpu_mem, .ops = &rf_gpu_ops, .close = gpu_close};
-    rf_status s = rf_gpu_device_open(&g->dev, v, index, err);
+    rf_status s = rf_gpu_attention_named(opt->attention, &g->attention, err);
+    if (!s) s = rf_gpu_device_open(&g->dev, v, index, err);
     if (!s) s = rf_gpu_check(&g->dev, g->dev.api.stream_create(&g->stream, v->stream_flags), "creating a stream", err);
     if (!s) s = load_module(g, err);
     if (!s) s = probe(g, err);

@@ -63,7 +63,7 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
         at += filled + pad;
     }
     g->batch = batch;
-    g->tile_group = 0;
+    g->tile_group = g->flash.group = 0;
     g->n_checked = 0;
     return rf_gpu_buffer_send(g, &g->plan, bytes, s);
 }
