@@ -64,6 +64,8 @@ struct rf_model_options {
     uint32_t flags;            /* enum rf_open_flags */
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
+    const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
+    bool allow_cpu;            /* device "auto": the CPU serves where a GPU is there but cannot be used */
     void (*progress)(void *ctx, double fraction);
     void *progress_ctx;
 };
@@ -113,6 +115,11 @@ RF_API rf_status rf_model_chat(const struct rf_model *m, const char *json, size_
 RF_API rf_status rf_template_render(const char *source, size_t source_len, const char *json, size_t json_len, char **text,
                                     size_t *text_len, struct rf_error *err);
 RF_API void rf_free(void *p);
+
+/* What this machine has, as JSON (rf_free): {"cpu":{"instructions","usable_cores","threads","memory_total","memory_free",
+ * "read_gb_per_s"},"gpus":[{"device","found","usable","reason",...}],"code_objects":[{"vendor","arch","bytes"}]}. Measures memory for
+ * about a second, with n_threads threads (0: one per usable core). */
+RF_API rf_status rf_machine_describe(uint32_t n_threads, char **json, struct rf_error *err);
 
 /* ---- engine --------------------------------------------------------------------------------------------------- */
 
@@ -241,9 +248,13 @@ struct rf_stats {
     uint64_t prefix_queries, prefix_hits;           /* tokens asked for, tokens found */
     uint64_t finished[5];                           /* by enum rf_finish */
     uint64_t rejected, n_failed_steps;              /* forward passes that failed: the device is in doubt */
+    uint64_t n_step_seqs;                           /* sequences in all steps, summed */
+    uint32_t max_seq_tokens;                        /* most tokens that one sequence has had */
     struct rf_histogram ttft, itl, e2e, queue, prefill, decode; /* seconds; bounds from rf_histogram_bounds */
+    struct rf_histogram inference;                  /* prefill and decode together */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;
+    const char *attention; /* on a GPU: what attends, and why; "" elsewhere. Lives as long as the model */
 };
 RF_API void rf_engine_stats(struct rf_engine *e, struct rf_stats *out);
 /* Upper bounds of the buckets: [RF_HIST_BUCKETS] values for seconds (of_tokens false) or tokens (true). */

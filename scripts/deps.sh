@@ -20,6 +20,7 @@ libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
 libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
 zlib1g-dev|/usr/include/zlib.h|packed GPU code
 libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
+libedit-dev|/usr/include/histedit.h|line editing in conversations
 '
 fetch='
 python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models
@@ -32,6 +33,8 @@ binutils|cmd:strip|measures the stripped binary
 libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
 gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc|compiles the ARM kernels
 qemu-user|cmd:qemu-aarch64|runs them
+chromium|cmd:chromium|opens the page in the tests
+chromium-driver|cmd:chromedriver|steers it
 '
 
 case $what in

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / d) for d in ("golden", "api", "fault")]  # their helpers: fixtures.py; conftest.py; bad_files.py
+sys.path[:0] = [str(ROOT / "tests" / d) for d in ("golden", "api", "fault", "e2e")]  # their helpers: fixtures.py; conftest.py; bad_files.py; program.py
 
 
 def pytest_configure(config):

@@ -31,8 +31,10 @@ struct rf_kv_store; /* the memory behind all KV blocks of one engine */
 struct rf_backend_info {
     const char *name;     /* "cpu", "cuda:0" */
     char detail[256];     /* one line for people: what was chosen and why */
+    char attention[192];  /* the same about attention, "" before a KV store is made */
     uint64_t memory_total, memory_free;
     uint32_t n_threads;
+    bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
 
@@ -153,6 +155,10 @@ struct rf_backend_mem {
     void (*kv_free)(struct rf_backend *b, struct rf_kv_store *kv);
 };
 
+/* What record_begin did with a step: nothing (call the slots), began to take down the slots called until record_end, which also runs them, or
+ * ran what was taken down before (call no slot). */
+enum rf_record { RF_RECORD_NONE, RF_RECORD_NEW, RF_RECORD_DONE };
+
 /* Second struct: the operations. batch_begin takes the step's shape before the first slot that needs it; the arrays are
  * borrowed until the step's last slot. */
 struct rf_backend_ops {
@@ -167,6 +173,14 @@ struct rf_backend_ops {
     rf_status (*gather)(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a);
     rf_status (*softcap)(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a);
     rf_status (*kv_copy)(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a);
+
+    /* Decoding steps of one shape are the same calls with the same arguments but for what batch_begin is told: a backend may take them down once and
+     * repeat them. Between batch_begin and record_end; owner and rows (n_tok + n_pad) name the shape. record_end is called after
+     * NONE and NEW; *ran false: what was taken down did not run, call the slots. record_drop before anything that the owner's
+     * slots name goes away. Backends that record nothing say NONE. */
+    rf_status (*record_begin)(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);
+    rf_status (*record_end)(struct rf_backend *b, struct rf_stream *s, bool *ran);
+    void (*record_drop)(struct rf_backend *b, const void *owner);
 };
 
 /* Every backend's own struct begins with this. */
@@ -179,8 +193,10 @@ struct rf_backend {
 
 struct rf_backend_options {
     const char *device;  /* "auto", "cpu", "cuda:N", "hip:N" */
+    bool allow_cpu;      /* auto: a GPU that is there but does not work is passed over; info.detail says why */
     uint32_t n_threads;  /* 0: one per usable core */
     const char *isa;     /* "auto" or a cap */
+    const char *attention; /* NULL or "auto", "reference", "flash", "paged-split": what a GPU attends with */
 };
 
 /* Registry and auto-selection: opens the best device that `device` allows. */

@@ -181,7 +181,7 @@ int rf_cli_bench(const struct rf_cli *c)
     struct rf_model_info info;
     struct rf_error err = {0};
     char where[512];
-    if (!rf_cli_check_kv_type(c) || !parse_batches(c->batch, batch, &n_batch)) return RF_EXIT_USAGE;
+    if (!parse_batches(c->batch, batch, &n_batch)) return RF_EXIT_USAGE;
     for (size_t i = 0; i < n_batch; i++) most = RF_MAX(most, batch[i]);
     struct rf_model *m = rf_cli_open_model(c, 0);
     if (!m) return RF_EXIT_MODEL;

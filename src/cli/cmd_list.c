@@ -7,15 +7,6 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 
-static void human_size(uint64_t bytes, char *out, size_t cap)
-{
-    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB"};
-    double v = (double)bytes;
-    size_t u = 0;
-    for (; v >= 1000 && u + 1 < RF_COUNT(unit); u++) v /= 1000;
-    snprintf(out, cap, v < 10 && u ? "%.1f %s" : "%.0f %s", v, unit[u]);
-}
-
 static json_t *to_json(const struct rf_model_entry *m)
 {
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:s}", "name", m->name, "source", m->source, "path", m->path, "architecture",
@@ -33,13 +24,7 @@ static int print_json(const struct rf_registry *r, bool all)
         json_t *o = all || m->kind == RF_MODEL_CHAT ? to_json(m) : NULL;
         if (o) json_array_append_new(models, o); /* a path that is no UTF-8 cannot stand in JSON */
     }
-    json_t *root = json_pack("{s:o}", "models", models);
-    char *text = json_dumps(root, JSON_COMPACT);
-    json_decref(root);
-    if (!text) return RF_EXIT_FAILED;
-    puts(text);
-    free(text);
-    return RF_EXIT_OK;
+    return rf_cli_print_json(json_pack("{s:o}", "models", models));
 }
 
 static void print_table(const struct rf_registry *r, bool all)
@@ -57,7 +42,7 @@ static void print_table(const struct rf_registry *r, bool all)
             hidden++;
             continue;
         }
-        human_size(m->bytes, size, sizeof size);
+        rf_cli_human_bytes(m->bytes, size, sizeof size);
         if (!shown++) printf("%-*s  %-9s %-8s %8s %8s  %s\n", wide, "NAME", "FAMILY", "QUANT", "SIZE", "CONTEXT", "WHERE");
         printf("%-*s  %-9s %-8s %8s %8u  %s", wide, m->name, m->architecture, m->quantization, size, m->context, m->source);
         if (m->kind != RF_MODEL_CHAT) printf(" (%s%s%s)", rf_model_kind_name(m->kind), m->note[0] ? ": " : "", m->note);
@@ -72,7 +57,10 @@ int rf_cli_list(const struct rf_cli *c)
     struct rf_registry *r = rf_cli_open_registry(c, true);
     if (!r) return RF_EXIT_FAILED;
     int code = RF_EXIT_OK;
-    if (c->json) code = print_json(r, c->all);
+    for (size_t i = 0; c->names && i < rf_registry_n(r); i++)
+        if (c->all || rf_registry_at(r, i)->kind == RF_MODEL_CHAT) puts(rf_registry_at(r, i)->name);
+    if (c->names) code = RF_EXIT_OK;
+    else if (c->json) code = print_json(r, c->all);
     else print_table(r, c->all);
     rf_registry_close(r);
     return code;

@@ -100,7 +100,6 @@ int rf_cli_perplexity(const struct rf_cli *c)
     int32_t *ids = NULL;
     size_t n = 0, chunk = c->ctx ? (size_t)c->ctx : 512;
     int code = RF_EXIT_USAGE;
-    if (!rf_cli_check_kv_type(c)) return code;
     code = RF_EXIT_FAILED;
     if (!rf_cli_read(c->arg[1], &text)) goto out_text;
     code = RF_EXIT_MODEL;

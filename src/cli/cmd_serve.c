@@ -1,4 +1,5 @@
-/* cmd_serve.c - listens at once, loads the model, serves until Ctrl-C or SIGTERM; a second signal ends it at once. */
+/* cmd_serve.c - listens at once, loads its model, or none before one is asked for, and serves until Ctrl-C or SIGTERM; a second
+ * signal ends it at once. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -6,8 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "cli/cli.h"
-#include "serve/serve.h"
+#include "cli/serve_pool.h"
 
 /* The signal handler's only way to its server; set while rf_cli_serve runs. */
 static _Atomic(struct rf_serve *) running;
@@ -19,16 +19,12 @@ static void on_signal(int sig)
     if (s) rf_serve_stop(s);
 }
 
-static bool parse_level(const char *name, enum rf_log_level *level)
+static enum rf_log_level level_of(const char *name) /* the option table has checked the word */
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
     for (size_t i = 0; i < RF_COUNT(names); i++)
-        if (!strcmp(names[i], name)) {
-            *level = (enum rf_log_level)i;
-            return true;
-        }
-    fprintf(stderr, "rocmforge: --log-level is \"%s\", expected error, warn, info or debug\n", name);
-    return false;
+        if (!strcmp(names[i], name)) return (enum rf_log_level)i;
+    return RF_LOG_INFO;
 }
 
 /* "dir/name-00001-of-00004.gguf" -> "name": what people would call the model. A name from `list` stays as it is. */
@@ -55,6 +51,9 @@ static void default_name(const char *path, char *out, size_t cap)
     if (!out[0] || !strcmp(out, ".")) snprintf(out, cap, "model");
 }
 
+/* NULL: all that are listed. */
+static const char *fixed_model(const struct rf_cli *c) { return c->n_arg ? c->arg[0] : c->model; }
+
 /* What the engine can hold, running and waiting, where either was said; 0 leaves the server's default. */
 static uint32_t sequences(const struct rf_cli *c)
 {
@@ -62,21 +61,69 @@ static uint32_t sequences(const struct rf_cli *c)
     return (uint32_t)((c->max_seqs ? c->max_seqs : 256) + (c->max_queue ? c->max_queue : 1024));
 }
 
-static rf_status start(const struct rf_cli *c, struct rf_serve **s, struct rf_error *err)
+static rf_status start(const struct rf_cli *c, struct rf_cli_pool *pool, struct rf_serve **s, struct rf_error *err)
 {
-    char name[256];
-    default_name(c->arg[0], name, sizeof name);
+    char name[256] = "";
+    if (!pool) default_name(fixed_model(c), name, sizeof name);
     struct rf_serve_options o = {
         .host = c->host, .port = (uint16_t)c->port, .model_id = c->model_name ? c->model_name : name,
+        .pool = pool ? rf_cli_pool_door(pool) : NULL,
         .aliases = c->alias.item, .n_aliases = c->alias.n, .api_keys = c->api_key.item, .n_api_keys = c->api_key.n,
         .allowed_hosts = c->allowed_host.item, .n_allowed_hosts = c->allowed_host.n,
         .cors_origins = c->cors.item, .n_cors_origins = c->cors.n, .open_metrics = c->open_metrics,
         .isolate_keys = c->isolate_keys, .neutral_sampling = c->neutral_sampling, .max_body = (size_t)c->max_body_mb << 20,
-        .max_connections = (uint32_t)c->max_connections, .max_sequences = sequences(c), .log = {.json = c->log_json}};
-    if (!parse_level(c->log_level, &o.log.level)) return RF_INVALID;
+        .max_connections = (uint32_t)c->max_connections, .max_sequences = sequences(c),
+        .log = {.level = level_of(c->log_level), .json = c->log_json}};
     rf_status st = rf_serve_create(s, &o, err);
     if (st) rf_cli_fail(err, 0);
     return st;
+}
+
+static void watch_signals(struct rf_serve *s)
+{
+    struct sigaction sa = {.sa_handler = on_signal};
+    atomic_store(&running, s);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+static int run(const struct rf_cli *c, struct rf_serve *s)
+{
+    printf("ready: %s\n", rf_serve_url(s));
+    fflush(stdout);
+    return rf_serve_run(s, c->drain_timeout) ? RF_EXIT_FAILED : RF_EXIT_OK;
+}
+
+static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_model **m, struct rf_engine **e)
+{
+    struct rf_error err = {0};
+    struct rf_model_info info;
+    if (!(*m = rf_cli_open_model(c, 0))) return RF_EXIT_MODEL;
+    if (!(*e = rf_cli_open_engine(c, *m))) return RF_EXIT_FAILED;
+    if (rf_serve_attach(s, *m, *e, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
+    rf_model_info_get(*m, &info);
+    fprintf(stderr, "%s, %s, %s\n", info.architecture, info.quantization, info.device);
+    struct rf_stats stats;
+    rf_engine_stats(*e, &stats);
+    if (*stats.attention) fprintf(stderr, "attention: %s\n", stats.attention);
+    return run(c, s);
+}
+
+static int serve_listed(const struct rf_cli *c, struct rf_serve *s, struct rf_cli_pool *pool)
+{
+    size_t n = rf_cli_pool_n(pool);
+    if (n) fprintf(stderr, "%zu model%s; a request loads the one that it names: rocmforge list\n", n, n == 1 ? "" : "s");
+    else fprintf(stderr, "no model yet: put a GGUF file into ~/models, or name a folder with --model-dir; it is found without a restart\n");
+    return run(c, s);
+}
+
+/* Names that belong to one model make no sense for many. */
+static bool check_names(const struct rf_cli *c)
+{
+    if (fixed_model(c) || (!c->model_name && !c->alias.n)) return true;
+    fprintf(stderr, "rocmforge: --%s names one model, but serve was given none: without MODEL each is served under its name in `list`\n",
+            c->model_name ? "model-name" : "alias");
+    return false;
 }
 
 int rf_cli_serve(const struct rf_cli *c)
@@ -85,31 +132,19 @@ int rf_cli_serve(const struct rf_cli *c)
     struct rf_error err = {0};
     struct rf_model *m = NULL;
     struct rf_engine *e = NULL;
-    struct rf_model_info info;
-    if (!rf_cli_check_kv_type(c)) return RF_EXIT_USAGE;
-    rf_status st = start(c, &s, &err);
-    if (st) return st == RF_INVALID ? RF_EXIT_USAGE : RF_EXIT_FAILED;
-    atomic_store(&running, s);
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    int code = RF_EXIT_MODEL;
-    if (!(m = rf_cli_open_model(c, 0))) goto out;
-    code = RF_EXIT_FAILED;
-    if (!(e = rf_cli_open_engine(c, m))) goto out;
-    if (rf_serve_attach(s, m, e, &err)) {
-        rf_cli_fail(&err, 0);
-        goto out;
+    struct rf_cli_pool *pool = NULL;
+    if (!check_names(c)) return RF_EXIT_USAGE;
+    if (!fixed_model(c) && rf_cli_pool_create(&pool, c, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
+    rf_status st = start(c, pool, &s, &err);
+    int code = st == RF_INVALID ? RF_EXIT_USAGE : RF_EXIT_FAILED;
+    if (!st) {
+        watch_signals(s);
+        code = pool ? serve_listed(c, s, pool) : serve_fixed(c, s, &m, &e);
+        atomic_store(&running, NULL);
     }
-    rf_model_info_get(m, &info);
-    fprintf(stderr, "%s, %s, %s\n", info.architecture, info.quantization, info.device);
-    printf("ready: %s\n", rf_serve_url(s));
-    fflush(stdout);
-    code = rf_serve_run(s, c->drain_timeout) ? RF_EXIT_FAILED : RF_EXIT_OK;
-out:
-    atomic_store(&running, NULL);
     rf_serve_free(s);
     rf_engine_free(e);
     rf_model_close(m);
+    rf_cli_pool_free(pool);
     return code;
 }

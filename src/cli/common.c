@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <jansson.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -30,107 +33,61 @@ static void show_progress(void *ctx, double fraction)
     fflush(stderr);
 }
 
-/* ---- names ---- */
+/* ---- models and engines ---- */
 
-static void print_warning(void *ctx, const char *line)
+rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t flags, bool progress, struct rf_model **out,
+                           struct rf_error *err)
 {
-    (void)ctx;
-    fprintf(stderr, "rocmforge: %s\n", line);
-}
-
-struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn)
-{
-    struct rf_registry *r = NULL;
-    struct rf_error err = {0};
-    struct rf_registry_options o = {.dirs = c->model_dir.item, .n_dirs = c->model_dir.n, .warn = warn ? print_warning : NULL};
-    if (rf_registry_open(&r, &o, &err)) rf_cli_fail(&err, 0);
-    return r;
-}
-
-static void not_found(const struct rf_registry *r, const char *name)
-{
-    size_t n = rf_registry_n(r), n_name = 0;
-    const char **names = rf_alloc_array(n, sizeof *names);
-    for (size_t i = 0; names && i < n; i++)
-        if (rf_registry_at(r, i)->kind == RF_MODEL_CHAT) names[n_name++] = rf_registry_at(r, i)->name;
-    const char *near = names ? rf_cli_nearest(name, names, n_name) : NULL;
-    for (size_t i = 0; !near && i < n_name; i++)
-        if (strcasestr(names[i], name)) near = names[i];
-    fprintf(stderr, "rocmforge: %.200s: no such file, folder or model", name);
-    if (near) fprintf(stderr, "; did you mean %s?", near);
-    fprintf(stderr, "\n  See: rocmforge list\n");
-    rf_free(names);
-}
-
-/* A path as it is; else the path behind a listed name. False with the nearest names printed. */
-static bool resolve(const struct rf_cli *c, const char *name, char *path, size_t cap)
-{
-    int n = snprintf(path, cap, "%s", name);
-    if (n > 0 && (size_t)n < cap && rf_path_exists(path)) return true;
-    struct rf_registry *r = rf_cli_open_registry(c, false);
-    if (!r) return false;
-    const struct rf_model_entry *m = rf_registry_find(r, name);
-    n = m ? snprintf(path, cap, "%s", m->path) : -1;
-    if (m && m->kind == RF_MODEL_BROKEN) {
-        fprintf(stderr, "rocmforge: %s cannot be used: %s\n", m->name, m->note);
-        n = -1;
-    } else if (!m) {
-        not_found(r, name);
+    struct rf_buf tmpl = {0};
+    int percent = -1;
+    *out = NULL;
+    struct rf_model_options o = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .flags = flags,
+                                 .allow_cpu = c->allow_cpu};
+    if (c->chat_template) {
+        RF_TRY(rf_file_read(&tmpl, c->chat_template, 1 << 20, err));
+        o.chat_template = rf_buf_str(&tmpl);
     }
-    rf_registry_close(r);
-    return n > 0 && (size_t)n < cap;
+    if (progress && isatty(STDERR_FILENO)) {
+        o.progress = show_progress;
+        o.progress_ctx = &percent;
+    }
+    rf_status s = rf_model_open(out, path, &o, err);
+    rf_buf_release(&tmpl);
+    if (s && percent >= 0 && percent < 100) fprintf(stderr, "\r\033[K");
+    return s;
 }
 
 struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
 {
     struct rf_error err = {0};
-    struct rf_buf tmpl = {0};
     struct rf_model *m = NULL;
-    int percent = -1;
-    char path[4096];
-    if (!resolve(c, c->arg[0], path, sizeof path)) return NULL;
-    struct rf_model_options o = {.device = c->device, .isa = c->isa, .n_threads = (uint32_t)c->threads, .flags = flags};
-    if (c->chat_template) {
-        if (rf_file_read(&tmpl, c->chat_template, 1 << 20, &err)) {
-            rf_cli_fail(&err, 0);
-            return NULL;
-        }
-        o.chat_template = rf_buf_str(&tmpl);
+    char path[RF_CLI_PATH_MAX];
+    const char *name = rf_cli_wanted_model(c);
+    if (!name) {
+        fprintf(stderr, "rocmforge: no model is named, and the small one that ships is not installed here\n  See: rocmforge list\n");
+        return NULL;
     }
-    if (isatty(STDERR_FILENO)) {
-        o.progress = show_progress;
-        o.progress_ctx = &percent;
-    }
-    rf_status s = rf_model_open(&m, path, &o, &err);
-    rf_buf_release(&tmpl);
-    if (s && percent >= 0 && percent < 100) fprintf(stderr, "\r\033[K");
-    if (s) rf_cli_fail(&err, 0);
-    return s ? NULL : m;
+    if (!rf_cli_resolve(c, name, path, sizeof path)) return NULL;
+    if (rf_cli_open_path(c, path, flags, true, &m, &err)) rf_cli_fail(&err, 0);
+    return m;
 }
 
 static const struct { const char *name; enum rf_kv_type type; } kv_types[] = {
     {"auto", RF_KV_AUTO}, {"f16", RF_KV_F16}, {"bf16", RF_KV_BF16}, {"f32", RF_KV_F32},
 };
 
-static int kv_type_of(const char *name)
+static enum rf_kv_type kv_type_of(const char *name) /* the option table has checked the word */
 {
     for (size_t i = 0; name && i < RF_COUNT(kv_types); i++)
-        if (!strcmp(kv_types[i].name, name)) return (int)kv_types[i].type;
-    return name ? -1 : RF_KV_AUTO;
-}
-
-bool rf_cli_check_kv_type(const struct rf_cli *c)
-{
-    if (kv_type_of(c->kv_type) >= 0) return true;
-    fprintf(stderr, "rocmforge: --kv-type is \"%s\", expected auto, f16, bf16 or f32\n", c->kv_type);
-    return false;
+        if (!strcmp(kv_types[i].name, name)) return kv_types[i].type;
+    return RF_KV_AUTO;
 }
 
 void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o)
 {
     *o = (struct rf_engine_options){
         .max_model_len = (uint32_t)c->ctx, .kv_blocks = (uint32_t)c->kv_blocks, .kv_bytes = (uint64_t)c->kv_memory_mb << 20,
-        .kv_type = (enum rf_kv_type)kv_type_of(c->kv_type), .max_seqs = (uint32_t)c->max_seqs,
+        .kv_type = kv_type_of(c->kv_type), .max_seqs = (uint32_t)c->max_seqs,
         .max_step_tokens = (uint32_t)c->max_step_tokens, .max_queue = (uint32_t)c->max_queue,
         .max_queue_tokens = (uint64_t)c->max_queue_tokens, .no_prefix_cache = c->no_prefix_cache,
         .precise = c->precise};
@@ -229,6 +186,47 @@ bool rf_cli_write(const char *s, size_t n)
     return true;
 }
 
+void rf_cli_human_bytes(uint64_t bytes, char *out, size_t cap)
+{
+    static const char *const unit[] = {"B", "kB", "MB", "GB", "TB"};
+    double v = (double)bytes;
+    size_t u = 0;
+    for (; v >= 1000 && u + 1 < RF_COUNT(unit); u++) v /= 1000;
+    snprintf(out, cap, v < 10 && u ? "%.1f %s" : "%.0f %s", v, unit[u]);
+}
+
+int rf_cli_print_json(void *json)
+{
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    json_decref(json);
+    if (text) puts(text);
+    else fprintf(stderr, "rocmforge: not enough memory\n");
+    int code = text ? RF_EXIT_OK : RF_EXIT_FAILED;
+    free(text);
+    return code;
+}
+
+bool rf_cli_colour(int fd)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM"); /* no-color.org: set and not empty */
+    return isatty(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+bool rf_cli_own_path(char *out, size_t cap, const char *variable, const char *fallback, const char *name, bool make)
+{
+    const char *base = getenv(variable), *home = getenv("HOME");
+    int n = -1;
+    if (base && *base) n = snprintf(out, cap, "%s/rocmforge/%s", base, name);
+    else if (home && *home) n = snprintf(out, cap, "%s/%s/rocmforge/%s", home, fallback, name);
+    if (n < 0 || (size_t)n >= cap) return false;
+    for (char *p = make ? strchr(out + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
+        *p = 0;
+        mkdir(out, 0700);
+        *p = '/';
+    }
+    return true;
+}
+
 /* ---- Ctrl-C ---- */
 
 static atomic_bool interrupted;
@@ -241,9 +239,16 @@ static void on_interrupt(int sig)
 
 void rf_cli_catch_interrupt(void)
 {
+    atomic_store(&interrupted, false);
     struct sigaction sa = {.sa_handler = on_interrupt};
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+}
+
+void rf_cli_release_interrupt(void)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
 }
 
 bool rf_cli_interrupted(void) { return atomic_load(&interrupted); }

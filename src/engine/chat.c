@@ -101,6 +101,7 @@ static rf_status prepare(const struct rf_model *m, const char *json, size_t len,
     json_error_t why;
     json_t *root = json_loadb(json, len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &why);
     *vars = NULL;
+    if (!root && !why.text[0]) return rf_fail_nomem(err, "chat request", len); /* the parser says nothing then */
     if (!json_is_object(root)) {
         json_decref(root);
         return rf_fail_param(err, RF_INVALID, "messages", "chat request: %s, expected a JSON object with \"messages\"",

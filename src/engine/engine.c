@@ -516,5 +516,6 @@ void rf_engine_stats(struct rf_engine *e, struct rf_stats *out)
     for (const struct rf_req *r = e->mail_first; r; r = r->next) out->n_waiting++;
     out->waiting_tokens = e->waiting_tokens;
     out->rejected = e->n_rejected;
+    out->attention = e->model->backend->info.attention;
     pthread_mutex_unlock(&e->lock);
 }

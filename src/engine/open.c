@@ -35,7 +35,7 @@ static void *text_main(void *arg)
 
 static rf_status weights_load(struct rf_model *m, const struct rf_model_options *opt, struct rf_error *err)
 {
-    struct rf_backend_options b = {.device = opt->device, .n_threads = opt->n_threads, .isa = opt->isa};
+    struct rf_backend_options b = {.device = opt->device, .n_threads = opt->n_threads, .isa = opt->isa, .attention = opt->attention, .allow_cpu = opt->allow_cpu};
     RF_TRY(rf_backend_open(&m->backend, &b, err));
     return rf_lm_open(&m->lm, m->weights, m->backend, opt->progress, opt->progress_ctx, err);
 }

@@ -262,6 +262,7 @@ void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why,
     if (why == RF_FINISH_STOP || why == RF_FINISH_LENGTH) {
         rf_histogram_add(&e->now.e2e, false, t - r->t_submit);
         rf_histogram_add(&e->now.decode, false, ev.usage.decode_s);
+        rf_histogram_add(&e->now.inference, false, t - t_start);
         rf_histogram_add(&e->now.prompt_len, true, r->n_prompt);
         rf_histogram_add(&e->now.generation_len, true, rf_req_n_new(r));
     }
@@ -274,9 +275,12 @@ void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why,
 static void note_step(struct rf_engine *e, const struct rf_sched_plan *p, double seconds)
 {
     uint32_t n_prefill = 0;
-    for (uint32_t i = 0; i < p->n_item; i++)
+    for (uint32_t i = 0; i < p->n_item; i++) {
         if (p->item[i].from < req_of(&p->item[i])->n_prompt) n_prefill += p->item[i].n;
+        e->now.max_seq_tokens = RF_MAX(e->now.max_seq_tokens, p->item[i].from + p->item[i].n);
+    }
     e->now.n_steps++;
+    e->now.n_step_seqs += p->n_item;
     e->now.prompt_tokens += n_prefill;
     e->now.prefill_s += seconds * n_prefill / p->n_tok;
     e->now.decode_s += seconds * (p->n_tok - n_prefill) / p->n_tok;

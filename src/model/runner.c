@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "model/lm.h"
 
+enum { MAX_RECORDED = 64 }; /* rows */
 enum rows { ROWS_TOK, ROWS_OUT };
 
 enum call { CALL_EMBED, CALL_NORM, CALL_MATMUL, CALL_ROPE_KV, CALL_ATTENTION, CALL_GLU, CALL_ADD, CALL_GATHER, CALL_SOFTCAP };
@@ -272,6 +273,7 @@ void rf_runner_free(struct rf_runner *r)
 {
     if (!r) return;
     struct rf_backend *b = r->m->b;
+    b->ops->record_drop(b, r);
     if (r->kv) b->mem->kv_free(b, r->kv);
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
@@ -311,20 +313,54 @@ static rf_status check_batch(const struct rf_runner *r, const struct rf_batch *b
                    r->m->shape.n_group);
 }
 
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, const float **logits, struct rf_error *err)
+static rf_status run_slots(struct rf_runner *r, const struct rf_batch *batch)
 {
-    struct rf_backend *b = r->m->b;
-    RF_TRY(check_batch(r, batch, err));
-    rf_status s = b->ops->batch_begin(b, NULL, batch);
+    rf_status s = RF_OK;
     for (uint32_t i = 0; !s && i < r->n_prog; i++) {
         struct entry *e = &r->prog[i];
-        uint32_t rows = e->rows == ROWS_TOK ? batch->n_tok : batch->n_out;
-        if (rows) s = run_entry(b, e, rows);
+        uint32_t rows = (e->rows == ROWS_TOK ? batch->n_tok : batch->n_out) + batch->n_pad;
+        if (rows) s = run_entry(r->m->b, e, rows);
     }
-    uint64_t bytes = (uint64_t)batch->n_out * r->m->shape.n_vocab * sizeof(float);
+    return s;
+}
+
+/* Rows to add so that a step of one token a sequence has a shape that the backend may have recorded; false: no such step. */
+static bool decode_pad(const struct rf_runner *r, const struct rf_batch *batch, uint32_t *n_pad)
+{
+    uint32_t rows = 1;
+    while (rows < batch->n_tok) rows *= 2;
+    if (!r->m->b->info.records || batch->n_tok != batch->n_seq || batch->n_out != batch->n_tok || rows > MAX_RECORDED || rows > r->opt.max_tok ||
+        rows > r->opt.max_out)
+        return false;
+    *n_pad = rows - batch->n_tok;
+    return true;
+}
+
+static rf_status run_step(struct rf_runner *r, struct rf_batch *batch)
+{
+    struct rf_backend *b = r->m->b;
+    enum rf_record what = RF_RECORD_NONE;
+    bool ran = true, decode = decode_pad(r, batch, &batch->n_pad);
+    rf_status s = b->ops->batch_begin(b, NULL, batch);
+    if (!s && decode) s = b->ops->record_begin(b, NULL, r, batch->n_tok + batch->n_pad, &what);
+    if (s || what == RF_RECORD_DONE) return s;
+    s = run_slots(r, batch);
+    if (!decode) return s;
+    rf_status end = b->ops->record_end(b, NULL, &ran);
+    return s ? s : end ? end : ran ? RF_OK : run_slots(r, batch);
+}
+
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *given, const float **logits, struct rf_error *err)
+{
+    struct rf_backend *b = r->m->b;
+    RF_TRY(check_batch(r, given, err));
+    struct rf_batch batch = *given; /* backends borrow it until the step's end */
+    batch.n_pad = 0;
+    rf_status s = run_step(r, &batch);
+    uint64_t bytes = (uint64_t)batch.n_out * r->m->shape.n_vocab * sizeof(float);
     if (!s && bytes && r->host_logits) s = b->mem->download(b, NULL, r->host_logits, r->logits, bytes);
     if (!s) s = b->mem->stream_sync(b, NULL);
-    if (s) return rf_fail(err, s, "%s: a step of %u tokens failed", b->info.name, batch->n_tok);
+    if (s) return rf_fail(err, s, "%s: a step of %u tokens failed", b->info.name, batch.n_tok);
     *logits = r->host_logits ? r->host_logits : (const float *)r->logits;
     return RF_OK;
 }

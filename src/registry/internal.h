@@ -42,8 +42,13 @@ struct rf_header rf_scan_header(struct rf_scan *s, const char *path, const struc
 void rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h);
 /* A root: Ollama's or the hub's where it has their shape, else every GGUF and every model folder below it. */
 void rf_scan_tree(struct rf_scan *s, const char *root, const char *source);
+/* One GGUF file that is no part of a tree. */
+void rf_scan_file(struct rf_scan *s, const char *path, const char *source);
 void rf_scan_hub(struct rf_scan *s, const char *hub);
 void rf_scan_ollama(struct rf_scan *s, const char *store);
+
+/* $XDG_DATA_HOME/rocmforge/models into out[RF_REGISTRY_PATH]; false without a home. */
+bool rf_registry_own_dir(char *out);
 
 /* Lists a folder sorted by name, hidden entries left out; false with a warning if it cannot be read (silently if absent). */
 struct rf_names { char **name; size_t n, cap; };

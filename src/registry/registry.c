@@ -58,6 +58,8 @@ static bool place(char *out, const char *var, const char *below, const char *fal
     return n > 0 && n < RF_REGISTRY_PATH;
 }
 
+bool rf_registry_own_dir(char *out) { return place(out, "XDG_DATA_HOME", "rocmforge/models", ".local/share/rocmforge/models"); }
+
 static void scan_list_of_dirs(struct rf_scan *s, const char *list)
 {
     char dir[RF_REGISTRY_PATH];
@@ -72,6 +74,18 @@ static void scan_list_of_dirs(struct rf_scan *s, const char *list)
     }
 }
 
+/* The same file, found under whatever path. */
+static bool listed(const struct rf_scan *s, const char *path)
+{
+    struct stat want, have;
+    if (stat(path, &want)) return false;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->entry[i].bytes == (uint64_t)want.st_size && !stat(s->entry[i].path, &have) && have.st_ino == want.st_ino &&
+            have.st_dev == want.st_dev)
+            return true;
+    return false;
+}
+
 static void scan_all(struct rf_scan *s)
 {
     char path[RF_REGISTRY_PATH];
@@ -81,7 +95,7 @@ static void scan_all(struct rf_scan *s)
     }
     scan_list_of_dirs(s, env("ROCMFORGE_MODEL_PATH"));
     rf_scan_tree(s, "models", "folder");
-    if (place(path, "XDG_DATA_HOME", "rocmforge/models", ".local/share/rocmforge/models")) rf_scan_tree(s, path, "own");
+    if (rf_registry_own_dir(path)) rf_scan_tree(s, path, "own");
     if (env("HF_HUB_CACHE")) rf_scan_hub(s, env("HF_HUB_CACHE"));
     else if (env("HF_HOME") ? place(path, "HF_HOME", "hub", "") : place(path, "XDG_CACHE_HOME", "huggingface/hub", ".cache/huggingface/hub"))
         rf_scan_hub(s, path);
@@ -93,6 +107,7 @@ static void scan_all(struct rf_scan *s)
     if (env("LLAMA_CACHE")) rf_scan_tree(s, env("LLAMA_CACHE"), "llama.cpp");
     if (place(path, NULL, "", ".cache/llama.cpp")) rf_scan_tree(s, path, "llama.cpp");
     if (place(path, NULL, "", "models")) rf_scan_tree(s, path, "folder");
+    if (s->opt->shipped && !listed(s, s->opt->shipped)) rf_scan_file(s, s->opt->shipped, "shipped");
 }
 
 /* ---- unique names ---- */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -99,6 +100,14 @@ static void add_gguf(struct tree *t, const char *path, const char *name, const s
 }
 
 static void walk(struct tree *t, const char *dir, unsigned depth);
+
+void rf_scan_file(struct rf_scan *s, const char *path, const char *source)
+{
+    struct tree t = {.s = s, .source = source};
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (!stat(path, &st) && S_ISREG(st.st_mode) && ends(path, ".gguf")) add_gguf(&t, path, slash ? slash + 1 : path, &st);
+}
 
 /* A folder with config.json and safetensors is one model. */
 static bool add_folder(struct tree *t, const char *dir, const struct rf_names *names)
@@ -315,11 +324,22 @@ static bool is_ollama(struct rf_scan *s, const char *root)
            rf_path_is_dir(manifests_dir) && rf_path_is_dir(blobs);
 }
 
+/* Listed paths are whole ones: a program that reads them may stand elsewhere. */
+static const char *absolute(struct rf_scan *s, const char *root, char *out)
+{
+    char here[RF_REGISTRY_PATH];
+    if (*root == '/' || !getcwd(here, sizeof here)) return root;
+    while (!strncmp(root, "./", 2)) root += 2;
+    return rf_scan_path(s, out, here, root) ? out : root;
+}
+
 void rf_scan_tree(struct rf_scan *s, const char *root, const char *source)
 {
     struct tree t = {.s = s, .source = source};
     struct stat st;
+    char whole[RF_REGISTRY_PATH];
     if (stat(root, &st) || !S_ISDIR(st.st_mode)) return;
+    root = absolute(s, root, whole);
     if (is_ollama(s, root)) {
         rf_scan_ollama(s, root);
     } else if (is_hub(s, root)) {

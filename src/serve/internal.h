@@ -213,7 +213,8 @@ struct rf_serve {
     } work;
 
     struct {                       /* watch.c */
-        int epoll_fd, wake_fd;
+        int epoll_fd, wake_fd, door_fd; /* door: the listening socket, which the HTTP library owns */
+        unsigned n_waits;          /* ticks since which somebody waits there; watcher only */
         pthread_t thread;
         bool running;
         _Atomic bool stop;

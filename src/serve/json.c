@@ -81,7 +81,7 @@ rf_status rf_serve_json_parse(const char *text, size_t len, json_t **out, struct
     json_t *root = json_loadb(text, len, JSON_ALLOW_NUL, &je);
     if (!root) {
         enum json_error_code code = json_error_code(&je);
-        if (code == json_error_out_of_memory) return rf_fail_nomem(err, "request body", len);
+        if (code == json_error_out_of_memory || !je.text[0]) return rf_fail_nomem(err, "request body", len);
         if (code == json_error_numeric_overflow) {
             find_key(text, len, je.position > 0 ? (size_t)je.position : 0, key, sizeof key);
             return rf_fail_param(err, RF_INVALID, key, "%s: number out of range", key[0] ? key : "request body");

@@ -1,5 +1,5 @@
-/* metrics.c - GET /metrics in the text format 0.0.4: vLLM's names, so that dashboards and routers work, and our own.
- * Labels are the served model and fixed words; nothing a client sends ever becomes one.
+/* metrics.c - GET /metrics in the text format 0.0.4: vLLM's, llama.cpp's and SGLang's names, so that dashboards and
+ * routers work, and our own. Labels are the served model and fixed words; nothing a client sends ever becomes one.
  */
 #include <stddef.h>
 #include <string.h>
@@ -45,6 +45,16 @@ static const struct { const char *name, *type, *help; enum of of; size_t at; } r
      S(prefix_queries)},
     {"vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the prefix cache.", OF_U64, S(prefix_hits)},
     {"vllm:admission_rejections", "counter", "Requests refused at admission.", OF_U64, S(rejected)},
+    {"llamacpp:requests_processing", "gauge", "Sequences in the running batch.", OF_U32, S(n_running)},
+    {"llamacpp:requests_deferred", "gauge", "Sequences waiting to be scheduled.", OF_U32, S(n_waiting)},
+    {"llamacpp:prompt_tokens_total", "counter", "Prompt tokens processed.", OF_U64, S(prompt_tokens)},
+    {"llamacpp:prompt_seconds_total", "counter", "Time spent on prompts.", OF_F64, S(prefill_s)},
+    {"llamacpp:tokens_predicted_total", "counter", "Tokens generated.", OF_U64, S(generation_tokens)},
+    {"llamacpp:tokens_predicted_seconds_total", "counter", "Time spent on generating.", OF_F64, S(decode_s)},
+    {"llamacpp:n_decode_total", "counter", "Steps of the engine.", OF_U64, S(n_steps)},
+    {"llamacpp:n_tokens_max", "gauge", "Most tokens that one sequence has had.", OF_U32, S(max_seq_tokens)},
+    {"sglang:num_running_reqs", "gauge", "Sequences in the running batch.", OF_U32, S(n_running)},
+    {"sglang:num_queue_reqs", "gauge", "Sequences waiting to be scheduled.", OF_U32, S(n_waiting)},
     {"rocmforge_waiting_tokens", "gauge", "Prompt tokens of waiting sequences.", OF_U64, S(waiting_tokens)},
     {"rocmforge_kv_blocks", "gauge", "KV blocks in the pool.", OF_U32, S(n_blocks)},
     {"rocmforge_kv_blocks_free", "gauge", "KV blocks that are free or only cached.", OF_U32, S(n_blocks_free)},
@@ -61,6 +71,7 @@ static const struct { const char *name, *help; size_t at; bool tokens; } hists[]
     {"vllm:request_queue_time_seconds", "Time waiting.", S(queue), false},
     {"vllm:request_prefill_time_seconds", "Time from scheduling to the first token.", S(prefill), false},
     {"vllm:request_decode_time_seconds", "Time from the first token to the last.", S(decode), false},
+    {"vllm:request_inference_time_seconds", "Time from scheduling to the last token.", S(inference), false},
     {"vllm:request_prompt_tokens", "Prompt tokens of a sequence.", S(prompt_len), true},
     {"vllm:request_generation_tokens", "Generated tokens of a sequence.", S(generation_len), true},
     {"vllm:iteration_tokens_total", "Tokens of one engine step.", S(step_tokens), true},
@@ -90,6 +101,8 @@ static double value(const struct rf_stats *st, enum of of, size_t at)
     return *(const double *)p;
 }
 
+static double part(double a, double of) { return of > 0 ? a / of : 0; }
+
 static void engine_metrics(const struct out *o)
 {
     static const struct { enum rf_finish f; const char *name; } ends[] = {
@@ -99,6 +112,13 @@ static void engine_metrics(const struct out *o)
         one(o, rows[i].name, rows[i].type, rows[i].help, value(st, rows[i].of, rows[i].at));
     double used = st->n_blocks ? 1.0 - (double)st->n_blocks_free / st->n_blocks : 0;
     one(o, "vllm:kv_cache_usage_perc", "gauge", "Part of the KV blocks in use, 0 to 1.", used);
+    one(o, "sglang:token_usage", "gauge", "Part of the KV blocks in use, 0 to 1.", used);
+    one(o, "llamacpp:prompt_tokens_seconds", "gauge", "Prompt tokens per second of prefill, since the start.",
+        part((double)st->prompt_tokens, st->prefill_s));
+    one(o, "llamacpp:predicted_tokens_seconds", "gauge", "Generated tokens per second of decoding, since the start.",
+        part((double)st->generation_tokens, st->decode_s));
+    one(o, "llamacpp:n_busy_slots_per_decode", "gauge", "Sequences per step, since the start.",
+        part((double)st->n_step_seqs, (double)st->n_steps));
     head(o->b, "vllm:request_success_total", "counter", "Sequences ended, by reason.");
     for (size_t i = 0; i < RF_COUNT(ends); i++)
         rf_buf_printf(o->b, "vllm:request_success_total{%s,finished_reason=\"%s\"} %llu\n", o->labels, ends[i].name,
@@ -108,6 +128,11 @@ static void engine_metrics(const struct out *o)
     head(o->b, "vllm:cache_config_info", "gauge", "Layout of the KV cache.");
     rf_buf_printf(o->b, "vllm:cache_config_info{%s,block_size=\"%u\",num_gpu_blocks=\"%u\"} 1\n", o->labels,
                   st->block_tokens, st->n_blocks);
+    head(o->b, "vllm:lora_requests_info", "gauge", "Adapters, of which there are none; the value is the time.");
+    rf_buf_printf(o->b,
+                  "vllm:lora_requests_info{%s,max_lora=\"0\",running_lora_adapters=\"\",waiting_lora_adapters=\"\"} "
+                  "%lld\n",
+                  o->labels, (long long)rf_unix_time());
     for (size_t i = 0; i < RF_COUNT(hists); i++)
         histogram(o, hists[i].name, hists[i].help, (const struct rf_histogram *)((const char *)st + hists[i].at),
                   hists[i].tokens);

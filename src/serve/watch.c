@@ -1,6 +1,8 @@
 /* watch.c - a thread that sees what the event loop cannot: clients that leave while their connection sleeps, headers
  * and bodies that trickle in, readers that do not read, streams that have been silent for long.
  *
+ * It also sees clients that wait to be let in, and has the longest idle connection make room for them.
+ *
  * It never closes a descriptor. It shuts the socket down, or wakes the connection, and the event loop does the rest. A
  * connection is known here from rf_serve_conn_open to rf_serve_conn_close, which comes before its descriptor is closed;
  * serve->lock is held over both and over every use of the descriptor here.
@@ -8,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -19,6 +22,7 @@
 #define TICK_MS 250
 #define SLICE 256         /* connections looked at under one hold of the lock */
 #define CHECK_MS 2000     /* between two looks at one idle connection */
+#define DOOR_TICKS 4      /* so long may a client wait to be let in before an idle one has to go */
 #define CLOSE_WAIT 8      /* the kernel's TCP_CLOSE_WAIT: the other side has closed, we have not */
 #define HOLD_S 2.0        /* a stream's headers wait this long for its first event, which may be an error */
 #define WAKE UINT64_MAX
@@ -178,6 +182,27 @@ static void check_conns(struct rf_serve *s)
     }
 }
 
+/* Clients wait at the door and none comes in: the limit of connections, or the system's of descriptors, is reached. The
+ * connection that has been idle for longest makes room; when one has ended, the HTTP library tries again. */
+static void make_room(struct rf_serve *s)
+{
+    struct pollfd door = {.fd = s->watch.door_fd, .events = POLLIN};
+    bool waits = poll(&door, 1, 0) > 0 && (door.revents & POLLIN);
+    s->watch.n_waits = waits ? s->watch.n_waits + 1 : 0;
+    if (s->watch.n_waits < DOOR_TICKS) return;
+    struct rf_conn *oldest = NULL;
+    int64_t since = now_ms() - DOOR_TICKS * TICK_MS;
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->n_conns && s->n_conns > 1; i++) { /* without any, the library would spin */
+        struct rf_conn *conn = s->conns[i];
+        if (atomic_load(&conn->state) != RF_CONN_IDLE || atomic_load(&conn->since_ms) > since) continue;
+        since = atomic_load(&conn->since_ms);
+        oldest = conn;
+    }
+    if (oldest) shutdown(oldest->fd, SHUT_RDWR);
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* ---- running calls ----------------------------------------------------------------------------------------------- */
 
 /* Under call->lock: wakes a stream that has something to say; true if its reader is too slow. */
@@ -233,6 +258,7 @@ static void *watch(void *arg)
         next = now_ms() + TICK_MS;
         check_calls(s);
         check_conns(s);
+        make_room(s);
     }
     return NULL;
 }
@@ -242,6 +268,7 @@ rf_status rf_serve_watch_start(struct rf_serve *s, struct rf_error *err)
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = WAKE};
     s->watch.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     s->watch.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->watch.door_fd = s->listen_fd;
     if (s->watch.epoll_fd < 0 || s->watch.wake_fd < 0 ||
         epoll_ctl(s->watch.epoll_fd, EPOLL_CTL_ADD, s->watch.wake_fd, &ev))
         return rf_fail(err, RF_IO, "server: cannot watch connections: %s", strerror(errno));

@@ -107,34 +107,36 @@ static uint32_t find_whole(const struct rf_tokenizer *t, const char *s, size_t n
 {
     char tmp[512];
     size_t k = 0;
-    if (!t->byte_level) return rf_vocab_find(&t->vocab, s, n);
+    if (!t->byte_level) return rf_tok_find_text(t, s, n);
     if (n > sizeof tmp / 2) return RF_TOK_NONE;
     for (size_t i = 0; i < n; i++) k += rf_utf8_encode(rf_byte_to_char((uint8_t)s[i]), tmp + k);
-    return rf_vocab_find(&t->vocab, tmp, k);
+    return rf_tok_find_text(t, tmp, k);
 }
 
-/* A symbol the vocabulary lacks, in a vocabulary of characters: bytes, the unknown token, or nothing. */
+static size_t put_mark(char *to, struct rf_str mark)
+{
+    size_t n = mark.n < 24 ? mark.n : 0;
+    if (n) memcpy(to, mark.s, n);
+    return n;
+}
+
+/* The symbols of one character (of one byte, in a byte-level vocabulary), spelled with the marks of its place in the word.
+ * What the vocabulary lacks becomes bytes, the unknown token, or nothing. */
 static void char_symbols(struct rf_tok_call *c, const char *s, size_t n, size_t at, size_t len, uint32_t *n_sym)
 {
     const struct rf_tokenizer *t = c->t;
+    static const struct rf_str none = { "", 0 };
     char tmp[64];
-    size_t k = 0;
-    if (at && t->word_prefix.n && t->word_prefix.n < 24) {
-        memcpy(tmp, t->word_prefix.s, t->word_prefix.n);
-        k = t->word_prefix.n;
-    }
-    memcpy(tmp + k, s + at, len);
-    k += len;
-    if (at + len == n && t->word_suffix.n && t->word_suffix.n < 24) {
-        memcpy(tmp + k, t->word_suffix.s, t->word_suffix.n);
-        k += t->word_suffix.n;
-    }
-    uint32_t id = rf_vocab_find(&t->vocab, tmp, k);
+    size_t k = put_mark(tmp, at ? t->word_prefix : none);
+    if (t->byte_level) k += rf_utf8_encode(rf_byte_to_char((uint8_t)s[at]), tmp + k);
+    else memcpy(tmp + k, s + at, len), k += len;
+    k += put_mark(tmp + k, at + len == n ? t->word_suffix : none);
+    uint32_t id = rf_tok_find_text(t, tmp, k);
     bool bytes = id == RF_TOK_NONE && t->byte_fallback;
-    for (size_t i = 0; i < len && bytes; i++) bytes = t->byte_id[(unsigned char)s[at + i]] != RF_TOK_NONE;
-    if (bytes) {
-        for (size_t i = 0; i < len; i++)
-            c->sym[(*n_sym)++] = (struct rf_sym){ .id = t->byte_id[(unsigned char)s[at + i]], .off = (uint32_t)(at + i) };
+    for (size_t i = 0; i < k && bytes; i++) bytes = t->byte_id[(unsigned char)tmp[i]] != RF_TOK_NONE;
+    if (bytes) { /* of the marks too, as the PyPI package does it */
+        for (size_t i = 0; i < k; i++)
+            c->sym[(*n_sym)++] = (struct rf_sym){ .id = t->byte_id[(unsigned char)tmp[i]], .off = (uint32_t)at };
         return;
     }
     if (id == RF_TOK_NONE) {
@@ -160,12 +162,13 @@ rf_status rf_bpe_word(struct rf_tok_call *c, const char *s, size_t n)
             return rf_tok_push(c, id);
         }
     }
-    st = rf_merge_reserve(c, n + 1);
+    bool marks = t->word_prefix.n || t->word_suffix.n;
+    st = rf_merge_reserve(c, n * (marks && t->byte_fallback ? t->word_prefix.n + t->word_suffix.n + 1 : 1) + 1);
     if (st) {
         if (slot) slot->s = NULL;
         return st;
     }
-    if (t->byte_level) {
+    if (t->byte_level && !marks) {
         for (size_t i = 0; i < n; i++) {
             uint32_t id = t->byte_id[(unsigned char)s[i]];
             if (id == RF_TOK_NONE) id = t->unk;
@@ -175,7 +178,7 @@ rf_status rf_bpe_word(struct rf_tok_call *c, const char *s, size_t n)
         for (size_t i = 0; i < n;) {
             uint32_t cp;
             bool ok;
-            unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
+            unsigned len = t->byte_level ? 1 : rf_uni_next(s + i, n - i, &cp, &ok);
             char_symbols(c, s, n, i, len, &n_sym);
             i += len;
         }

@@ -4,8 +4,7 @@
 
 #define SPACE "\xE2\x96\x81"
 
-/* Byte-level piece: each character back to its byte; a character outside the alphabet leaves the piece as it is. */
-static size_t bytes_of_alphabet(struct rf_str p, char *out)
+size_t rf_bytes_of_alphabet(struct rf_str p, char *out)
 {
     size_t o = 0;
     for (size_t i = 0; i < p.n;) {
@@ -36,35 +35,20 @@ static size_t bytes_of_meta(struct rf_str p, char *out)
     return o;
 }
 
-/* Hugging Face's clean_up of one word: no space before punctuation and English endings. */
-static size_t clean_word(char *s, size_t n)
-{
-    static const char *const tight[] = { ".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re" };
-    for (size_t i = 0; i < RF_COUNT(tight); i++)
-        if (n == strlen(tight[i]) + 1 && !memcmp(s + 1, tight[i], n - 1)) {
-            memmove(s, s + 1, n - 1);
-            return n - 1;
-        }
-    return n;
-}
+/* What `tokenizers` calls cleanup: no space before punctuation and English endings. */
+static const struct { const char *from, *to; } tidy[] = {
+    { " .", "." }, { " ?", "?" }, { " !", "!" }, { " ,", "," }, { " ' ", "'" }, { " n't", "n't" }, { " 'm", "'m" }, { " do not", " don't" },
+    { " 's", "'s" }, { " 've", "'ve" }, { " 're", "'re" },
+};
 
-static size_t bytes_of_wordpiece(const struct rf_tokenizer *t, struct rf_str p, char *out)
+/* GGUF's spelling: "▁word" begins a word, "piece" goes on; "[CLS]" and the like carry no mark. */
+static size_t bytes_of_wordpiece(struct rf_str p, char *out)
 {
-    size_t skip = 0;
-    bool inner;
-    if (t->word_first.n) {
-        inner = p.n < 3 || memcmp(p.s, SPACE, 3);
-        skip = inner ? 0 : 3;
-        if (p.n && *p.s == '[') inner = false; /* [CLS] and the like carry no mark */
-    } else {
-        inner = t->word_prefix.n && p.n >= t->word_prefix.n && !memcmp(p.s, t->word_prefix.s, t->word_prefix.n);
-        skip = inner ? t->word_prefix.n : 0;
-    }
-    size_t o = 0;
-    if (!inner) out[o++] = ' ';
-    memcpy(out + o, p.s + skip, p.n - skip);
-    o += p.n - skip;
-    return !inner && t->decode_cleanup ? clean_word(out, o) : o;
+    bool begins = p.n >= 3 && !memcmp(p.s, SPACE, 3), marked = begins || (p.n && *p.s == '[');
+    size_t skip = begins ? 3 : 0;
+    if (marked) *out = ' ';
+    memcpy(out + marked, p.s + skip, p.n - skip);
+    return marked + p.n - skip;
 }
 
 static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
@@ -72,7 +56,7 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
     struct rf_str p = t->vocab.piece[id];
     bool spelled = t->attr[id] == RF_TOKEN_CONTROL || t->attr[id] == RF_TOKEN_USER;
     if (!p.n) return 0;
-    if (t->decode == RF_DECODE_WORDPIECE) return bytes_of_wordpiece(t, p, out);
+    if (t->decode == RF_DECODE_WORDPIECE) return bytes_of_wordpiece(p, out);
     if (t->attr[id] == RF_TOKEN_BYTE) {
         int b = rf_tok_byte_piece(p);
         if (b >= 0) {
@@ -80,14 +64,109 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
             return 1;
         }
     }
-    if (t->decode == RF_DECODE_BYTES && !spelled) return bytes_of_alphabet(p, out);
+    if (t->decode == RF_DECODE_BYTES && !spelled) return rf_bytes_of_alphabet(p, out);
     if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
     memcpy(out, p.s, p.n);
-    if (t->decode_suffix.n && p.n >= t->decode_suffix.n && !memcmp(p.s + p.n - t->decode_suffix.n, t->decode_suffix.s, t->decode_suffix.n)) {
-        p.n -= t->decode_suffix.n;
-        out[p.n++] = ' ';
-    }
     return p.n;
+}
+
+/* ---- tokenizer.json's decoders, one token at a time ---- */
+
+static rf_status replace_text(struct rf_str from, struct rf_str to, struct rf_buf *a, struct rf_buf *b)
+{
+    struct rf_norm_step st = { .pattern = from, .content = to };
+    struct rf_buf t;
+    rf_buf_clear(b);
+    RF_TRY(rf_norm_replace(&st, rf_buf_str(a), a->len, b));
+    t = *a, *a = *b, *b = t;
+    return RF_OK;
+}
+
+static rf_status dec_wordpiece(const struct rf_dec_step *d, bool first, struct rf_buf *a, struct rf_buf *b)
+{
+    struct rf_buf t;
+    size_t cut = !first && a->len >= d->text.n && !memcmp(rf_buf_str(a), d->text.s, d->text.n) ? d->text.n : 0;
+    rf_buf_clear(b);
+    if (!first && !cut) rf_buf_putc(b, ' ');
+    rf_buf_append(b, rf_buf_str(a) + cut, a->len - cut);
+    t = *a, *a = *b, *b = t;
+    for (size_t i = 0; i < RF_COUNT(tidy) && d->flag; i++)
+        RF_TRY(replace_text((struct rf_str){ tidy[i].from, strlen(tidy[i].from) }, (struct rf_str){ tidy[i].to, strlen(tidy[i].to) }, a, b));
+    return a->bad;
+}
+
+static rf_status dec_strip(const struct rf_dec_step *d, struct rf_buf *a, struct rf_buf *b)
+{
+    const char *s = rf_buf_str(a);
+    size_t from = 0, to = a->len, k = d->text.n;
+    struct rf_buf t;
+    for (uint32_t i = 0; k && i < d->start && to - from >= k && !memcmp(s + from, d->text.s, k); i++) from += k;
+    for (uint32_t i = 0; k && i < d->stop && to - from >= k && !memcmp(s + to - k, d->text.s, k); i++) to -= k;
+    rf_buf_clear(b);
+    rf_buf_append(b, s + from, to - from);
+    t = *a, *a = *b, *b = t;
+    return a->bad;
+}
+
+static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf *a, struct rf_buf *b)
+{
+    static const struct rf_str space = { " ", 1 }, none = { "", 0 };
+    struct rf_str s = { rf_buf_str(a), a->len };
+    struct rf_buf t;
+    int byte;
+    switch (d->kind) {
+    case RF_DEC_BYTE_LEVEL:
+        RF_TRY(rf_buf_reserve(b, s.n));
+        b->len = rf_bytes_of_alphabet(s, b->data);
+        break;
+    case RF_DEC_META: return replace_text(d->text, first && d->flag ? none : space, a, b);
+    case RF_DEC_SUFFIX: return replace_text(d->text, space, a, b);
+    case RF_DEC_WORDPIECE: return dec_wordpiece(d, first, a, b);
+    case RF_DEC_STRIP: return dec_strip(d, a, b);
+    case RF_DEC_REPLACE:
+        rf_buf_clear(b);
+        RF_TRY(rf_norm_replace(&d->replace, s.s, s.n, b));
+        break;
+    case RF_DEC_BYTE:
+        byte = rf_tok_byte_piece(s);
+        if (byte < 0) return RF_OK;
+        rf_buf_clear(b);
+        rf_buf_putc(b, (char)byte);
+        break;
+    case RF_DEC_SPACE:
+        rf_buf_clear(b);
+        if (!first) rf_buf_putc(b, ' ');
+        rf_buf_append(b, s.s, s.n);
+        break;
+    }
+    t = *a, *a = *b, *b = t;
+    return a->bad;
+}
+
+/* Token id at its place into *a; *b is scratch. A step that fails (a regex on bytes that are no text) is left out. */
+static rf_status chain(const struct rf_tokenizer *t, uint32_t id, bool first, struct rf_buf *a, struct rf_buf *b)
+{
+    rf_buf_clear(a);
+    RF_TRY(rf_buf_append(a, t->vocab.piece[id].s, t->vocab.piece[id].n));
+    for (uint32_t i = 0; i < t->n_dec; i++)
+        if (dec_step(&t->dec[i], first, a, b) == RF_NOMEM) return RF_NOMEM;
+    return a->bad;
+}
+
+static rf_status make_chain_bytes(struct rf_tokenizer *t, struct rf_error *err)
+{
+    struct rf_buf a = { .max = 1 << 24 }, b = { .max = 1 << 24 }, all = { .max = UINT32_MAX };
+    rf_status st = RF_OK;
+    for (uint32_t i = 0; i < t->vocab.n && !st; i++) {
+        t->byte_off[i] = (uint32_t)all.len;
+        st = t->vocab.piece[i].n ? chain(t, i, false, &a, &b) : RF_OK;
+        if (!st && t->vocab.piece[i].n) st = rf_buf_append(&all, rf_buf_str(&a), a.len);
+    }
+    t->byte_off[t->vocab.n] = (uint32_t)all.len;
+    rf_buf_release(&a);
+    rf_buf_release(&b);
+    t->bytes = all.data;
+    return st ? rf_fail_nomem(err, "vocabulary", all.len) : RF_OK;
 }
 
 rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err)
@@ -98,6 +177,7 @@ rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err)
             return rf_fail(err, RF_TOO_LARGE, "vocabulary: found more than 4 GiB of text");
         else t->max_piece = RF_MAX(t->max_piece, (uint32_t)t->vocab.piece[i].n);
     t->byte_off = rf_alloc_array((size_t)t->vocab.n + 1, sizeof *t->byte_off);
+    if (t->byte_off && t->decode == RF_DECODE_CHAIN) return make_chain_bytes(t, err);
     t->bytes = rf_alloc(total);
     if (!t->byte_off || !t->bytes) return rf_fail_nomem(err, "vocabulary", total);
     for (uint32_t i = 0; i < t->vocab.n; i++) {
@@ -114,26 +194,50 @@ struct rf_str rf_tokenizer_bytes(const struct rf_tokenizer *t, int32_t id)
     return (struct rf_str){ t->bytes + t->byte_off[id], t->byte_off[id + 1] - t->byte_off[id] };
 }
 
-/* The token's bytes where the text stands, at its start or later. */
-static struct rf_str next_bytes(const struct rf_tokenizer *t, int32_t id, bool skip_special, bool *at_start)
+static bool ends_word(const struct rf_tokenizer *t, int32_t id)
 {
-    struct rf_str b = rf_tokenizer_bytes(t, id);
-    if (!b.n || (skip_special && t->attr[id] == RF_TOKEN_CONTROL)) return (struct rf_str){ 0 };
-    if (*at_start && t->decode_strip && *b.s == ' ') {
+    struct rf_str p = t->vocab.piece[id], s = t->decode_suffix;
+    return s.n && p.n >= s.n && !memcmp(p.s + p.n - s.n, s.s, s.n);
+}
+
+/* The token's bytes where the text stands, at its start or later; *space: one stands before them. tmp owns what has no
+ * other home. */
+static struct rf_str next_bytes(struct rf_detok *d, int32_t id, bool *space, struct rf_buf tmp[2])
+{
+    const struct rf_tokenizer *t = d->t;
+    struct rf_str b = rf_tokenizer_bytes(t, id), none = { 0 };
+    *space = false;
+    if (id < 0 || (uint32_t)id >= t->vocab.n || (d->skip_special && t->attr[id] == RF_TOKEN_CONTROL)) return none;
+    if (d->at_start && t->decode_first && t->vocab.piece[id].n) {
+        d->at_start = t->decode_strip;
+        if (chain(t, (uint32_t)id, true, &tmp[0], &tmp[1])) return none;
+        b = (struct rf_str){ rf_buf_str(&tmp[0]), tmp[0].len };
+    }
+    if (!b.n) return none;
+    if (d->at_start && t->decode_strip && *b.s == ' ') {
         b.s++;
         b.n--;
     }
-    *at_start = false;
+    d->at_start = false;
+    *space = d->owes_space;
+    d->owes_space = ends_word(t, id) && b.n && b.s[b.n - 1] == ' ';
+    b.n -= d->owes_space;
     return b;
 }
 
 rf_status rf_tokenizer_decode(const struct rf_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct rf_buf *out)
 {
-    bool at_start = true;
-    for (size_t i = 0; i < n; i++) {
-        struct rf_str b = next_bytes(t, ids[i], skip_special, &at_start);
-        if (b.n) RF_TRY(rf_buf_append(out, b.s, b.n));
+    struct rf_detok d;
+    struct rf_buf tmp[2] = { { .max = 1 << 24 }, { .max = 1 << 24 } };
+    rf_detok_init(&d, t, skip_special);
+    for (size_t i = 0; i < n && !out->bad; i++) {
+        bool space;
+        struct rf_str b = next_bytes(&d, ids[i], &space, tmp);
+        if (space) rf_buf_putc(out, ' ');
+        if (b.n) rf_buf_append(out, b.s, b.n);
     }
+    rf_buf_release(&tmp[0]);
+    rf_buf_release(&tmp[1]);
     return out->bad;
 }
 
@@ -191,9 +295,8 @@ static size_t put_decided(const char *s, size_t n, struct rf_buf *out)
     return at;
 }
 
-rf_status rf_detok_push(struct rf_detok *d, int32_t id, struct rf_buf *out)
+static void feed(struct rf_detok *d, struct rf_str b, struct rf_buf *out)
 {
-    struct rf_str b = next_bytes(d->t, id, d->skip_special, &d->at_start);
     while (d->n_held && b.n) { /* at most three bytes wait; feed them on one by one */
         d->held[d->n_held++] = *b.s++;
         b.n--;
@@ -206,6 +309,17 @@ rf_status rf_detok_push(struct rf_detok *d, int32_t id, struct rf_buf *out)
         d->n_held = (unsigned)(b.n - took);
         memcpy(d->held, b.s + took, d->n_held);
     }
+}
+
+rf_status rf_detok_push(struct rf_detok *d, int32_t id, struct rf_buf *out)
+{
+    struct rf_buf tmp[2] = { { .max = 1 << 24 }, { .max = 1 << 24 } };
+    bool space;
+    struct rf_str b = next_bytes(d, id, &space, tmp);
+    if (space) feed(d, (struct rf_str){ " ", 1 }, out);
+    feed(d, b, out);
+    rf_buf_release(&tmp[0]);
+    rf_buf_release(&tmp[1]);
     return out->bad;
 }
 

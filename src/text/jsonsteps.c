@@ -1,8 +1,9 @@
 /* tokenizer.json's normalizer, pre_tokenizer, post_processor and decoder, as the PyPI package `tokenizers` defines them. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "text/jsontree.h"
+#include "text/hfadded.h"
 
 /* ---- the tree ---- */
 
@@ -273,8 +274,9 @@ rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n,
     if (rf_str_is(type, "ByteLevel")) return pre_bytelevel(t, n, err);
     if (rf_str_is(type, "Metaspace")) return pre_metaspace(t, n, err);
     if (rf_str_is(type, "Digits")) {
+        static const char digit[] = "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]"; /* this step alone knows Unicode 17 */
         bool one = rf_jtree_bool(n, "individual_digits", false);
-        return one ? add_regex(t, "\\p{N}", 5, RF_ISOLATED, false, err) : add_regex(t, "\\p{N}", 5, RF_CONTIGUOUS, false, err);
+        return add_regex(t, digit, sizeof digit - 1, one ? RF_ISOLATED : RF_CONTIGUOUS, false, err);
     }
     if (rf_str_is(type, "Punctuation")) {
         RF_TRY(parse_how(n, RF_ISOLATED, &how, err));
@@ -286,52 +288,121 @@ rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n,
         RF_TRY(add_regex(t, "\\s", 2, RF_REMOVED, false, err));
         return add_regex(t, RF_PUNCT, sizeof RF_PUNCT - 1, RF_ISOLATED, false, err);
     }
+    if (rf_str_is(type, "FixedLength")) {
+        char re[48];
+        int64_t len = rf_jtree_int(n, "length", 5);
+        snprintf(re, sizeof re, "[\\s\\S]{1,%lld}", (long long)len);
+        return add_regex(t, re, strlen(re), RF_ISOLATED, false, err);
+    }
     if (rf_str_is(type, "CharDelimiterSplit")) return add_literal(t, rf_jtree_str(n, "delimiter"), RF_REMOVED, false, err);
     return unknown(err, "pre_tokenizer", type);
 }
 
 /* ---- decoder ---- */
 
-rf_status rf_json_decoder(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
+static rf_status dec_add(struct rf_tokenizer *t, enum rf_dec_kind kind, struct rf_str text, struct rf_dec_step **out, struct rf_error *err)
 {
-    if (!n || n->kind == RF_JSON_NULL) return RF_OK;
-    struct rf_str type = rf_jtree_str(n, "type");
-    if (rf_str_is(type, "Sequence")) {
-        const struct rf_jnode *list = rf_jtree_get(n, "decoders");
-        for (const struct rf_jnode *c = list ? list->child : NULL; c; c = c->next) RF_TRY(rf_json_decoder(t, c, err));
+    if (!t->dec) t->dec = rf_alloc_array(RF_TOK_MAX_STEPS, sizeof *t->dec);
+    if (!t->dec) return rf_fail_nomem(err, "decoder", RF_TOK_MAX_STEPS * sizeof *t->dec);
+    if (t->n_dec == RF_TOK_MAX_STEPS) return rf_fail(err, RF_TOO_LARGE, "tokenizer.json: decoder: found more than %d steps", RF_TOK_MAX_STEPS);
+    *out = &t->dec[t->n_dec++];
+    (*out)->kind = kind;
+    (*out)->text = text;
+    return RF_OK;
+}
+
+static rf_status dec_replace(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
+{
+    struct rf_dec_step *s;
+    const struct rf_jnode *p = rf_jtree_get(n, "pattern");
+    struct rf_str regex = rf_jtree_str(p, "Regex"), none = { "", 0 };
+    RF_TRY(dec_add(t, RF_DEC_REPLACE, none, &s, err));
+    s->replace = (struct rf_norm_step){ .kind = RF_NORM_REPLACE, .pattern = rf_jtree_str(p, "String"), .content = rf_jtree_str(n, "content") };
+    return regex.n ? rf_regex_compile(&s->replace.regex, regex.s, regex.n, err) : RF_OK;
+}
+
+/* Behind Fuse there is one long text: only taking one space off its start can be done token by token. */
+static rf_status dec_strip(struct rf_tokenizer *t, const struct rf_jnode *n, bool fused, struct rf_error *err)
+{
+    struct rf_dec_step *s;
+    struct rf_str c = rf_jtree_str(n, "content");
+    int64_t start = rf_jtree_int(n, "start", 0), stop = rf_jtree_int(n, "stop", 0);
+    if (start < 0 || stop < 0 || (fused && (stop || start > 1 || (start && !rf_str_is(c, " ")))))
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found Strip of \"%.*s\", %lld at the start and %lld at the end%s, expected one space at the start",
+                       (int)RF_MIN(c.n, (size_t)8), c.s, (long long)start, (long long)stop, fused ? " behind Fuse" : "");
+    if (fused) {
+        t->decode_strip |= start == 1;
         return RF_OK;
     }
-    if (rf_str_is(type, "ByteLevel")) t->decode = RF_DECODE_BYTES;
-    else if (rf_str_is(type, "ByteFallback") || rf_str_is(type, "Replace")) t->decode = RF_DECODE_SPM;
+    RF_TRY(dec_add(t, RF_DEC_STRIP, c, &s, err));
+    s->start = (uint32_t)RF_MIN(start, (int64_t)UINT32_MAX);
+    s->stop = (uint32_t)RF_MIN(stop, (int64_t)UINT32_MAX);
+    return RF_OK;
+}
+
+rf_status rf_json_decoder_wordpiece(struct rf_tokenizer *t, struct rf_str prefix, struct rf_error *err)
+{
+    struct rf_dec_step *s;
+    RF_TRY(dec_add(t, RF_DEC_WORDPIECE, prefix, &s, err));
+    s->flag = t->decode_first = true;
+    t->decode = RF_DECODE_CHAIN;
+    return RF_OK;
+}
+
+static rf_status dec_read(struct rf_tokenizer *t, const struct rf_jnode *n, bool *fused, struct rf_error *err)
+{
+    struct rf_str type = rf_jtree_str(n, "type"), none = { "", 0 };
+    struct rf_dec_step *s;
+    if (rf_str_is(type, "Sequence")) {
+        const struct rf_jnode *list = rf_jtree_get(n, "decoders");
+        for (const struct rf_jnode *c = list ? list->child : NULL; c; c = c->next) RF_TRY(dec_read(t, c, fused, err));
+        return RF_OK;
+    }
+    if (rf_str_is(type, "Strip")) return dec_strip(t, n, *fused, err);
+    if (*fused && !rf_str_is(type, "Fuse"))
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found %.*s behind Fuse or ByteLevel, expected nothing but Strip", (int)RF_MIN(type.n, (size_t)60), type.s);
+    if (rf_str_is(type, "Fuse")) *fused = true;
+    else if (rf_str_is(type, "ByteLevel")) {
+        *fused = true;
+        return dec_add(t, RF_DEC_BYTE_LEVEL, none, &s, err);
+    } else if (rf_str_is(type, "ByteFallback")) return dec_add(t, RF_DEC_BYTE, none, &s, err);
+    else if (rf_str_is(type, "Replace")) return dec_replace(t, n, err);
     else if (rf_str_is(type, "Metaspace")) {
-        t->decode = RF_DECODE_SPM;
-        t->decode_strip = !rf_str_is(rf_jtree_str(n, "prepend_scheme"), "never") && rf_jtree_bool(n, "add_prefix_space", true);
-    } else if (rf_str_is(type, "Strip")) {
-        if (rf_str_is(rf_jtree_str(n, "content"), " ") && rf_jtree_int(n, "start", 0) == 1) t->decode_strip = true;
+        RF_TRY(dec_add(t, RF_DEC_META, rf_jtree_str(n, "replacement"), &s, err));
+        s->flag = !rf_str_is(rf_jtree_str(n, "prepend_scheme"), "never") && rf_jtree_bool(n, "add_prefix_space", true);
+        t->decode_first |= s->flag;
     } else if (rf_str_is(type, "WordPiece")) {
-        t->decode = RF_DECODE_WORDPIECE;
-        t->decode_strip = true;
-        t->decode_cleanup = rf_jtree_bool(n, "cleanup", true);
-        if (!t->word_prefix.n) t->word_prefix = rf_jtree_str(n, "prefix");
+        RF_TRY(rf_json_decoder_wordpiece(t, rf_jtree_str(n, "prefix"), err));
+        t->dec[t->n_dec - 1].flag = rf_jtree_bool(n, "cleanup", true);
     } else if (rf_str_is(type, "BPEDecoder")) {
-        t->decode = RF_DECODE_CONCAT;
         t->decode_suffix = rf_jtree_str(n, "suffix");
-    } else if (!rf_str_is(type, "Fuse")) return unknown(err, "decoder", type);
+        return dec_add(t, RF_DEC_SUFFIX, t->decode_suffix, &s, err);
+    } else return unknown(err, "decoder", type);
+    return RF_OK;
+}
+
+/* A list of decoders is run over every token at open; the common ones have a quicker way to the same bytes. */
+rf_status rf_json_decoder(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
+{
+    static const struct rf_str none = { "", 0 };
+    bool fused = false;
+    struct rf_dec_step *s;
+    if (!n || n->kind == RF_JSON_NULL) { /* tokens stand side by side with spaces between */
+        t->decode = RF_DECODE_CHAIN;
+        t->decode_first = true;
+        return dec_add(t, RF_DEC_SPACE, none, &s, err);
+    }
+    RF_TRY(dec_read(t, n, &fused, err));
+    const struct rf_dec_step *d = t->dec;
+    bool spaces = t->n_dec && d[0].kind == RF_DEC_REPLACE && rf_str_is(d[0].replace.pattern, "\xE2\x96\x81") && rf_str_is(d[0].replace.content, " ");
+    t->decode = RF_DECODE_CHAIN;
+    if (t->n_dec == 1 && d[0].kind == RF_DEC_BYTE_LEVEL) t->decode = RF_DECODE_BYTES;
+    else if (t->n_dec == 2 && spaces && d[1].kind == RF_DEC_BYTE && t->byte_fallback) t->decode = RF_DECODE_SPM;
+    else if (t->n_dec == 1 && d[0].kind == RF_DEC_META && rf_str_is(d[0].text, "\xE2\x96\x81") && !t->byte_fallback) t->decode = RF_DECODE_SPM;
     return RF_OK;
 }
 
 /* ---- post-processor ---- */
-
-static rf_status around(struct rf_tokenizer *t, bool behind, int64_t id, struct rf_error *err)
-{
-    uint32_t **list = behind ? &t->suffix_ids : &t->prefix_ids, *n = behind ? &t->n_suffix : &t->n_prefix;
-    if (id < 0 || id >= t->vocab.n || *n == 64)
-        return rf_fail(err, RF_CORRUPT, "tokenizer.json: post_processor: found token %lld, expected at most 64 of the vocabulary", (long long)id);
-    if (!*list) *list = rf_alloc_array(64, sizeof **list);
-    if (!*list) return rf_fail_nomem(err, "post_processor", 64 * sizeof **list);
-    (*list)[(*n)++] = (uint32_t)id;
-    return RF_OK;
-}
 
 /* "single": special tokens before and behind the sequence A; their ids stand in special_tokens. */
 static rf_status template(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)
@@ -349,7 +420,7 @@ static rf_status template(struct rf_tokenizer *t, const struct rf_jnode *n, stru
         while (entry && (entry->key.n != name.n || memcmp(entry->key.s, name.s, name.n))) entry = entry->next;
         const struct rf_jnode *ids = rf_jtree_get(entry, "ids");
         for (const struct rf_jnode *i = ids ? ids->child : NULL; i; i = i->next)
-            RF_TRY(around(t, behind, fabs(i->num) < 1e9 ? (int64_t)i->num : -1, err));
+            RF_TRY(rf_tok_put_around(t, behind, fabs(i->num) < 1e9 ? (int64_t)i->num : -1, err));
     }
     return RF_OK;
 }
@@ -358,7 +429,7 @@ static rf_status template(struct rf_tokenizer *t, const struct rf_jnode *n, stru
 static rf_status pair(struct rf_tokenizer *t, const struct rf_jnode *p, bool behind, struct rf_error *err)
 {
     const struct rf_jnode *id = p && p->child ? p->child->next : NULL;
-    return id ? around(t, behind, fabs(id->num) < 1e9 ? (int64_t)id->num : -1, err) : RF_OK;
+    return id ? rf_tok_put_around(t, behind, fabs(id->num) < 1e9 ? (int64_t)id->num : -1, err) : RF_OK;
 }
 
 rf_status rf_json_postprocessor(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err)

@@ -26,6 +26,7 @@ rf_status rf_tok_base64(struct rf_arena *arena, struct rf_str b, struct rf_str *
 rf_status rf_json_normalizer(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);
 rf_status rf_json_pretokenizer(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);
 rf_status rf_json_decoder(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);
+rf_status rf_json_decoder_wordpiece(struct rf_tokenizer *t, struct rf_str prefix, struct rf_error *err); /* with cleanup */
 rf_status rf_json_postprocessor(struct rf_tokenizer *t, const struct rf_jnode *n, struct rf_error *err);
 
 #endif

@@ -199,7 +199,7 @@ static rf_status each_char(const char *s, size_t n, enum char_op op, struct rf_b
 
 /* ---- strings ---- */
 
-static rf_status replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out)
+rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out)
 {
     size_t done = 0, at = 0;
     uint64_t steps = 0;
@@ -228,7 +228,8 @@ static rf_status replace(const struct rf_norm_step *st, const char *s, size_t n,
     return rf_buf_append(out, s + done, n - done);
 }
 
-static rf_status strip(const char *s, size_t n, uint32_t flags, struct rf_buf *out)
+/* *start: the text still starts where the call's text does. */
+static rf_status strip(const char *s, size_t n, uint32_t flags, bool *start, struct rf_buf *out)
 {
     uint32_t cp;
     bool ok;
@@ -245,6 +246,7 @@ static rf_status strip(const char *s, size_t n, uint32_t flags, struct rf_buf *o
         if (!ok || !rf_uni_in(cp, RF_SET_SPACE)) break;
         b = k;
     }
+    *start = *start && !a;
     return rf_buf_append(out, s + a, b - a);
 }
 
@@ -335,8 +337,8 @@ static rf_status bert(uint32_t flags, struct rf_buf *a, struct rf_buf *b)
     return RF_OK;
 }
 
-/* start: the text is the first of the call. */
-static rf_status apply(const struct rf_norm_step *st, bool start, struct rf_buf *a, struct rf_buf *b)
+/* *start: the text is the first of the call. */
+static rf_status apply(const struct rf_norm_step *st, bool *start, struct rf_buf *a, struct rf_buf *b)
 {
     const char *s = rf_buf_str(a);
     size_t n = a->len;
@@ -347,11 +349,11 @@ static rf_status apply(const struct rf_norm_step *st, bool start, struct rf_buf 
     case RF_NORM_NFKC: return normal_form(s, n, true, true, b);
     case RF_NORM_NFKD: return normal_form(s, n, false, true, b);
     case RF_NORM_LOWER: return each_char(s, n, OP_LOWER, b);
-    case RF_NORM_STRIP: return strip(s, n, st->flags, b);
+    case RF_NORM_STRIP: return strip(s, n, st->flags, start, b);
     case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, b);
-    case RF_NORM_REPLACE: return replace(st, s, n, b);
+    case RF_NORM_REPLACE: return rf_norm_replace(st, s, n, b);
     case RF_NORM_PREPEND:
-        if (n && (start || !(st->flags & RF_PREPEND_START))) rf_buf_append(b, st->content.s, st->content.n);
+        if (n && (*start || !(st->flags & RF_PREPEND_START))) rf_buf_append(b, st->content.s, st->content.n);
         return rf_buf_append(b, s, n);
     case RF_NORM_CHARSMAP: return charsmap(st->pattern, s, n, b);
     case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
@@ -390,7 +392,7 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
     struct rf_buf a = { .max = RF_TOK_MAX_TEXT }, b = { .max = RF_TOK_MAX_TEXT };
     rf_status st = rf_buf_append(&a, s, n);
     for (uint32_t i = 0; i < t->n_norm && !st; i++) {
-        st = apply(&t->norm[i], c->text_start, &a, &b);
+        st = apply(&t->norm[i], &c->text_start, &a, &b);
         struct rf_buf x = a;
         a = b;
         b = x;

@@ -1,7 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "text/tok.h"
+#include "text/hfadded.h"
 
 static const struct rf_fact *fact(const struct rf_weights *w, const char *key, enum rf_fact_kind kind)
 {
@@ -99,7 +99,7 @@ static rf_status load_merges(struct rf_tokenizer *t, const struct rf_weights *w,
 static struct rf_str guess_pre(const struct rf_tokenizer *t, const struct rf_weights *w)
 {
     static const struct { const char *arch, *pre; } rows[] = {
-        { "gptneox", "gpt-neox" }, { "gpt2", "gpt-2" },         { "qwen2", "qwen2" },       { "falcon", "falcon" },
+        { "gptneox", "gpt-neox" }, { "gpt2", "gpt-2" },         { "qwen2", "qwen2" },       { "qwen", "qwen" },       { "falcon", "falcon" },
         { "starcoder", "starcoder" }, { "mpt", "mpt" },         { "phi2", "phi-2" },        { "command-r", "command-r" },
         { "stablelm", "gpt-neox" }, { "bloom", "bloom" },       { "refact", "refact" },     { "olmo", "olmo" },
     };
@@ -110,12 +110,41 @@ static struct rf_str guess_pre(const struct rf_tokenizer *t, const struct rf_wei
     return (struct rf_str){ "default", 7 };
 }
 
+/* The first Qwen came with ranks alone, where any pair whose bytes are a token merges; a converter's list of merges has one
+ * pair a token, which is not the same. Pieces become bytes, so that neighbours can be joined and looked up. */
+static rf_status open_ranked(struct rf_tokenizer *t, struct rf_error *err)
+{
+    struct rf_vocab bytes = { 0 };
+    rf_status st = rf_vocab_init(&bytes, t->vocab.n, err);
+    t->score = rf_alloc_array(t->vocab.n, sizeof *t->score);
+    if (!st && !t->score) st = rf_fail_nomem(err, "vocabulary", t->vocab.n * sizeof *t->score);
+    for (uint32_t i = 0; i < t->vocab.n && !st; i++) {
+        struct rf_str p = t->vocab.piece[i];
+        char *to = rf_arena_alloc(&t->arena, p.n + 1);
+        if (!to) st = rf_fail_nomem(err, "vocabulary", p.n);
+        else bytes.piece[i] = t->attr[i] == RF_TOKEN_NORMAL ? (struct rf_str){ to, rf_bytes_of_alphabet(p, to) } : p;
+    }
+    if (st) {
+        rf_vocab_release(&bytes);
+        return st;
+    }
+    rf_vocab_release(&t->vocab);
+    t->vocab = bytes;
+    rf_vocab_add_all(&t->vocab);
+    rf_tok_set_ranked(t);
+    return RF_OK;
+}
+
 static rf_status open_bpe(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
 {
     const struct rf_fact *pre = fact(w, "tokenizer.ggml.pre", RF_FACT_STRING);
     t->model = RF_TOK_BPE;
     t->decode = RF_DECODE_BYTES;
-    RF_TRY(rf_pretok_by_name(t, pre ? pre->str : guess_pre(t, w), err));
+    struct rf_str name = pre ? pre->str : guess_pre(t, w);
+    const struct rf_fact *arch = fact(w, "general.architecture", RF_FACT_STRING);
+    if (arch && rf_str_is(arch->str, "qwen") && rf_str_is(name, "qwen2")) name = (struct rf_str){ "qwen", 4 };
+    RF_TRY(rf_pretok_by_name(t, name, err));
+    if (t->ranked) return open_ranked(t, err);
     if (!t->byte_level) {
         t->decode = RF_DECODE_SPM;
         t->byte_fallback = t->fuse_unk = true;
@@ -184,14 +213,15 @@ static rf_status set_ends(struct rf_tokenizer *t, const struct rf_weights *w, st
 {
     bool bert = t->model == RF_TOK_WORDPIECE;
     int32_t first = t->bos, last = t->eos;
-    if (bert) {
+    if (bert || t->add_sep || fact_bool(w, "tokenizer.ggml.add_sep_token", false)) {
         first = fact_id(w, t, "tokenizer.ggml.cls_token_id", t->bos);
         last = fact_id(w, t, "tokenizer.ggml.seperator_token_id", t->eos);
         if (t->bos < 0) t->bos = first;
         if (t->eos < 0) t->eos = last;
     }
-    bool add_first = fact_bool(w, "tokenizer.ggml.add_bos_token", t->add_bos || bert);
-    bool add_last = fact_bool(w, "tokenizer.ggml.add_eos_token", t->add_eos) || (bert && fact_bool(w, "tokenizer.ggml.add_sep_token", true));
+    bool sep = fact_bool(w, "tokenizer.ggml.add_sep_token", bert || t->add_sep);
+    bool add_first = fact_bool(w, "tokenizer.ggml.add_bos_token", t->add_bos || t->add_sep || bert);
+    bool add_last = fact_bool(w, "tokenizer.ggml.add_eos_token", t->add_eos) || sep;
     t->prefix_ids = rf_alloc_array(1, sizeof *t->prefix_ids);
     t->suffix_ids = rf_alloc_array(1, sizeof *t->suffix_ids);
     if (!t->prefix_ids || !t->suffix_ids) return rf_fail_nomem(err, "tokenizer", 8);
@@ -202,22 +232,17 @@ static rf_status set_ends(struct rf_tokenizer *t, const struct rf_weights *w, st
 
 /* User-defined pieces are text that is always one token; control ones only where the caller parses them. A marker that
  * a converter called user-defined ("<|im_end|>", "<end_of_turn>") counts as control: user text must not reach it. */
-rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err)
+void rf_tok_hide_special(struct rf_tokenizer *t)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < t->vocab.n; i++) {
+    for (uint32_t i = 0; i < t->vocab.n; i++)
         if (t->attr[i] == RF_TOKEN_USER && rf_tok_looks_special(t->vocab.piece[i])) t->attr[i] = RF_TOKEN_CONTROL;
-        n += t->attr[i] == RF_TOKEN_CONTROL || t->attr[i] == RF_TOKEN_USER || t->attr[i] == RF_TOKEN_UNKNOWN;
-    }
-    struct rf_added *a = rf_alloc_array(n, sizeof *a);
-    if (!a) return rf_fail_nomem(err, "special tokens", n * sizeof *a);
-    n = 0;
-    for (uint32_t i = 0; i < t->vocab.n; i++) {
-        if (t->attr[i] != RF_TOKEN_CONTROL && t->attr[i] != RF_TOKEN_USER && t->attr[i] != RF_TOKEN_UNKNOWN) continue;
-        a[n++] = (struct rf_added){ t->vocab.piece[i], i, t->attr[i] == RF_TOKEN_USER ? 0 : RF_ADDED_SPECIAL };
-    }
-    rf_added_build(&t->added, a, n);
-    return RF_OK;
+}
+
+/* Where the header is silent, a family's usual id counts only if that token looks like one ("<s>", "[CLS]"). */
+static int usual(const struct rf_tokenizer *t, int id)
+{
+    struct rf_str p = id >= 0 && (uint32_t)id < t->vocab.n ? t->vocab.piece[id] : (struct rf_str){ "", 0 };
+    return p.n > 1 && (*p.s == '<' || *p.s == '[' || t->attr[id] == RF_TOKEN_CONTROL) ? id : -1;
 }
 
 rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
@@ -230,19 +255,21 @@ rf_status rf_tok_open_gguf(struct rf_tokenizer *t, const struct rf_weights *w, s
         { "gpt2", open_bpe, 11, 11, -1 }, { "gemma4", open_bpe, -1, -1, 3 }, { "llama", open_spm, 1, 2, 0 },
         { "bert", open_wordpiece, 101, -1, 100 }, { "t5", open_unigram, -1, 1, 2 },
     };
+    static const struct rf_added_list none; /* the attributes say it all */
     const struct rf_fact *f = fact(w, "tokenizer.ggml.model", RF_FACT_STRING);
     if (!f) return rf_fail(err, RF_NOT_FOUND, "tokenizer.ggml.model: found nothing, expected a tokenizer's name");
     for (size_t i = 0; i < RF_COUNT(models); i++) {
         if (!rf_str_is(f->str, models[i].name)) continue;
         RF_TRY(load_pieces(t, w, err));
         RF_TRY(load_types(t, w, err));
-        t->bos = fact_id(w, t, "tokenizer.ggml.bos_token_id", models[i].bos);
-        t->eos = fact_id(w, t, "tokenizer.ggml.eos_token_id", models[i].eos);
+        t->bos = fact_id(w, t, "tokenizer.ggml.bos_token_id", usual(t, models[i].bos));
+        t->eos = fact_id(w, t, "tokenizer.ggml.eos_token_id", usual(t, models[i].eos));
         t->unk = (uint32_t)fact_id(w, t, "tokenizer.ggml.unknown_token_id", models[i].unk); /* -1 is RF_TOK_NONE */
         RF_TRY(models[i].open(t, w, err));
         RF_TRY(set_ends(t, w, err));
         rf_tok_mark_eog(t, w);
-        RF_TRY(rf_tok_set_added(t, err));
+        rf_tok_hide_special(t);
+        RF_TRY(rf_added_sets(t, &none, err));
         rf_tok_find_byte_ids(t);
         return rf_tok_make_bytes(t, err);
     }

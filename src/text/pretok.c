@@ -30,7 +30,8 @@
 #define DIGITS3_WORD "\x02" /* the same, only in runs that a word boundary ends */
 
 /* BYTES_FIRST: the steps but the first two see the printable alphabet. CHARS: symbols are characters, spaces are "▁". */
-enum { NFC = 1, IGNORE_MERGES = 2, BYTES_FIRST = 4, CHARS = 8, BOS = 16 };
+/* RANKS: the model's own tokenizer is a file of ranks, see tiktoken.c. SEP: texts end with a separator, as RoBERTa's. */
+enum { NFC = 1, IGNORE_MERGES = 2, BYTES_FIRST = 4, CHARS = 8, BOS = 16, RANKS = 32, SEP = 64 };
 
 /* One row per `tokenizer.ggml.pre`: the steps of the model's own tokenizer.json, one regex each, pieces isolated. */
 static const struct pre { const char *name; unsigned flags; const char *step[6]; } pres[] = {
@@ -43,13 +44,13 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "jais", 0, { GPT2 } },
     { "trillion", 0, { GPT2 } },
     { "granite-docling", 0, { GPT2 } },
-    { "roberta-bpe", 0, { GPT2 } },
+    { "roberta-bpe", SEP, { GPT2 } },
     { "jina-es", 0, { GPT2 } },
     { "jina-de", 0, { GPT2 } },
-    { "jina-v1-en", 0, { GPT2 } },
+    { "jina-v1-en", SEP, { GPT2 } },
     { "jina-v2-es", 0, { GPT2 } },
     { "jina-v2-de", 0, { GPT2 } },
-    { "jina-v2-code", 0, { GPT2 } },
+    { "jina-v2-code", SEP, { GPT2 } },
     { "gigachat", 0, { GPT2 } },
     { "a.x-4.0", 0, { GPT2 } },
     { "mellum", 0, { GPT2 } },
@@ -76,6 +77,8 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "hunyuan", 0, { QWEN2 } },
     { "solar-open", 0, { QWEN2 } },
     { "grok-2", 0, { QWEN2 } },
+    { "qwen", NFC | RANKS, { QWEN2 } },
+    { "minicpm5", IGNORE_MERGES, { "\\p{N}{1,3}", CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}+| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES } },
     { "qwen35", NFC, { CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES } },
     { "deepseek-llm", 0, { "[\\r\\n]", DS_LETTERS, "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$", "[一-龥ࠀ-一가-퟿]+", "\\p{N}" } },
     { "deepseek-coder", 0, { "[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}" } },
@@ -121,6 +124,10 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "ufakzeka", 0, { "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES } },
     { "hy_v4", 0, { "\\p{N}{1,3}", KANA_HAN, DEEPSEEK3 } },
     { "gemma4", CHARS | BOS, { "[^\\n]+|[\\n]+" } },
+    { "granite-embed-multi-311m", CHARS, { "[^\\n]+|[\\n]+" } },
+    { "sarvam-moe", CHARS, { "[^\\n]+|[\\n]+" } },
+    { "spark2_5", 0, { "\\p{N}{1,3}", KANA_HAN, "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+        " ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}" } },
     { "laguna", 0, { "[^\\n]+|[\\n]+", QWEN2 } },
 };
 
@@ -170,6 +177,8 @@ rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct r
     t->ignore_merges = p->flags & IGNORE_MERGES;
     t->byte_level = !(p->flags & CHARS);
     t->add_bos = p->flags & BOS;
+    t->add_sep = p->flags & SEP;
+    t->ranked = p->flags & RANKS;
     if (p->flags & CHARS)
         t->norm[t->n_norm++] = (struct rf_norm_step){ .kind = RF_NORM_REPLACE, .pattern = { " ", 1 }, .content = { "\xE2\x96\x81", 3 } };
     return RF_OK;

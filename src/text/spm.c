@@ -18,6 +18,7 @@ static uint32_t score_key(double wide)
 
 static bool is_mergeable(const struct rf_tokenizer *t, uint32_t id)
 {
+    if (t->outside && t->outside[id]) return false;
     return t->attr[id] == RF_TOKEN_NORMAL || t->attr[id] == RF_TOKEN_USER || t->attr[id] == RF_TOKEN_UNUSED;
 }
 

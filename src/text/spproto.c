@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "text/tok.h"
+#include "text/hfadded.h"
 
 struct wire { const uint8_t *p, *end; bool bad; };
 struct field { uint32_t number; uint64_t value; struct wire in; float f; };
@@ -95,18 +95,16 @@ static rf_status corrupt(struct rf_error *err, const char *expected)
     return rf_fail(err, RF_CORRUPT, "tokenizer.model: found a broken message, expected %s", expected);
 }
 
-static rf_status read_model(struct rf_tokenizer *t, struct spec *s, struct rf_error *err)
+static rf_status read_model(struct rf_tokenizer *t, struct spec *s, const struct rf_added_list *added, struct rf_error *err)
 {
     struct wire all = { (const uint8_t *)t->file.data, (const uint8_t *)t->file.data + t->file.len, false }, w = all;
     struct field f;
     uint32_t n = 0;
     while (next_field(&w, &f)) n += f.number == 1;
     if (w.bad || !n) return corrupt(err, "SentencePiece's ModelProto");
-    RF_TRY(rf_vocab_init(&t->vocab, n, err));
-    t->attr = rf_alloc_array(n, 1);
-    t->eog = rf_alloc_array(n, 1);
-    t->score = rf_alloc_array(n, sizeof *t->score);
-    if (!t->attr || !t->eog || !t->score) return rf_fail_nomem(err, "vocabulary", n * sizeof *t->score);
+    if (added->end > 4 * (uint64_t)n + 65536) return rf_fail(err, RF_CORRUPT, "tokenizer_config.json: found added token %u beside %u pieces", added->end - 1, n);
+    RF_TRY(rf_tok_alloc(t, RF_MAX(n, added->end), true, err));
+    memset(t->attr, RF_TOKEN_NORMAL, n);
     n = 0;
     for (w = all; next_field(&w, &f);) {
         if (f.number == 1) read_piece(t, n++, &f);
@@ -127,17 +125,13 @@ static void set_norm(struct rf_tokenizer *t, const struct spec *s)
     if (s->escape) t->norm[t->n_norm++] = (struct rf_norm_step){ .kind = RF_NORM_REPLACE, .pattern = space, .content = meta };
 }
 
-static bool config_bool(const struct rf_weights *w, const char *key, bool fallback)
-{
-    const struct rf_fact *f = rf_weights_fact(w, key);
-    return f && f->kind == RF_FACT_BOOL ? f->i != 0 : fallback;
-}
-
-rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
+/* Configured tokens beyond the pieces, and those of the pieces that it calls special. */
+static rf_status open_model(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_added_list *added, struct rf_error *err)
 {
     struct spec s = { .model_type = 1, .unk = 0, .bos = 1, .eos = 2, .dummy_prefix = 1, .squeeze = 1, .escape = 1 };
-    RF_TRY(rf_weights_read_side_file(w, "tokenizer.model", &t->file, err));
-    RF_TRY(read_model(t, &s, err));
+    added->raw = true;
+    RF_TRY(rf_added_list_folder(added, t, w, err));
+    RF_TRY(read_model(t, &s, added, err));
     if (s.model_type != 1 && s.model_type != 2)
         return rf_fail(err, RF_UNSUPPORTED, "tokenizer.model: found model type %llu, expected unigram or bpe", (unsigned long long)s.model_type);
     set_norm(t, &s);
@@ -150,16 +144,23 @@ rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w
     t->unk = s.unk < t->vocab.n ? (uint32_t)s.unk : RF_TOK_NONE;
     t->bos = s.bos < t->vocab.n ? (int32_t)s.bos : -1;
     t->eos = s.eos < t->vocab.n ? (int32_t)s.eos : -1;
+    RF_TRY(rf_added_apply(t, added, err));
+    if (t->unk != RF_TOK_NONE) t->attr[t->unk] = RF_TOKEN_UNKNOWN;
     RF_TRY(t->model == RF_TOK_UNIGRAM ? rf_unigram_prepare(t, err) : rf_spm_prepare(t, err));
-    bool bos = config_bool(w, "tokenizer_config.add_bos_token", t->model == RF_TOK_SPM);
-    bool eos = config_bool(w, "tokenizer_config.add_eos_token", t->model == RF_TOK_UNIGRAM);
-    t->prefix_ids = rf_alloc_array(1, sizeof *t->prefix_ids);
-    t->suffix_ids = rf_alloc_array(1, sizeof *t->suffix_ids);
-    if (!t->prefix_ids || !t->suffix_ids) return rf_fail_nomem(err, "tokenizer", 8);
-    if (bos && t->bos >= 0) t->prefix_ids[t->n_prefix++] = (uint32_t)t->bos;
-    if (eos && t->eos >= 0) t->suffix_ids[t->n_suffix++] = (uint32_t)t->eos;
+    if (rf_tok_config_bool(w, "add_bos_token", t->model == RF_TOK_SPM) && t->bos >= 0) RF_TRY(rf_tok_put_around(t, false, t->bos, err));
+    if (rf_tok_config_bool(w, "add_eos_token", t->model == RF_TOK_UNIGRAM) && t->eos >= 0) RF_TRY(rf_tok_put_around(t, true, t->eos, err));
     rf_tok_mark_eog(t, w);
-    RF_TRY(rf_tok_set_added(t, err));
+    rf_tok_hide_special(t);
+    RF_TRY(rf_added_sets(t, added, err));
     rf_tok_find_byte_ids(t);
     return rf_tok_make_bytes(t, err);
+}
+
+rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
+{
+    struct rf_added_list added = { 0 };
+    RF_TRY(rf_weights_read_side_file(w, "tokenizer.model", &t->file, err));
+    rf_status st = open_model(t, w, &added, err);
+    rf_added_list_release(&added);
+    return st;
 }

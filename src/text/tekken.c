@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text/jsontree.h"
+#include "text/hfadded.h"
 
 static const char *const default_special[] = {
     "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
@@ -89,6 +89,7 @@ static rf_status set_special(struct rf_tokenizer *t, const struct tekken *k, uin
 
 static rf_status build(struct rf_tokenizer *t, const struct tekken *k, const struct rf_weights *w, struct rf_error *err)
 {
+    static const struct rf_added_list none; /* the attributes say it all */
     struct rf_str pattern = rf_jtree_str(k->config, "pattern");
     int64_t n_special = rf_jtree_int(k->config, "default_num_special_tokens", 0);
     int64_t n = rf_jtree_int(k->config, "default_vocab_size", n_special + (int64_t)k->n);
@@ -114,7 +115,8 @@ static rf_status build(struct rf_tokenizer *t, const struct tekken *k, const str
     if (t->bos >= 0) t->prefix_ids[t->n_prefix++] = (uint32_t)t->bos;
     RF_TRY(rf_pretok_add_regex(t, pattern.s, pattern.n, RF_ISOLATED, err));
     rf_tok_mark_eog(t, w);
-    RF_TRY(rf_tok_set_added(t, err));
+    rf_tok_hide_special(t);
+    RF_TRY(rf_added_sets(t, &none, err));
     return rf_tok_make_bytes(t, err);
 }
 

@@ -102,7 +102,7 @@ struct rf_norm_step {
 
 /* ASCII punctuation and category P as the PyPI package `tokenizers` knows it (tables of Unicode 8): later ones are left out. */
 #define RF_PUNCT                                                                                                       \
-    "[!-/:-@\\[-`{-~\\p{P}\\x{166D}&&[^\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}"                    \
+    "[!-/:-@\\[-`{-~\\p{P}\\x{166D}\\x{111C9}&&[^\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}\\x{1B4F}\\x{1B7D}-\\x{1B7F}"                    \
     "\\x{2E43}-\\x{2E4F}\\x{2E52}-\\x{2E5D}\\x{10D6E}\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}\\x{113D4}\\x{113D5}"         \
     "\\x{113D7}\\x{113D8}\\x{1144B}-\\x{1144F}\\x{1145A}\\x{1145B}\\x{1145D}\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}"               \
     "\\x{11944}-\\x{11946}\\x{119E2}\\x{11A3F}-\\x{11A46}\\x{11A9A}-\\x{11A9C}\\x{11A9E}-\\x{11AA2}\\x{11B00}-\\x{11B09}"           \
@@ -122,13 +122,23 @@ struct rf_split_step {
     struct rf_str text;      /* LITERAL; METASPACE: the replacement */
 };
 
-/* Decoder in the shape all families share; see detok.c. */
-enum rf_decode_kind { RF_DECODE_CONCAT, RF_DECODE_BYTES, RF_DECODE_SPM, RF_DECODE_WORDPIECE };
+/* How a token becomes bytes: the shapes of nearly all families, and tokenizer.json's list of decoders; see detok.c. */
+enum rf_decode_kind { RF_DECODE_CONCAT, RF_DECODE_BYTES, RF_DECODE_SPM, RF_DECODE_WORDPIECE, RF_DECODE_CHAIN };
+
+enum rf_dec_kind { RF_DEC_BYTE_LEVEL, RF_DEC_META, RF_DEC_WORDPIECE, RF_DEC_SUFFIX, RF_DEC_REPLACE, RF_DEC_STRIP, RF_DEC_BYTE, RF_DEC_SPACE };
+struct rf_dec_step {
+    enum rf_dec_kind kind;
+    bool flag;                  /* META: none in the first token; WORDPIECE: clean up */
+    struct rf_str text;         /* META: replacement, WORDPIECE: prefix, SUFFIX: suffix, STRIP: the character */
+    uint32_t start, stop;       /* STRIP: how many at most */
+    struct rf_norm_step replace; /* REPLACE */
+};
 
 struct rf_tokenizer {
     enum rf_tok_model model;
     struct rf_vocab vocab;
     uint8_t *attr;           /* [n] enum rf_token_attr */
+    uint8_t *outside;        /* [n] added tokens that the model itself does not know; NULL: none */
     double *score;           /* [n] SPM, UNIGRAM */
     uint8_t *eog;            /* [n] */
     struct rf_merges merges;
@@ -152,13 +162,16 @@ struct rf_tokenizer {
     void *unigram;           /* unigram.c's trie */
     bool float_sums;         /* UNIGRAM: sums rounded to float, as SentencePiece's, which decides ties */
     int32_t bos, eos;        /* -1 */
-    bool add_bos, add_eos;   /* defaults, then what the file says */
+    bool add_bos, add_eos, add_sep; /* defaults of the family, where the file is silent */
+    bool ranked;             /* GGUF: the family's own file is one of ranks, see rf_tok_set_ranked */
     uint32_t *prefix_ids, *suffix_ids; /* what RF_TOK_ADD_SPECIAL puts around */
     uint32_t n_prefix, n_suffix;
     enum rf_decode_kind decode;
-    bool decode_strip;       /* SPM: one leading space of the whole is not part of the text */
-    bool decode_cleanup;     /* WORDPIECE */
-    struct rf_str decode_suffix; /* CONCAT: end of word, a space in text */
+    bool decode_strip;       /* one leading space of the whole is not part of the text */
+    bool decode_first;       /* the first token goes through dec[] instead */
+    struct rf_str decode_suffix; /* end of word: its space stands only before another token */
+    struct rf_dec_step *dec; /* [n_dec], tokenizer.json only */
+    uint32_t n_dec;
     uint32_t *byte_off;      /* [n + 1] into bytes: a token in running text */
     char *bytes;
     struct rf_arena arena;   /* strings that are not borrowed from the weights */
@@ -186,6 +199,17 @@ struct rf_tok_call {
 };
 
 rf_status rf_tok_push(struct rf_tok_call *c, uint32_t id);
+/* May the model make this piece out of text? Control tokens come from parsing alone. */
+static inline bool rf_tok_is_text(const struct rf_tokenizer *t, uint32_t id)
+{
+    return t->attr[id] != RF_TOKEN_CONTROL && !(t->outside && t->outside[id]);
+}
+/* Id of a piece that the model may make, RF_TOK_NONE. */
+static inline uint32_t rf_tok_find_text(const struct rf_tokenizer *t, const char *s, size_t n)
+{
+    uint32_t id = rf_vocab_find(&t->vocab, s, n);
+    return id != RF_TOK_NONE && rf_tok_is_text(t, id) ? id : RF_TOK_NONE;
+}
 /* Appends the ids of one word; each model has one. Words are cut so that nothing can merge across them. */
 rf_status rf_bpe_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_spm_text(struct rf_tok_call *c, const char *s, size_t n);
@@ -195,6 +219,8 @@ rf_status rf_wordpiece_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n);
 /* Pre-tokenizes and runs the model. */
 rf_status rf_pretok_run(struct rf_tok_call *c, const char *s, size_t n);
+/* One REPLACE step: appends to out. */
+rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out);
 /* *out is s itself or lies in c->arena. */
 rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_str *out);
 
@@ -206,14 +232,18 @@ rf_status rf_tok_open_json(struct rf_tokenizer *t, const struct rf_weights *w, s
 rf_status rf_tok_open_spproto(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
 /* tekken.json, where a folder has neither. */
 rf_status rf_tok_open_tekken(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err);
-/* t->added from the attributes of the pieces. */
-rf_status rf_tok_set_added(struct rf_tokenizer *t, struct rf_error *err);
+/* USER pieces that are spelled like turn markers become CONTROL. */
+void rf_tok_hide_special(struct rf_tokenizer *t);
 /* Steps for a `tokenizer.ggml.pre` name; RF_UNSUPPORTED naming it. */
 rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct rf_error *err);
 rf_status rf_pretok_add_regex(struct rf_tokenizer *t, const char *pattern, size_t n, enum rf_split_how how,
                               struct rf_error *err);
+/* Pieces are raw bytes and score is -id: neighbours merge if their bytes are a piece, smaller id first. score is there. */
+void rf_tok_set_ranked(struct rf_tokenizer *t);
 /* byte_id[], byte_off and bytes from vocab, attr and decode. */
 rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err);
+/* A byte-level piece with each character back as its byte; one outside the alphabet leaves the piece as it is. out[p.n] */
+size_t rf_bytes_of_alphabet(struct rf_str p, char *out);
 void rf_tok_find_byte_ids(struct rf_tokenizer *t);
 rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err);
 rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err);

@@ -2,15 +2,15 @@
 
 #include <string.h>
 
-#include "text/tok.h"
+#include "text/hfadded.h"
 
 /* ---- open and close ---- */
 
-/* tokenizer.json, else tokenizer.model, else tekken.json; with none of them the first message stands. */
+/* tokenizer.json, else one of the older or rarer files; with none of them the first message stands. */
 static rf_status open_folder(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
 {
     static rf_status (*const others[])(struct rf_tokenizer *, const struct rf_weights *, struct rf_error *) = {
-        rf_tok_open_spproto, rf_tok_open_tekken,
+        rf_tok_open_tiktoken, rf_tok_open_spproto, rf_tok_open_tekken, rf_tok_open_pair, rf_tok_open_vocab_txt,
     };
     rf_status st = rf_tok_open_json(t, w, err);
     for (size_t i = 0; i < RF_COUNT(others) && st == RF_NOT_FOUND; i++) {
@@ -44,9 +44,12 @@ void rf_tokenizer_close(struct rf_tokenizer *t)
     if (!t) return;
     for (uint32_t i = 0; i < t->n_norm; i++) rf_regex_free(t->norm[i].regex);
     for (uint32_t i = 0; i < t->n_split; i++) rf_regex_free(t->split[i].regex);
+    for (uint32_t i = 0; i < t->n_dec; i++) rf_regex_free(t->dec[i].replace.regex);
+    rf_free(t->dec);
     rf_unigram_release(t);
     rf_vocab_release(&t->vocab);
     rf_free(t->attr);
+    rf_free(t->outside);
     rf_free(t->score);
     rf_free(t->eog);
     rf_free(t->merges.slot);

@@ -50,7 +50,7 @@ struct rf_str rf_tokenizer_bytes(const struct rf_tokenizer *t, int32_t id);
  * U+FFFD. The concatenation equals decoding all ids at once. All-zero plus init. */
 struct rf_detok {
     const struct rf_tokenizer *t;
-    bool skip_special, at_start;
+    bool skip_special, at_start, owes_space; /* owes: a word ended, its space comes with the next token */
     unsigned n_held;
     char held[8];
 };

@@ -1,9 +1,8 @@
 /* tokenizer.json: the vocabulary and the merges are read in one walk into flat arrays, the rest into a small tree. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "text/jsontree.h"
+#include "text/hfadded.h"
 
 struct entry { struct rf_str text; double score; uint32_t id; };
 
@@ -160,24 +159,13 @@ static rf_status read_file(struct file *f)
 
 /* ---- into the tokenizer ---- */
 
-static rf_status set_vocab(struct rf_tokenizer *t, struct file *f, struct rf_error *err)
+static rf_status set_vocab(struct rf_tokenizer *t, const struct file *f, const struct rf_added_list *added, struct rf_error *err)
 {
-    uint64_t n = 0;
+    uint64_t n = added->end;
     for (size_t i = 0; i < f->n_entry; i++) n = RF_MAX(n, f->entry[i].id + 1ull);
-    size_t n_added = 0;
-    for (struct rf_jnode *a = f->added ? f->added->child : NULL; a; a = a->next, n_added++) {
-        int64_t id = rf_jtree_int(a, "id", -1);
-        if (id < 0 || id >= RF_TOK_MAX_VOCAB) return rf_fail(err, RF_CORRUPT, "tokenizer.json: added_tokens: found id %lld, expected 0..16777215", (long long)id);
-        n = RF_MAX(n, (uint64_t)id + 1);
-    }
-    if (n > 4 * (f->n_entry + n_added) + 65536)
-        return rf_fail(err, RF_CORRUPT, "tokenizer.json: found token id %llu among %zu tokens", (unsigned long long)n - 1, f->n_entry + n_added);
-    RF_TRY(rf_vocab_init(&t->vocab, (uint32_t)n, err));
-    t->attr = rf_alloc_array(n, 1);
-    t->eog = rf_alloc_array(n, 1);
-    if (f->unigram) t->score = rf_alloc_array(n, sizeof *t->score);
-    if (!t->attr || !t->eog || (f->unigram && !t->score)) return rf_fail_nomem(err, "vocabulary", n * 10);
-    memset(t->attr, RF_TOKEN_UNUSED, n);
+    if (n > 4 * (f->n_entry + (uint64_t)added->n) + 65536)
+        return rf_fail(err, RF_CORRUPT, "%s: found token id %llu among %zu tokens", f->j.name, (unsigned long long)n - 1, f->n_entry + added->n);
+    RF_TRY(rf_tok_alloc(t, n, f->unigram, err));
     for (size_t i = 0; i < f->n_entry; i++) {
         const struct entry *e = &f->entry[i];
         t->vocab.piece[e->id] = e->text;
@@ -227,108 +215,149 @@ static rf_status set_model(struct rf_tokenizer *t, const struct file *f, struct 
            : rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: model: found type \"%.*s\", expected BPE, Unigram, WordPiece or WordLevel", (int)RF_MIN(type.n, (size_t)60), type.s);
 }
 
-/* Ids and attributes first: the normalizer and the merges need none of them, the post-processor does. */
-static rf_status set_added_pieces(struct rf_tokenizer *t, const struct file *f)
+static rf_status finish(struct rf_tokenizer *t, const struct rf_added_list *added, const struct rf_weights *w, struct rf_error *err)
 {
-    for (struct rf_jnode *a = f->added ? f->added->child : NULL; a; a = a->next) {
-        uint32_t id = (uint32_t)rf_jtree_int(a, "id", 0);
-        struct rf_str text = rf_jtree_str(a, "content");
-        if (!t->vocab.piece[id].n && text.n) {
-            t->vocab.piece[id] = text;
-            rf_vocab_add(&t->vocab, id);
-        }
-        t->attr[id] = rf_jtree_bool(a, "special", false) || rf_tok_looks_special(text) ? RF_TOKEN_CONTROL : RF_TOKEN_USER;
-    }
-    return RF_OK;
-}
-
-/* A token that wants to be found in normalized text is looked for in its own normalized spelling, as there. Special ones
- * are always looked for in the raw text, where trusted spans have meaning. */
-static rf_status set_added_sets(struct rf_tokenizer *t, const struct file *f, struct rf_error *err)
-{
-    uint32_t n = 0, n_raw = 0, n_norm = 0;
-    for (struct rf_jnode *a = f->added ? f->added->child : NULL; a; a = a->next) n++;
-    struct rf_added *raw = rf_alloc_array(n, sizeof *raw), *norm = rf_alloc_array(n, sizeof *norm);
-    rf_status st = raw && norm ? RF_OK : rf_fail_nomem(err, "added_tokens", n * sizeof *raw);
-    struct rf_tok_call c = { .t = t, .err = err };
-    for (struct rf_jnode *a = f->added ? f->added->child : NULL; a && !st; a = a->next) {
-        uint32_t id = (uint32_t)rf_jtree_int(a, "id", 0), flags = 0;
-        struct rf_str text = rf_jtree_str(a, "content");
-        if (rf_jtree_bool(a, "lstrip", false)) flags |= RF_ADDED_LSTRIP;
-        if (rf_jtree_bool(a, "rstrip", false)) flags |= RF_ADDED_RSTRIP;
-        if (rf_jtree_bool(a, "single_word", false)) flags |= RF_ADDED_SINGLE_WORD;
-        bool special = t->attr[id] == RF_TOKEN_CONTROL;
-        if (special) flags |= RF_ADDED_SPECIAL;
-        if (special || !t->n_norm || !rf_jtree_bool(a, "normalized", true)) {
-            raw[n_raw++] = (struct rf_added){ text, id, flags };
-        } else {
-            c.arena = t->arena;
-            st = rf_norm_run(&c, text.s, text.n, &text);
-            t->arena = c.arena;
-            norm[n_norm++] = (struct rf_added){ text, id, flags };
-        }
-    }
-    if (st) {
-        rf_free(raw);
-        rf_free(norm);
-        return st;
-    }
-    rf_added_build(&t->added, raw, n_raw);
-    rf_added_build(&t->added_norm, norm, n_norm);
-    return RF_OK;
-}
-
-/* bos_token and eos_token of tokenizer_config.json (text, or an object with content), else ids of config.json. */
-static int32_t named_token(const struct rf_tokenizer *t, const struct rf_weights *w, const char *name)
-{
-    char key[80];
-    for (int i = 0; i < 2; i++) {
-        snprintf(key, sizeof key, i ? "tokenizer_config.%s.content" : "tokenizer_config.%s", name);
-        const struct rf_fact *f = rf_weights_fact(w, key);
-        uint32_t id = f && f->kind == RF_FACT_STRING ? rf_vocab_find(&t->vocab, f->str.s, f->str.n) : RF_TOK_NONE;
-        if (id != RF_TOK_NONE) return (int32_t)id;
-    }
-    for (int i = 0; i < 2; i++) {
-        snprintf(key, sizeof key, i ? "%s_id" : "generation_config.%s_id", name);
-        const struct rf_fact *f = rf_weights_fact(w, key);
-        int64_t id = -1;
-        if (f && f->kind == RF_FACT_INT) id = f->i;
-        else if (f && f->kind == RF_FACT_ARRAY) rf_fact_item_int(f, 0, &id);
-        if (id >= 0 && id < t->vocab.n) return (int32_t)id;
-    }
-    return -1;
-}
-
-static rf_status build(struct rf_tokenizer *t, struct file *f, const struct rf_weights *w, struct rf_error *err)
-{
-    RF_TRY(set_vocab(t, f, err));
-    RF_TRY(rf_json_normalizer(t, f->norm, err));
-    RF_TRY(rf_json_pretokenizer(t, f->pre, err));
-    RF_TRY(set_model(t, f, err));
-    RF_TRY(rf_json_decoder(t, f->decoder, err));
-    RF_TRY(set_added_pieces(t, f));
-    RF_TRY(rf_json_postprocessor(t, f->post, err));
-    RF_TRY(set_added_sets(t, f, err));
+    RF_TRY(rf_added_sets(t, added, err));
     if (t->unk != RF_TOK_NONE && t->attr[t->unk] == RF_TOKEN_NORMAL) t->attr[t->unk] = RF_TOKEN_UNKNOWN;
-    t->bos = named_token(t, w, "bos_token");
-    t->eos = named_token(t, w, "eos_token");
+    t->bos = rf_tok_named(t, w, "bos_token");
+    t->eos = rf_tok_named(t, w, "eos_token");
     rf_tok_mark_eog(t, w);
     rf_tok_find_byte_ids(t);
-    if (t->model == RF_TOK_BPE && !t->byte_level && !t->ignore_merges) RF_TRY(rf_spm_prepare(t, err));
+    /* Words must stay whole where marks say that one ends, or where neighbours of a dropped character may merge. */
+    bool whole = t->word_prefix.n || t->word_suffix.n || (t->unk == RF_TOK_NONE && !t->byte_fallback);
+    if (t->model == RF_TOK_BPE && !t->byte_level && !t->ignore_merges && !whole) RF_TRY(rf_spm_prepare(t, err));
     return rf_tok_make_bytes(t, err);
+}
+
+static rf_status build(struct rf_tokenizer *t, struct file *f, struct rf_added_list *added, const struct rf_weights *w, struct rf_error *err)
+{
+    added->alone = true;
+    RF_TRY(rf_added_list_json(added, f->added, err));
+    RF_TRY(set_vocab(t, f, added, err));
+    RF_TRY(rf_json_normalizer(t, f->norm, err));
+    RF_TRY(rf_json_pretokenizer(t, f->pre, err));
+    RF_TRY(rf_added_apply(t, added, err));
+    RF_TRY(set_model(t, f, err));
+    RF_TRY(rf_json_decoder(t, f->decoder, err));
+    RF_TRY(rf_json_postprocessor(t, f->post, err));
+    return finish(t, added, w, err);
+}
+
+/* ---- vocab.json with merges.txt ---- */
+
+/* "a b" a line; the first may be a comment ("#version: 0.2"). */
+static rf_status read_merge_lines(struct file *f, const char *s, size_t n, struct rf_error *err)
+{
+    for (size_t at = 0, line = 1; at < n; line++) {
+        const char *nl = memchr(s + at, '\n', n - at);
+        size_t end = nl ? (size_t)(nl - s) : n, len = end - at;
+        const char *from = s + at, *gap = len ? memchr(from, ' ', len) : NULL;
+        at = end + 1;
+        if (len && from[len - 1] == '\r') len--;
+        if (!len || (line == 1 && len > 8 && !memcmp(from, "#version", 8))) continue;
+        if (!gap || gap == from || gap + 1 >= from + len)
+            return rf_fail(err, RF_CORRUPT, "merges.txt: line %zu: found \"%.*s\", expected two pieces", line, (int)RF_MIN(len, (size_t)60), from);
+        RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, err));
+        f->merge[f->n_merge++] = (struct rf_merge_pair){ { from, (size_t)(gap - from) }, { gap + 1, (size_t)(from + len - gap - 1) } };
+    }
+    return RF_OK;
+}
+
+/* Tokenizers of the Python package `transformers` that keep their vocabulary so. around: <s> and </s>, as RoBERTa. */
+static const struct pair_row { const char *cls, *model, *pre; bool around; } pair_rows[] = {
+    { "GPT2Tokenizer", "gpt2", "gpt-2", false },     { "Qwen2Tokenizer", "qwen2", "qwen2", false },
+    { "Qwen2Tokenizer", "qwen3", "qwen2", false },   { "Qwen2Tokenizer", "qwen2_moe", "qwen2", false },
+    { "CodeGenTokenizer", "codegen", "gpt-2", false }, { "CodeGenTokenizer", "phi", "gpt-2", false },
+    { "WhisperTokenizer", "whisper", "gpt-2", false }, { "GPTNeoXTokenizer", "gpt_neox", "gpt-neox", false },
+    { "RobertaTokenizer", "roberta", "gpt-2", true }, { "BartTokenizer", "bart", "gpt-2", true },
+    { "LongformerTokenizer", "longformer", "gpt-2", true }, { "LEDTokenizer", "led", "gpt-2", true },
+    { "GPT2Tokenizer", "opt", "gpt-2", false },      { "GPT2Tokenizer", "gpt_bigcode", "starcoder", false },
+};
+
+static const struct pair_row *find_pair(const struct rf_weights *w)
+{
+    const struct rf_fact *type = rf_weights_fact(w, "model_type"), *cls = rf_weights_fact(w, "tokenizer_config.tokenizer_class");
+    for (size_t i = 0; i < RF_COUNT(pair_rows); i++)
+        if (rf_tok_class_is(w, pair_rows[i].cls)) return &pair_rows[i];
+    if (cls) return NULL;
+    for (size_t i = 0; i < RF_COUNT(pair_rows); i++)
+        if (type && type->kind == RF_FACT_STRING && rf_str_is(type->str, pair_rows[i].model)) return &pair_rows[i];
+    return type ? NULL : &pair_rows[0];
+}
+
+/* A token of the configuration, or the one that such tokenizers have where it is silent. */
+static int32_t named_or(const struct rf_tokenizer *t, const struct rf_weights *w, const char *name, const char *fallback)
+{
+    int32_t id = rf_tok_named(t, w, name);
+    return id >= 0 ? id : (int32_t)rf_vocab_find(&t->vocab, fallback, strlen(fallback));
+}
+
+static rf_status build_pair(struct rf_tokenizer *t, struct file *f, struct rf_added_list *added, const struct rf_weights *w, struct rf_error *err)
+{
+    const struct pair_row *row = find_pair(w);
+    const struct rf_fact *cls = rf_weights_fact(w, "tokenizer_config.tokenizer_class");
+    static const char *const special[] = { "<s>", "</s>", "<pad>", "<mask>", "<unk>", "<|endoftext|>" };
+    struct rf_split_step prefix = { .kind = RF_SPLIT_PREFIX_SPACE };
+    if (!row)
+        return rf_fail(err, RF_UNSUPPORTED, "vocab.json: found tokenizer_class \"%.*s\", expected one of GPT-2's, Qwen2's or RoBERTa's kind, or a tokenizer.json",
+                       cls ? (int)RF_MIN(cls->str.n, (size_t)60) : 0, cls ? cls->str.s : "");
+    if (rf_tok_config_bool(w, "add_prefix_space", false)) t->split[t->n_split++] = prefix;
+    RF_TRY(rf_added_list_folder(added, t, w, err));
+    RF_TRY(set_vocab(t, f, added, err));
+    RF_TRY(rf_pretok_by_name(t, (struct rf_str){ row->pre, strlen(row->pre) }, err));
+    t->add_bos = false;
+    t->model = RF_TOK_BPE;
+    t->decode = RF_DECODE_BYTES;
+    RF_TRY(rf_merges_load(t, f->merge, f->n_merge, true, get_merge, err));
+    RF_TRY(rf_added_apply(t, added, err));
+    for (size_t i = 0; i < RF_COUNT(special) && !added->n; i++) {
+        uint32_t id = rf_vocab_find(&t->vocab, special[i], strlen(special[i]));
+        if (id != RF_TOK_NONE) t->attr[id] = RF_TOKEN_CONTROL;
+    }
+    RF_TRY(finish(t, added, w, err));
+    int32_t first = named_or(t, w, row->around ? "cls_token" : "bos_token", row->around ? "<s>" : "<|endoftext|>");
+    int32_t last = named_or(t, w, row->around ? "sep_token" : "eos_token", row->around ? "</s>" : "<|endoftext|>");
+    if (t->eos < 0 && last >= 0) {
+        t->eos = last;
+        t->eog[last] = 1;
+    }
+    if ((row->around || rf_tok_config_bool(w, "add_bos_token", false)) && first >= 0) RF_TRY(rf_tok_put_around(t, false, first, err));
+    if ((row->around || rf_tok_config_bool(w, "add_eos_token", false)) && last >= 0) RF_TRY(rf_tok_put_around(t, true, last, err));
+    return RF_OK;
+}
+
+/* ---- open ---- */
+
+static rf_status with_file(struct rf_tokenizer *t, const struct rf_weights *w, const char *name, const struct rf_buf *merges, struct rf_error *err)
+{
+    struct file *f = rf_alloc_array(1, sizeof *f);
+    struct rf_added_list added = { 0 };
+    if (!f) return rf_fail_nomem(err, name, sizeof *f);
+    f->j = (struct rf_json){ .s = rf_buf_str(&t->file), .n = t->file.len, .name = name, .arena = &t->arena, .err = err };
+    f->nodes_left = 1u << 20;
+    rf_status st = merges ? read_vocab(f) : read_file(f);
+    if (!st && merges) st = rf_json_end(&f->j);
+    if (!st && merges) st = read_merge_lines(f, rf_buf_str(merges), merges->len, err);
+    if (!st) st = merges ? build_pair(t, f, &added, w, err) : build(t, f, &added, w, err);
+    rf_added_list_release(&added);
+    rf_free(f->entry);
+    rf_free(f->merge);
+    rf_free(f);
+    return st;
 }
 
 rf_status rf_tok_open_json(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
 {
     RF_TRY(rf_weights_read_side_file(w, "tokenizer.json", &t->file, err));
-    struct file *f = rf_alloc_array(1, sizeof *f);
-    if (!f) return rf_fail_nomem(err, "tokenizer.json", sizeof *f);
-    f->j = (struct rf_json){ .s = rf_buf_str(&t->file), .n = t->file.len, .name = "tokenizer.json", .arena = &t->arena, .err = err };
-    f->nodes_left = 1u << 20;
-    rf_status st = read_file(f);
-    if (!st) st = build(t, f, w, err);
-    rf_free(f->entry);
-    rf_free(f->merge);
-    rf_free(f);
+    return with_file(t, w, "tokenizer.json", NULL, err);
+}
+
+rf_status rf_tok_open_pair(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
+{
+    struct rf_buf merges = { 0 };
+    RF_TRY(rf_weights_read_side_file(w, "merges.txt", &merges, err));
+    rf_status st = rf_weights_read_side_file(w, "vocab.json", &t->file, err);
+    if (!st) st = with_file(t, w, "vocab.json", &merges, err);
+    rf_buf_release(&merges);
     return st;
 }

@@ -21,7 +21,7 @@ rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err)
     uint32_t n = 0;
     double low = 0;
     for (uint32_t i = 0; i < t->vocab.n; i++) {
-        if (t->attr[i] != RF_TOKEN_NORMAL && t->attr[i] != RF_TOKEN_USER) continue;
+        if ((t->attr[i] != RF_TOKEN_NORMAL && t->attr[i] != RF_TOKEN_USER) || !rf_tok_is_text(t, i)) continue;
         if (t->attr[i] == RF_TOKEN_NORMAL) low = RF_MIN(low, t->score[i]);
         if (t->vocab.piece[i].n <= MAX_PIECE) a[n++] = (struct rf_added){ t->vocab.piece[i], i, 0 };
     }

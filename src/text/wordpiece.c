@@ -6,7 +6,7 @@
 
 rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n)
 {
-    uint32_t id = rf_vocab_find(&c->t->vocab, s, n);
+    uint32_t id = rf_tok_find_text(c->t, s, n);
     if (id == RF_TOK_NONE) id = c->t->unk;
     return id == RF_TOK_NONE ? RF_OK : rf_tok_push(c, id);
 }
@@ -22,7 +22,7 @@ static uint32_t longest(const struct rf_tok_call *c, struct rf_str mark, const c
     memcpy(tmp + mark.n, s + at, RF_MIN(n - at, most - mark.n));
     for (size_t e = RF_MIN(n, at + (most - mark.n)); e > at; e--) {
         if (e < n && ((unsigned char)s[e] & 0xC0) == 0x80) continue;
-        uint32_t id = rf_vocab_find(&c->t->vocab, tmp, mark.n + e - at);
+        uint32_t id = rf_tok_find_text(c->t, tmp, mark.n + e - at);
         if (id == RF_TOK_NONE) continue;
         if (c->t->word_first.n && !mark.n && e - at > 3 && !memcmp(s + at, c->t->word_first.s, 3)) continue; /* a "▁" of the text's own */
         *end = e;

@@ -209,14 +209,23 @@ def test_idle_connections_end(launch):
 
 @pytest.mark.fake
 def test_connection_limit(launch):
+    """Who comes late waits in the queue of the listening socket; the connection that is idle for longest makes room, busy ones do not."""
     s = launch("--max-connections", 4)
-    held = [s.connect() for _ in range(4)]
-    time.sleep(0.2)
-    with s.connect() as late:  # waits in the queue of the listening socket until another ends
+    held = []
+    for i in range(4):
+        held.append(s.connect())
+        held[i].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status(held[i].recv(1000)) == 200
+        time.sleep(0.1)
+    body = b'{"messages":[{"role":"user","content":"@len=60 @delay=50"}],"max_tokens":60,"stream":true}'
+    held[0].sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    with s.connect() as late:
         late.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert read_all(late, first=0.3) == b"<open>"
-        held[0].close()
+        assert read_all(late, first=0.5) == b"<open>"
         assert status(read_all(late)) == 200
+        assert read_all(held[1], first=1) == b""
+        assert read_all(held[2], first=0.1) == b"<open>"
+    assert b"data: [DONE]" in read_all(held[0], quiet=2)
     for c in held:
         c.close()
 

@@ -119,6 +119,11 @@ def test_metrics_parse(server):
                  "vllm:prefix_cache_queries", "vllm:prefix_cache_hits", "vllm:admission_rejections",
                  "vllm:time_to_first_token_seconds", "vllm:inter_token_latency_seconds", "vllm:e2e_request_latency_seconds",
                  "vllm:request_queue_time_seconds", "vllm:request_prefill_time_seconds", "vllm:request_decode_time_seconds",
+                 "vllm:request_inference_time_seconds", "vllm:iteration_tokens_total", "vllm:lora_requests_info",
+                 "llamacpp:prompt_tokens", "llamacpp:prompt_seconds", "llamacpp:tokens_predicted", "llamacpp:tokens_predicted_seconds",
+                 "llamacpp:prompt_tokens_seconds", "llamacpp:predicted_tokens_seconds", "llamacpp:requests_processing", "llamacpp:requests_deferred",
+                 "llamacpp:n_decode", "llamacpp:n_busy_slots_per_decode", "llamacpp:n_tokens_max",
+                 "sglang:num_queue_reqs", "sglang:num_running_reqs", "sglang:token_usage",
                  "vllm:request_prompt_tokens", "vllm:request_generation_tokens", "rocmforge_http_requests", "rocmforge_build_info"):
         assert name in fam or name + "_total" in fam, name
     names = [line.split("{")[0].split(" ")[0] for line in r.text.splitlines() if line and line[0] != "#"]

@@ -56,14 +56,15 @@ def test_overview(rf):
     out, _ = rf("--help")
     for command in ("run", "serve", "bench", "perplexity", "show", "tokenize", "template", "version"):
         assert command in out
-    assert rf()[0] == out
+    welcome = rf()[0]
+    assert welcome.count("\n") == 5 and "rocmforge run" in welcome and "rocmforge serve" in welcome
 
 
 @pytest.mark.parametrize("args,near", [
     (["run", "m.gguf", "hi", "--max-tokns", "3"], "--max-tokens"), (["srve", "m.gguf"], "serve"),
     (["bench", "m.gguf", "--thread", "2"], "--threads"), (["show", "m.gguf", "--temperature", "1"], None),
     (["run", "m.gguf", "hi", "--max-tokens", "x"], None), (["run", "m.gguf", "hi", "--max-tokens"], None),
-    (["run", "m.gguf", "hi", "--top-p", "1.5"], None), (["run"], None), (["version", "extra"], None),
+    (["run", "m.gguf", "hi", "--top-p", "1.5"], None), (["show"], None), (["version", "extra"], None),
     (["serve", "m.gguf", "--port", "70000"], None),
 ])
 def test_wrong_lines(rf, args, near):

@@ -190,6 +190,27 @@ def test_prefix_is_cached(server):
     assert gained >= 300 or server.variant.get("sliding_window")
 
 
+def test_metrics_add_up(build, paths):
+    """Two sequences, one after the other: what the counters say can be told beforehand, and times fit into each other."""
+    server = Server(build, paths["llama"])
+    try:
+        assert server.complete([5, 6, 7], max_tokens=4).status_code == server.complete([8] * 40, max_tokens=9).status_code == 200
+        m = server.metrics()
+        assert m["llamacpp:n_tokens_max"] == 40 + 8  # the last token is not computed any more
+        assert m["llamacpp:n_busy_slots_per_decode"] == 1 and m["llamacpp:n_decode_total"] == m["vllm:iteration_tokens_total_count"]
+        assert m["llamacpp:tokens_predicted_total"] == m["vllm:generation_tokens_total"] == 13
+        assert m["llamacpp:prompt_tokens_total"] == m["vllm:prompt_tokens_total"] == 43
+        assert m["llamacpp:prompt_tokens_seconds"] == pytest.approx(43 / m["llamacpp:prompt_seconds_total"])
+        assert m["llamacpp:predicted_tokens_seconds"] == pytest.approx(13 / m["llamacpp:tokens_predicted_seconds_total"])
+        sums = {k: m[f"vllm:request_{k}_time_seconds_sum"] for k in ("queue", "prefill", "decode", "inference")}
+        assert m["vllm:request_inference_time_seconds_count"] == 2
+        assert sums["inference"] == pytest.approx(sums["prefill"] + sums["decode"])
+        assert m["vllm:e2e_request_latency_seconds_sum"] == pytest.approx(sums["queue"] + sums["inference"])
+        assert abs(m["vllm:lora_requests_info"] - time.time()) < 60 and m["sglang:token_usage"] == m["vllm:kv_cache_usage_perc"]
+    finally:
+        assert server.stop() == 0
+
+
 def test_small_pool_preempts_and_agrees(build, paths):
     v = F.VARIANTS[0]
     server = Server(build, paths["llama"], "--kv-blocks", 14, "--ctx", 128, "--no-prefix-cache")

@@ -2,7 +2,7 @@
  *
  *   cut:K:PATH      at the K-th madvise(MADV_DONTNEED), PATH is truncated to nothing
  *   fail:KIND:K     the K-th call of that kind fails, and no other: malloc (with calloc, realloc, posix_memalign), read
- *                   (with pread, recv), mmap, thread, open, socket (with accept, eventfd, epoll_create1)
+ *                   (with pread, recv), mmap, thread, open, socket (with eventfd, epoll_create1), accept
  *   fail:KIND:K+    every call from the K-th on
  *   count:PATH      nothing fails; when the process ends, PATH gets a line "KIND N" for each kind
  */
@@ -23,8 +23,8 @@
 
 #define OUT __attribute__((visibility("default")))
 
-enum kind { MALLOC, READ, MMAP, THREAD, OPEN, SOCKET, N_KIND };
-static const char *const kinds[N_KIND] = {"malloc", "read", "mmap", "thread", "open", "socket"};
+enum kind { MALLOC, READ, MMAP, THREAD, OPEN, SOCKET, ACCEPT, N_KIND };
+static const char *const kinds[N_KIND] = {"malloc", "read", "mmap", "thread", "open", "socket", "accept"};
 static atomic_ulong calls[N_KIND], n_drop;
 static enum kind failing = N_KIND;
 static unsigned long at_call, cut_at;
@@ -184,7 +184,7 @@ OUT int accept4(int fd, struct sockaddr *a, socklen_t *n, int flags)
 {
     static int (*real)(int, struct sockaddr *, socklen_t *, int);
     if (!real) real = next("accept4");
-    FAILING(SOCKET, EMFILE);
+    FAILING(ACCEPT, EMFILE);
     return real(fd, a, n, flags);
 }
 

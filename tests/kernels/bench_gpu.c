@@ -1,7 +1,8 @@
 /* bench_gpu - products and attention of a GPU backend: microseconds, GB/s of weights, TFLOP/s. Not a test.
  *
- *   bench_gpu [DEVICE]      cuda:0 by default
+ *   bench_gpu [DEVICE [few|many|attention|all]]      cuda:0 and all by default; few: 1 to 8 rows, many: 16 to 2,048
  *
+ * Shares are of what an H200 was measured to do: 4.29 TB/s of memory, 790 TFLOP/s of bf16 products.
  * Weights are rotated over at least 256 MB, so that caches do not hold them. Times are wall clock over many calls with one wait at
  * the end: launches overlap as they do in a step.
  */
@@ -35,7 +36,7 @@ static rf_dev filled(uint64_t n)
     struct rf_rng r = {1};
     rf_dev p;
     float *x = malloc(n * sizeof *x);
-    for (uint64_t i = 0; i < n; i++) x[i] = (float)rf_rng_normal(&r);
+    for (uint64_t i = 0; i < n; i++) x[i] = i < 100003 ? (float)rf_rng_normal(&r) : x[i - 100003];
     check(b->mem->alloc(b, n * sizeof *x, &p, NULL), "alloc");
     check(b->mem->upload(b, NULL, p, x, n * sizeof *x), "upload");
     check(b->mem->stream_sync(b, NULL), "upload");
@@ -58,10 +59,11 @@ static void *repeated(uint32_t type, uint64_t rows, uint64_t cols)
     return w;
 }
 
-static void products(uint32_t type, uint64_t rows, uint64_t cols)
+static void products(uint32_t type, uint64_t rows, uint64_t cols, bool many)
 {
     enum { MOST = 64 };
-    static const uint32_t ms[] = {1, 8, 64, 512};
+    static const uint32_t few_rows[] = {1, 2, 4, 8}, many_rows[] = {16, 32, 64, 128, 512, 2048};
+    const uint32_t *ms = many ? many_rows : few_rows, n_ms = many ? RF_COUNT(many_rows) : RF_COUNT(few_rows);
     struct rf_weight *w[MOST];
     void *data = repeated(type, rows, cols);
     struct rf_weight_desc d = {.name = "w", .type = type, .rows = rows, .cols = cols, .data = data};
@@ -73,22 +75,25 @@ static void products(uint32_t type, uint64_t rows, uint64_t cols)
         bytes = b->mem->weight_bytes(w[n]);
     }
     free(data);
-    for (size_t i = 0; i < RF_COUNT(ms); i++) {
-        uint32_t m = ms[i], calls = m > 8 ? 20 : 200;
+    for (size_t i = 0; i < 2 * n_ms; i++) {
+        uint32_t m = ms[i / 2], calls = m > 64 ? 20 : 100;
+        bool precise = i & 1;
+        if (precise && (!many || (m != 64 && m != 2048))) continue;
         rf_dev x = filled((uint64_t)m * cols), out = filled((uint64_t)m * rows);
         double best = 1e9;
         for (int turn = 0; turn < 4; turn++) { /* the first one warms up */
             double from = now();
             for (uint32_t k = 0; k < calls; k++) {
-                struct rf_matmul_args a = {.x = x, .rows = m, .n_w = 1, .w = {w[k % n]}, .out = {out}, .out_stride = {(uint32_t)rows}};
+                struct rf_matmul_args a = {.x = x, .rows = m, .n_w = 1, .w = {w[k % n]}, .out = {out}, .out_stride = {(uint32_t)rows}, .precise = precise};
                 check(b->ops->matmul(b, NULL, &a), "matmul");
             }
             check(b->mem->stream_sync(b, NULL), "matmul");
             double t = (now() - from) / calls;
             if (turn && t < best) best = t;
         }
-        printf("%-5s %6llu x %5llu  M %3u  %9.1f us  %7.0f GB/s  %6.2f TFLOP/s\n", rf_type_name(type), (unsigned long long)rows,
-               (unsigned long long)cols, m, best * 1e6, (double)bytes / best * 1e-9, 2e-12 * (double)rows * (double)cols * m / best);
+        double gbs = (double)bytes / best * 1e-9, tflops = 2e-12 * (double)rows * (double)cols * m / best;
+        printf("%-5s %6llu x %5llu  M %4u%s  %9.1f us  %6.0f GB/s %3.0f%%  %7.2f TFLOP/s %3.0f%%\n", rf_type_name(type), (unsigned long long)rows,
+               (unsigned long long)cols, m, precise ? " precise" : "        ", best * 1e6, gbs, gbs / 42.90, tflops, tflops / 7.90);
         fflush(stdout);
         b->mem->free(b, x);
         b->mem->free(b, out);
@@ -119,7 +124,8 @@ static void attention(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_t
         double t = (now() - from) / calls;
         if (turn && t < best) best = t;
     }
-    printf("attention %u/%u heads of %u, %u tokens after %u: %.1f us\n", n_head, n_kv, dim, n_tok, past, best * 1e6);
+    double tflops = 4e-12 * n_head * dim * n_tok * (past + 0.5 * (n_tok + 1)) / best; /* causal: half of the square */
+    printf("attention %u/%u heads of %u, %4u tokens after %4u: %9.1f us  %7.2f TFLOP/s %3.0f%%\n", n_head, n_kv, dim, n_tok, past, best * 1e6, tflops, tflops / 7.90);
     b->mem->free(b, q), b->mem->free(b, out);
     b->mem->kv_free(b, kv);
     free(pos), free(table);
@@ -128,23 +134,28 @@ static void attention(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_t
 int main(int argc, char **argv)
 {
     struct rf_error err = {0};
-    static const uint32_t types[] = {RF_TYPE_Q4_K, RF_TYPE_Q6_K, RF_TYPE_Q8_0, RF_TYPE_Q5_0, RF_TYPE_BF16};
+    static const uint32_t types[] = {RF_TYPE_Q4_K, RF_TYPE_Q6_K, RF_TYPE_Q8_0, RF_TYPE_BF16};
+    const char *what = argc > 2 ? argv[2] : "all";
     if (rf_backend_open(&b, &(struct rf_backend_options){.device = argc > 1 ? argv[1] : "cuda:0"}, &err)) {
         fprintf(stderr, "bench_gpu: %s\n", err.message);
         return 1;
     }
     printf("%s: %s\n", b->info.name, b->info.detail);
-    for (size_t i = 0; i < RF_COUNT(types); i++) {
-        if (types[i] != RF_TYPE_Q4_K && types[i] != RF_TYPE_Q6_K) products(types[i], 896, 896);
-        products(types[i], 4096, 4096);
-        products(types[i], 14336, 4096);
-        if (types[i] == RF_TYPE_Q8_0) products(types[i], 151936, 896);
+    for (int many = 0; many < 2; many++)
+        for (size_t i = 0; i < RF_COUNT(types) && (!strcmp(what, "all") || !strcmp(what, many ? "many" : "few")); i++) {
+            products(types[i], 4096, 4096, many);
+            products(types[i], 14336, 4096, many);
+            products(types[i], 4096, 14336, many);
+        }
+    if (!strcmp(what, "all") || !strcmp(what, "attention")) {
+        attention(32, 8, 128, 1, 1000);
+        attention(32, 8, 128, 1, 8000);
+        attention(32, 8, 128, 512, 1536);
+        attention(32, 8, 128, 2048, 0);
+        attention(32, 8, 128, 2048, 6144);
+        attention(16, 8, 256, 2048, 0);
+        attention(14, 2, 64, 2048, 0);
     }
-    attention(14, 2, 64, 1, 100);
-    attention(14, 2, 64, 1, 1000);
-    attention(32, 8, 128, 1, 1000);
-    attention(32, 8, 128, 1, 8000);
-    attention(32, 8, 128, 512, 1536);
     rf_backend_close(b);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* attention.c - the KV store, appending to it, and how attention is cut into thread blocks (kernels/attention.gpu). */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/gpu/gpu.h"
@@ -30,6 +31,8 @@ static bool sizes(const struct rf_kv_desc *d, uint64_t *slot_bytes, uint64_t *bl
 
 static bool head_fits(uint32_t head_dim) { return head_dim && head_dim % 8 == 0 && head_dim <= RF_GPU_HEAD_MAX; }
 
+static rf_status way_choose(struct rf_gpu *g, const struct rf_kv_desc *d, struct rf_error *err);
+
 uint64_t rf_gpu_kv_block_bytes(const struct rf_backend *b, const struct rf_kv_desc *d)
 {
     (void)b;
@@ -46,6 +49,7 @@ rf_status rf_gpu_kv_create(struct rf_backend *b, const struct rf_kv_desc *d, str
     if (!head_fits(d->head_dim))
         return rf_fail(err, RF_UNSUPPORTED, "kv cache: head size %u, this backend has multiples of 8 up to %d", d->head_dim,
                        (int)RF_GPU_HEAD_MAX);
+    RF_TRY(way_choose(g, d, err));
     struct gpu_kv *kv = rf_alloc_array(1, sizeof *kv);
     uint64_t bytes;
     if (!kv) return rf_fail_nomem(err, "kv cache", sizeof *kv);
@@ -174,42 +178,45 @@ static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
     return RF_OK;
 }
 
-/* Every sequence brings one token: row i is sequence i. */
-static bool decodes(const struct rf_batch *b)
+/* Sequences at the front that bring one token each: row i is sequence i. */
+static uint32_t ones(const struct rf_batch *b)
 {
-    if (b->n_tok != b->n_seq) return false;
-    for (uint32_t i = 0; i < b->n_seq; i++)
-        if (b->seq_first[i] != (int32_t)i) return false;
-    return true;
+    uint32_t n = 0;
+    while (n < b->n_seq && b->seq_first[n + 1] == (int32_t)n + 1) n++;
+    return n;
 }
 
-static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv)
+/* The first `rows` rows, one of each sequence. act: where the result is also wanted as products of few rows take it. */
+static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t rows,
+                        const struct act_args *act)
 {
-    uint32_t rows = g->at.n_row, group = a->n_head / a->n_kv_head, parts = (group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS;
+    uint32_t group = a->n_head / a->n_kv_head, parts = (group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS;
     RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
     struct decode_args p = {.q = a->q, .part = g->parts, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data, .block_bytes = kv->block_bytes,
         .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
         .window = a->window, .type = kernel_type(kv->desc.type), .group = a->group, .n_block = kv->desc.n_block, .scale = a->scale, .softcap = a->softcap};
     RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, a->n_kv_head * parts, rows, 128, &p));
-    struct decode_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
+    struct decode_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .act = *act, .out_stride = a->out_stride, .n_head = a->n_head,
                                   .head_dim = a->head_dim, .window = a->window};
-    RF_TRY(rf_gpu_act_make(g, a->out, rows, a->n_head * a->head_dim, &m.act));
     return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode_merge, rows, 1, 1, 512, &m);
 }
 
-rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a)
+static rf_status flash(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t first_seq)
 {
-    struct rf_gpu *g = rf_gpu_of(b);
-    const struct gpu_kv *kv = kv_of(a->kv);
-    if (!a->n_kv_head || a->n_head % a->n_kv_head || !layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) ||
-        !blocks_there(g, a->group, a->window, kv->desc.n_block))
-        return RF_INTERNAL;
-    if (decodes(g->batch) && a->out_stride == a->n_head * a->head_dim) return decode(g, s, a, kv);
+    struct flash_args p = {.q = a->q, .out = a->out, .pos = g->at.pos, .block = g->at.block[a->group], .kv = kv->data, .block_bytes = kv->block_bytes,
+        .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride, .out_stride = a->out_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head,
+        .head_dim = a->head_dim, .table_stride = g->batch->table_stride, .window = a->window, .scale = a->scale, .softcap = a->softcap};
+    return rf_gpu_flash(g, s, &p, kv->desc.type, first_seq);
+}
+
+/* All rows by plain arithmetic in f32; `may_split`: a chunk of keys a block, where whole rows would leave the chip idle. */
+static rf_status plain(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, bool may_split)
+{
     uint32_t n_chunk = g->max_pos / RF_GPU_CHUNK + 1;
-    rf_gpu_act_drop(g, a->out);
     RF_TRY(tiles_make(g, s, a->n_head / a->n_kv_head, (uint64_t)a->n_kv_head * n_chunk));
     uint64_t part_bytes = (uint64_t)g->batch->n_tok * a->n_head * n_chunk * (a->head_dim + 2) * sizeof(float);
-    bool split = n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS && part_bytes <= SPLIT_BYTES;
+    bool split = may_split && n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS &&
+                 part_bytes <= SPLIT_BYTES;
     if (split) RF_TRY(parts_need(g, part_bytes));
     struct attn_args p = {.q = a->q, .out = a->out, .part = g->parts, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
@@ -221,4 +228,75 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     struct attn_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
                                 .head_dim = a->head_dim, .n_chunk = n_chunk, .window = a->window};
     return rf_gpu_launch(g, s, RF_GPU_K_attn_merge, g->batch->n_tok, a->n_head, 1, 64, &m);
+}
+
+/* ---- ways to attend: --attention ---- */
+
+static bool takes_all(const struct rf_gpu *g, uint32_t head_dim, enum rf_kv_type type)
+{
+    (void)g, (void)type;
+    return head_fits(head_dim);
+}
+/* In the order of enum rf_gpu_attention. prompts and single: how each is called in the line that says what was chosen. */
+static const struct way {
+    const char *name, *wants, *prompts, *single;
+    bool (*takes)(const struct rf_gpu *g, uint32_t head_dim, enum rf_kv_type type);
+} ways[] = {
+    {"auto", "", "", "", takes_all},
+    {"reference", "head sizes in multiples of 8 up to 256", "reference (f32, one pass)", "reference", takes_all},
+    {"flash", "an f16 or bf16 cache and head sizes in multiples of 8 up to 256 (128 on AMD)", "flash (matrix unit)", "flash", rf_gpu_flash_takes},
+    {"paged-split", "head sizes in multiples of 8 up to 256", "paged-split (f32, keys cut over the chip)", "paged-split", takes_all},
+};
+
+rf_status rf_gpu_attention_named(const char *name, enum rf_gpu_attention *out, struct rf_error *err)
+{
+    *out = RF_GPU_ATTENTION_AUTO;
+    if (!name) return RF_OK;
+    for (size_t i = 0; i < RF_COUNT(ways); i++)
+        if (!strcmp(name, ways[i].name)) {
+            *out = (enum rf_gpu_attention)i;
+            return RF_OK;
+        }
+    return rf_fail_param(err, RF_INVALID, "attention", "attention \"%.40s\" does not exist: expected one of auto, reference, flash, paged-split", name);
+}
+
+/* What prompts and what single tokens go to, for a cache like this; says so in info.attention. */
+static rf_status way_choose(struct rf_gpu *g, const struct rf_kv_desc *d, struct rf_error *err)
+{
+    const struct way *w = &ways[g->attention];
+    const char *type = d->type == RF_KV_F16 ? "f16" : d->type == RF_KV_BF16 ? "bf16" : "f32";
+    char *line = g->base.info.attention;
+    if (!w->takes(g, d->head_dim, d->type))
+        return rf_fail_param(err, RF_UNSUPPORTED, "attention", "attention %s wants %s; this model has heads of %u and the cache is %s", w->name, w->wants,
+                             d->head_dim, type);
+    if (g->attention != RF_GPU_ATTENTION_AUTO)
+        snprintf(line, sizeof g->base.info.attention, "%s, as asked (%s cache, heads of %u)", w->prompts, type, d->head_dim);
+    else if (rf_gpu_flash_takes(g, d->head_dim, d->type))
+        snprintf(line, sizeof g->base.info.attention, "flash for prompts, paged-split for single tokens (%s cache, heads of %u)", type, d->head_dim);
+    else
+        snprintf(line, sizeof g->base.info.attention, "paged-split: flash wants %s, this is %s and heads of %u", ways[RF_GPU_ATTENTION_FLASH].wants, type,
+                 d->head_dim);
+    return RF_OK;
+}
+
+rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    const struct gpu_kv *kv = kv_of(a->kv);
+    if (!a->n_kv_head || a->n_head % a->n_kv_head || !layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) ||
+        !blocks_there(g, a->group, a->window, kv->desc.n_block))
+        return RF_INTERNAL;
+    const bool splits = g->attention == RF_GPU_ATTENTION_AUTO || g->attention == RF_GPU_ATTENTION_SPLIT;
+    const bool flashes = g->attention != RF_GPU_ATTENTION_REFERENCE && g->attention != RF_GPU_ATTENTION_SPLIT &&
+                         rf_gpu_flash_takes(g, a->head_dim, kv->desc.type);
+    const uint32_t n = splits && a->out_stride == a->n_head * a->head_dim ? ones(g->batch) : 0;
+    struct act_args act = {0};
+    if (n && n == g->batch->n_seq) { /* rows that pad run too */
+        RF_TRY(rf_gpu_act_make(g, a->out, g->at.n_row, a->n_head * a->head_dim, &act));
+        return decode(g, s, a, kv, g->at.n_row, &act);
+    }
+    rf_gpu_act_drop(g, a->out);
+    if (!flashes) return plain(g, s, a, kv, splits);
+    if (n) RF_TRY(decode(g, s, a, kv, n, &act));
+    return flash(g, s, a, kv, n);
 }

@@ -13,7 +13,7 @@ static const char *const libraries[] = {"libcuda.so.1", NULL};
 static rf_status absent(int rc, struct rf_error *err)
 {
     if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "cuda: the driver is there, but it finds no device");
-    return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu",
+    return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu or --allow-cpu",
                    rc, rc == DRIVER_TOO_OLD ? ", too old for this card" : "");
 }
 
@@ -81,7 +81,8 @@ const struct rf_gpu_vendor rf_gpu_cuda = {
               "cuMemFree_v2", "cuMemHostAlloc", "cuMemFreeHost", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2",
               "cuMemcpyDtoDAsync_v2", "cuMemsetD8Async", "cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction",
               "cuLaunchKernel", "cuStreamCreate", "cuStreamDestroy_v2", "cuStreamSynchronize", "cuStreamWaitEvent", "cuEventCreate",
-              "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize"},
+              "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize", "cuStreamBeginCapture_v2", "cuStreamEndCapture",
+              "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuGraphExecDestroy", "cuGraphDestroy"},
     .absent = absent,
     .start = start,
     .stop = stop,

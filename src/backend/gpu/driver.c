@@ -13,7 +13,7 @@ static rf_status library_open(struct rf_gpu_device *d, struct rf_error *err)
     for (int i = 0; i < RF_GPU_API_COUNT; i++) {
         void *p = dlsym(d->library, v->names[i]);
         if (!p)
-            return rf_fail(err, RF_DEVICE, "%s: the driver library lacks %s: it is too old, install a newer driver or use --device cpu",
+            return rf_fail(err, RF_DEVICE, "%s: the driver library lacks %s: it is too old, install a newer driver or use --device cpu or --allow-cpu",
                            d->id, v->names[i]);
         memcpy((char *)&d->api + i * sizeof p, &p, sizeof p); /* ISO C has no cast from object to function pointers */
     }

@@ -38,6 +38,12 @@ struct rf_gpu_api {
     int (*event_destroy)(void *e);
     int (*event_record)(void *e, void *stream);
     int (*event_sync)(void *e);
+    int (*capture_begin)(void *stream, int mode);
+    int (*capture_end)(void *stream, void **graph);
+    int (*graph_instantiate)(void **exec, void *graph, unsigned long long flags);
+    int (*graph_launch)(void *exec, void *stream);
+    int (*graph_exec_destroy)(void *exec);
+    int (*graph_destroy)(void *graph);
     /* those that only one vendor has are fetched by its file through rf_gpu_symbol */
 };
 enum { RF_GPU_API_COUNT = sizeof(struct rf_gpu_api) / sizeof(void (*)(void)) };

@@ -93,6 +93,7 @@ void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
     if (!p) return;
     rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
     g->act.of = 0;
+    g->epoch++;
     g->dev.vendor->bind(&g->dev);
     g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
     count_memory(g);
@@ -255,12 +256,14 @@ static void gpu_close(struct rf_backend *b)
     if (g->dev.context) {
         g->dev.vendor->bind(&g->dev);
         if (g->stream) g->dev.api.stream_sync(g->stream);
+        rf_gpu_record_drop(b, NULL);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
         rf_gpu_free(g, g->parts, g->parts_bytes);
         rf_gpu_scratch_release(g, &g->gemm.x);
         rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
+        rf_gpu_buffer_release(g, &g->flash.tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
         rf_gpu_free(g, g->act.dev, g->act.bytes);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
@@ -296,7 +299,7 @@ static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
     }
     if (!g->module)
         return rf_fail(err, RF_DEVICE, "%s: %s (%s): none of the embedded code objects fits (%s): build with -Dgpu_targets=all, update the "
-                                       "driver, or use --device cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
+                                       "driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
                        tried[0] ? tried : "this build has none");
     for (int i = 0; i < RF_GPU_N_KERNEL; i++)
         RF_TRY(rf_gpu_check(&g->dev, g->dev.api.module_function(&g->fn[i], g->module, kernel_names[i]), kernel_names[i], err));
@@ -322,13 +325,14 @@ static rf_status probe(struct rf_gpu *g, struct rf_error *err)
     return s;
 }
 
-rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
     *out = NULL;
     struct rf_gpu *g = rf_alloc_array(1, sizeof *g);
     if (!g) return rf_fail_nomem(err, "gpu backend", sizeof *g);
     g->base = (struct rf_backend){.mem = &gpu_mem, .ops = &rf_gpu_ops, .close = gpu_close};
-    rf_status s = rf_gpu_device_open(&g->dev, v, index, err);
+    rf_status s = rf_gpu_attention_named(opt->attention, &g->attention, err);
+    if (!s) s = rf_gpu_device_open(&g->dev, v, index, err);
     if (!s) s = rf_gpu_check(&g->dev, g->dev.api.stream_create(&g->stream, v->stream_flags), "creating a stream", err);
     if (!s) s = load_module(g, err);
     if (!s) s = probe(g, err);
@@ -339,6 +343,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, in
     struct rf_backend_info *i = &g->base.info;
     i->name = g->dev.id;
     i->n_threads = 1;
+    i->records = true;
     count_memory(g);
     snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB free", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
              g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));

@@ -53,6 +53,12 @@ struct rf_gpu_gemm { /* gemm.c */
     struct rf_gpu_scratch x, w;
 };
 
+struct rf_gpu_flash { /* flash.c: tiles of the sequences from `first` on, for `group` query heads a KV head; group 0: none yet */
+    struct rf_gpu_buffer tiles;
+    uint32_t group, first, n_tile;
+};
+enum rf_gpu_attention { RF_GPU_ATTENTION_AUTO, RF_GPU_ATTENTION_REFERENCE, RF_GPU_ATTENTION_FLASH, RF_GPU_ATTENTION_SPLIT };
+
 /* x in the form of kernels/act.h: that of `rows` rows at `of`, as last made. */
 struct rf_gpu_act {
     rf_dev dev;
@@ -62,6 +68,16 @@ struct rf_gpu_act {
     rf_dev of;
     uint32_t rows, cols;
 };
+
+/* record.c: the launches of a step of `rows` rows of `owner`. */
+struct rf_gpu_record {
+    const void *owner; /* NULL: free */
+    uint32_t rows, pos_limit;
+    uint64_t used, epoch;
+    bool seen, capturing;
+    void *exec;
+};
+enum { RF_GPU_RECORDS = 16, RF_GPU_CAPTURE_RELAXED = 2 };
 
 struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
 
@@ -89,7 +105,13 @@ struct rf_gpu {
     size_t parts_bytes;
 
     struct rf_gpu_gemm gemm;
+    struct rf_gpu_flash flash;
+    enum rf_gpu_attention attention; /* as asked for */
     struct rf_gpu_act act;
+    struct rf_gpu_record record[RF_GPU_RECORDS], *recording; /* recording: between begin and end */
+    uint64_t record_clock, epoch;                            /* epoch: counts releases of device memory */
+    uint32_t pos_limit;                                      /* positions that what the running step uses is good for */
+    bool no_record;
     struct rf_gpu_slab *slabs;
     struct rf_gpu_buffer staging[2]; /* weights on their way up, as in the file */
 };
@@ -134,6 +156,11 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
 rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
 void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
 
+/* record.c */
+rf_status rf_gpu_record_begin(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);
+rf_status rf_gpu_record_end(struct rf_backend *b, struct rf_stream *s, bool *ran);
+void rf_gpu_record_drop(struct rf_backend *b, const void *owner); /* NULL: all */
+
 /* ops.c */
 extern const struct rf_backend_ops rf_gpu_ops;
 void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes); /* tables made of frequencies in this range */
@@ -145,9 +172,14 @@ void rf_gpu_kv_free(struct rf_backend *b, struct rf_kv_store *kv);
 rf_status rf_gpu_kv_copy(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a);
 rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct rf_rope_kv_args *a);
 rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const struct rf_attention_args *a);
+/* The way of attending that `name` (NULL: auto) means; RF_INVALID lists them. */
+rf_status rf_gpu_attention_named(const char *name, enum rf_gpu_attention *out, struct rf_error *err);
+/* flash.c: attention on the matrix unit for the sequences from first_seq on; p without its tiles. */
+bool rf_gpu_flash_takes(const struct rf_gpu *g, uint32_t head_dim, enum rf_kv_type type);
+rf_status rf_gpu_flash(struct rf_gpu *g, struct rf_stream *s, struct flash_args *p, enum rf_kv_type type, uint32_t first_seq);
 /* Finds or makes the table of positions 0..max_pos. */
 rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct rf_rope_kv_args *a, rf_dev *out);
 
-rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, int index, struct rf_error *err);
+rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, const struct rf_backend_options *opt, int index, struct rf_error *err);
 
 #endif

@@ -14,9 +14,9 @@ static rf_status absent(int rc, struct rf_error *err)
 {
     if (!access("/dev/kfd", F_OK) && access("/dev/kfd", R_OK | W_OK))
         return rf_fail(err, RF_DEVICE, "hip: /dev/kfd may not be opened (%s): add this user to the groups render and video and log in again, "
-                                       "or use --device cpu", strerror(errno));
+                                       "or use --device cpu or --allow-cpu", strerror(errno));
     if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "hip: the runtime is there, but it finds no device");
-    return rf_fail(err, RF_DEVICE, "hip: the runtime does not start (error %d): check the amdgpu kernel driver with rocminfo, or use --device cpu", rc);
+    return rf_fail(err, RF_DEVICE, "hip: the runtime does not start (error %d): check the amdgpu kernel driver with rocminfo, or use --device cpu or --allow-cpu", rc);
 }
 
 static int bind(struct rf_gpu_device *d) { return ((int (*)(int))d->extra[0])(d->index); }
@@ -53,7 +53,9 @@ const struct rf_gpu_vendor rf_gpu_hip = {
               "hipFree", "hipHostMalloc", "hipHostFree", "hipMemcpyHtoDAsync", "hipMemcpyDtoHAsync", "hipMemcpyDtoDAsync",
               "hipMemsetD8Async", "hipModuleLoadData", "hipModuleUnload", "hipModuleGetFunction", "hipModuleLaunchKernel",
               "hipStreamCreateWithFlags", "hipStreamDestroy", "hipStreamSynchronize", "hipStreamWaitEvent",
-              "hipEventCreateWithFlags", "hipEventDestroy", "hipEventRecord", "hipEventSynchronize"},
+              "hipEventCreateWithFlags", "hipEventDestroy", "hipEventRecord", "hipEventSynchronize",
+              "hipStreamBeginCapture", "hipStreamEndCapture", "hipGraphInstantiateWithFlags", "hipGraphLaunch", "hipGraphExecDestroy",
+              "hipGraphDestroy"},
     .absent = absent,
     .start = start,
     .stop = stop,

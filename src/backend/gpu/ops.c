@@ -63,7 +63,7 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
         at += filled + pad;
     }
     g->batch = batch;
-    g->tile_group = 0;
+    g->tile_group = g->flash.group = 0;
     g->n_checked = 0;
     return rf_gpu_buffer_send(g, &g->plan, bytes, s);
 }
@@ -159,6 +159,7 @@ rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct 
         if (at->inv_freq == a->inv_freq && at->rot_dim == a->rot_dim && at->mscale == a->mscale) t = at;
     }
     if (t && t->n_pos > g->max_pos) {
+        g->pos_limit = RF_MIN(g->pos_limit, t->n_pos);
         *out = t->table;
         return RF_OK;
     }
@@ -177,6 +178,7 @@ rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct 
     t->inv_freq = a->inv_freq;
     rf_status st = table && freq ? angles_fill(g, s, t, table, freq) : RF_NOMEM;
     if (st) t->inv_freq = 0;
+    g->pos_limit = RF_MIN(g->pos_limit, n_pos);
     rf_free(table);
     rf_free(freq);
     *out = t->table;
@@ -195,4 +197,7 @@ const struct rf_backend_ops rf_gpu_ops = {
     .gather = op_gather,
     .softcap = op_softcap,
     .kv_copy = rf_gpu_kv_copy,
+    .record_begin = rf_gpu_record_begin,
+    .record_end = rf_gpu_record_end,
+    .record_drop = rf_gpu_record_drop,
 };

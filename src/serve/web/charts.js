@@ -41,7 +41,7 @@ export function figure(title, kind) {
 export function lines(fig, { times, series, format, least, span }) {
     const last = times.at(-1), top = round(Math.max(...series.flatMap((s) => s.values), 0), least);
     const said = series.map((s) => `${s.name} ${format(s.values.at(-1) ?? 0)}, at most ${format(Math.max(...s.values, 0))}`).join('; ');
-    const f = frame(fig.plot, 170, `${fig.title} over the last ${Math.round(span / 60)} minutes: ${said}`);
+    const f = frame(fig.plot, 170, `${fig.title} over the last ${Math.round(span / 60)} min: ${said}`);
     grid(f, top, format);
     const x = (t) => LEFT + f.w * (1 - (last - t) / span), y = (v) => TOP + f.h * (1 - Math.min(v / top, 1));
     for (const s of series) {
@@ -50,8 +50,9 @@ export function lines(fig, { times, series, format, least, span }) {
         if (s === series[0]) f.root.append(svg('path', { class: `area ${s.kind}`, d: `M${x(times[0]).toFixed(1)} ${TOP + f.h}L${points.join('L')}V${TOP + f.h}Z` }));
         f.root.append(svg('path', { class: `line ${s.kind}`, d: `M${points.join('L')}` }));
     }
-    for (const minutes of [4, 3, 2, 1])
-        if (minutes * 60 < span) f.root.append(svg('text', { x: x(last - minutes * 60), y: f.height - 5, 'text-anchor': 'middle' }, `−${minutes} min`));
+    const tick = span > 150 ? 60 : span > 90 ? 30 : 15;
+    for (let ago = tick; ago < span * 0.99; ago += tick)
+        f.root.append(svg('text', { x: x(last - ago), y: f.height - 5, 'text-anchor': 'middle' }, tick < 60 ? `−${ago} s` : `−${ago / 60} min`));
     f.root.append(svg('text', { x: f.width - RIGHT, y: f.height - 5, 'text-anchor': 'end' }, 'now'));
     fig.plot.replaceChildren(f.root);
     fig.now.replaceChildren(...series.map((s) => el('span', { class: `key ${s.kind}` }, el('i', { 'aria-hidden': 'true' }), `${s.name} `, el('b', {}, format(s.values.at(-1) ?? 0)))));

@@ -35,7 +35,7 @@ function follow() {
 
 function head() {
     const messages = store.branch(chat).length;
-    const day = new Date(chat.created).toLocaleDateString(undefined, { day: 'numeric', month: 'long', hour: '2-digit', minute: '2-digit' });
+    const day = new Date(chat.created).toLocaleDateString(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
     const title = el('h1', { tabindex: -1 }, chat.title || 'New chat');
     return el('header', { class: 'head' }, el('div', {}, title, el('p', {}, `${day} · ${plural(messages, 'message')}`)), el('div', { class: 'tools' },
         button('edit', 'Rename conversation', () => rename(title)),
@@ -46,8 +46,10 @@ function head() {
 function rename(title) {
     const input = el('input', { type: 'text', maxlength: 200, 'aria-label': 'Title' });
     input.value = chat.title;
+    let closed = false;
     const close = async (keep) => {
-        if (!input.isConnected) return;
+        if (closed) return;
+        closed = true;
         if (keep && input.value.trim()) chat.title = input.value.trim();
         title.textContent = chat.title;
         input.replaceWith(title);

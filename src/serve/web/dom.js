@@ -2,13 +2,19 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
+/* One by one: an argument list has its limits. */
+function append(node, kids) {
+    for (const k of kids) if (k !== undefined && k !== null && k !== false) node.append(k);
+}
+
+/* What is inside comes first: an element with dir="auto" looks through its text again at each change. */
 function fill(node, props, kids) {
+    append(node, kids.flat());
     for (const [name, value] of Object.entries(props)) {
         if (value === undefined || value === null || value === false) continue;
         if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
         else node.setAttribute(name, value === true ? '' : value);
     }
-    node.append(...kids.flat().filter((k) => k !== undefined && k !== null && k !== false));
     return node;
 }
 

@@ -13,6 +13,8 @@ const PUNCTUATION = /[!-/:-@[-`{-~]|\p{P}|\p{S}/u;
 const SPACE = /\s/;
 const BACK = 32;          /* delimiters looked back at */
 const ADDRESS_MAX = 2000;
+const DEPTH = 12;         /* of emphasis in emphasis */
+const TRIES = 20000;      /* characters looked through in vain for the end of an address */
 
 export function safeAddress(text) {
     if (!/^(https?:\/\/|mailto:)/i.test(text)) return null;
@@ -24,9 +26,9 @@ export function safeAddress(text) {
     }
 }
 
-const link = (href, kids) => el('a', { href, title: href, target: '_blank', rel: 'noopener noreferrer nofollow' }, ...kids);
+const link = (href, kids) => el('a', { href, title: href, target: '_blank', rel: 'noopener noreferrer nofollow' }, kids);
 
-/* "(address "title")" behind a link's text, from at: {address, end} or null. */
+/* "(address "title")" behind a link's text, from at: {address, end}, or {tried} after so many characters without an end. */
 function destination(s, at) {
     let i = at + 1, depth = 0, address = '';
     const last = Math.min(s.length, at + ADDRESS_MAX);
@@ -34,7 +36,7 @@ function destination(s, at) {
     if (s[i] === '<') {
         const from = ++i;
         while (i < last && s[i] !== '>' && s[i] !== '\n') i++;
-        if (s[i] !== '>') return null;
+        if (s[i] !== '>') return { tried: i - at };
         address = s.slice(from, i++);
     } else {
         const from = i;
@@ -48,12 +50,12 @@ function destination(s, at) {
     while (i < last && s[i] === ' ') i++;
     if (s[i] === '"' || s[i] === "'") {
         const quote = s[i++];
-        while (i < last && s[i] !== quote) i++;
-        if (s[i] !== quote) return null;
+        while (i < last && s[i] !== quote) i += s[i] === '\\' ? 2 : 1;
+        if (s[i] !== quote) return { tried: i - at };
         i++;
         while (i < last && s[i] === ' ') i++;
     }
-    return s[i] === ')' ? { address: address.replace(/\\([!-/:-@[-`{-~])/g, '$1'), end: i + 1 } : null;
+    return s[i] === ')' ? { address: address.replace(/\\([!-/:-@[-`{-~])/g, '$1'), end: i + 1 } : { tried: i - at };
 }
 
 /* Items hold text, nodes, runs of a delimiter and brackets in order; stack says where the open ones are. */
@@ -63,6 +65,7 @@ class Line {
         this.items = [];
         this.stack = [];
         this.no_ticks = new Set(); /* lengths of backtick runs that nothing closes */
+        this.tries = TRIES;
     }
 
     text(t) {
@@ -81,6 +84,20 @@ class Line {
         const n = this.stack.length;
         for (let k = n - 1; k >= 0 && k >= n - BACK; k--) if (fits(this.items[this.stack[k]])) return k;
         return -1;
+    }
+
+    /* How deep the nodes from at on are nested. */
+    depth(at) {
+        let most = 0;
+        for (let i = at; i < this.items.length; i++) most = Math.max(most, this.items[i].depth || 0);
+        return most;
+    }
+
+    plain(k) { /* what the stack holds at k is text after all */
+        const item = this.items[this.stack[k]];
+        this.stack.splice(k, 1);
+        item.text = item.kind === 'run' ? item.mark.repeat(item.n) : item.mark;
+        item.kind = 'text';
     }
 
     /* Items from at on, as nodes; they leave the line. */
@@ -136,15 +153,20 @@ class Line {
             if (k < 0) break;
             const where = this.stack[k], opener = this.items[where];
             if (where === this.items.length - 1) break;
+            const depth = this.depth(where + 1) + 1;
+            if (depth > DEPTH) {
+                this.plain(k);
+                break;
+            }
             const use = mark === '~' || (n >= 2 && opener.n >= 2) ? 2 : 1;
-            const node = el(mark === '~' ? 'del' : use === 2 ? 'strong' : 'em', {}, ...this.take(where + 1));
+            const node = el(mark === '~' ? 'del' : use === 2 ? 'strong' : 'em', {}, this.take(where + 1));
             opener.n -= use;
             n -= use;
             if (!opener.n) {
                 this.items.pop();
                 this.stack.pop();
             }
-            this.items.push({ kind: 'node', node });
+            this.items.push({ kind: 'node', node, depth });
         }
         if (n > 0 && opens && n <= 8) this.open({ kind: 'run', mark, n });
         else this.text(mark.repeat(n));
@@ -157,19 +179,18 @@ class Line {
             this.text(']');
             return at + 1;
         }
-        const to = this.s[at + 1] === '(' && opener.live ? destination(this.s, at + 1) : null;
-        const href = to && safeAddress(to.address);
+        const to = this.s[at + 1] === '(' && opener.live && this.tries > 0 ? destination(this.s, at + 1) : null;
+        const href = to?.end && safeAddress(to.address), depth = this.depth(where + 1);
+        if (to && !to.end) this.tries -= to.tried;
         if (!href) { /* it stays text, also where the address is none that may be followed */
-            this.stack.splice(k, 1);
-            opener.kind = 'text';
-            opener.text = opener.mark;
+            this.plain(k);
             this.text(']');
             return at + 1;
         }
         const kids = this.take(where + 1);
         this.take(where);
         for (const i of this.stack) if (this.items[i].kind === 'bracket') this.items[i].live = false;
-        this.items.push({ kind: 'node', node: link(href, kids.length ? kids : [href]) });
+        this.items.push({ kind: 'node', node: link(href, kids.length ? kids : [href]), depth });
         return to.end;
     }
 

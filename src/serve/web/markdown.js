@@ -12,6 +12,7 @@ const FENCE = /^( *)(`{3,}|~{3,})([^`]*)$/;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])( +|$)/;
 const DEPTH = 8;
 const CELLS = 20000;
+const TALL = 40; /* a table with more rows scrolls in its own box */
 
 const indent = (line) => line.length - line.trimStart().length;
 
@@ -136,10 +137,10 @@ export function parse(lines, depth = 0) {
 }
 
 const builders = {
-    text: (b) => el('p', { dir: 'auto' }, ...inline(b.text)),
-    heading: (b) => el(`h${Math.min(b.level + 2, 6)}`, { dir: 'auto' }, ...inline(b.text)),
+    text: (b) => el('p', { dir: 'auto' }, inline(b.text)),
+    heading: (b) => el(`h${Math.min(b.level + 2, 6)}`, { dir: 'auto' }, inline(b.text)),
     rule: () => el('hr'),
-    quote: (b) => el('blockquote', {}, ...b.blocks.map(build)),
+    quote: (b) => el('blockquote', {}, b.blocks.map(build)),
     list(b) {
         const item = (blocks) => {
             const task = blocks[0]?.kind === 'text' && /^\[([ xX])\] /.exec(blocks[0].text), kids = [];
@@ -148,21 +149,21 @@ const builders = {
                 kids.push(el('span', { class: 'task', role: 'img', 'aria-label': done ? 'done' : 'open' }, done ? '☑' : '☐'));
                 blocks[0].text = blocks[0].text.slice(4);
             }
-            for (const k of blocks) kids.push(...(!b.loose && k.kind === 'text' ? inline(k.text) : [build(k)]));
-            return el('li', { dir: 'auto', class: task && 'todo' }, ...kids);
+            for (const k of blocks) kids.push(!b.loose && k.kind === 'text' ? inline(k.text) : build(k));
+            return el('li', { dir: 'auto', class: task && 'todo' }, kids.flat());
         };
-        return el(b.ordered ? 'ol' : 'ul', { start: b.start !== 1 && b.start }, ...b.items.map(item));
+        return el(b.ordered ? 'ol' : 'ul', { start: b.start !== 1 && b.start }, b.items.map(item));
     },
     table(b) {
-        const row = (tag, texts) => el('tr', {}, ...b.head.map((_, i) =>
-            el(tag, { class: b.sides[i] || 'start', scope: tag === 'th' && 'col', dir: 'auto' }, ...inline(texts[i] || ''))));
-        return el('div', { class: 'table', tabindex: 0, role: 'region', 'aria-label': 'Table' },
-            el('table', {}, el('thead', {}, row('th', b.head)), el('tbody', {}, ...b.rows.map((r) => row('td', r)))));
+        const row = (tag, texts) => el('tr', {}, b.head.map((_, i) =>
+            el(tag, { class: b.sides[i] || 'start', scope: tag === 'th' && 'col', dir: 'auto' }, inline(texts[i] || ''))));
+        return el('div', { class: b.rows.length > TALL ? 'table tall' : 'table', tabindex: 0, role: 'region', 'aria-label': 'Table' },
+            el('table', {}, el('thead', {}, row('th', b.head)), el('tbody', {}, b.rows.map((r) => row('td', r)))));
     },
     code(b) {
         return el('figure', { class: 'code' },
             el('figcaption', {}, el('span', {}, b.lang || 'text'), copyButton('Copy code', () => b.text)),
-            el('pre', { tabindex: 0, 'aria-label': `Code, ${b.lang || 'text'}` }, el('code', {}, ...highlight(b.text, b.lang))));
+            el('pre', { tabindex: 0, 'aria-label': `Code, ${b.lang || 'text'}` }, el('code', {}, highlight(b.text, b.lang))));
     },
 };
 

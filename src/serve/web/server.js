@@ -1,10 +1,10 @@
 /* server.js - the second view: the server at work, from /metrics read every two seconds while the view is looked at. */
 import { explain, request } from './api.js';
 import { bars, figure, lines } from './charts.js';
-import { $, count, el, icon, seconds, short } from './dom.js';
+import { $, count, el, icon, plural, seconds, short } from './dom.js';
 import { by, histogram, parse, quantile, total } from './prometheus.js';
 
-const EVERY_MS = 2000, SPAN_S = 300;
+const EVERY_MS = 2000, SPAN_S = 300, LEAST_S = 60;
 
 const TIMES = [['vllm:time_to_first_token_seconds', 'Time to the first token'], ['vllm:inter_token_latency_seconds', 'Between two tokens'],
     ['vllm:e2e_request_latency_seconds', 'Whole request'], ['vllm:request_queue_time_seconds', 'Waiting in the queue'],
@@ -70,15 +70,15 @@ function kvUse(m) {
     return blocks ? 1 - total(m, 'rocmforge_kv_blocks_free') / blocks : total(m, 'vllm:kv_cache_usage_perc');
 }
 
-const percent = (part) => `${part > 0 && part < 0.0995 ? (part * 100).toFixed(1) : Math.round(part * 100)}%`;
+const percent = (part) => `${+(part * 100).toFixed(part < 0.0995 ? 1 : 0)}%`;
 
 function drawTiles(m) {
     const queries = total(m, 'vllm:prefix_cache_queries_total'), ends = by(m, 'vllm:request_success_total', 'finished_reason');
     const config = m.get('vllm:cache_config_info')?.[0]?.labels, blocks = total(m, 'rocmforge_kv_blocks');
     const failed = total(m, 'rocmforge_request_failed_total'), aborted = ends.get('abort') || 0, refused = total(m, 'vllm:admission_rejections');
     const bad = [[failed, 'failed'], [aborted, 'ended early'], [refused, 'refused']].filter(([n]) => n).map(([n, w]) => `${short(n)} ${w}`);
-    put('running', short(total(m, 'vllm:num_requests_running')), `${short(total(m, 'rocmforge_http_connections'))} connections`);
-    put('waiting', short(total(m, 'vllm:num_requests_waiting')), `${short(total(m, 'rocmforge_waiting_tokens'))} tokens`);
+    put('running', short(total(m, 'vllm:num_requests_running')), plural(total(m, 'rocmforge_http_connections'), 'connection'));
+    put('waiting', short(total(m, 'vllm:num_requests_waiting')), plural(total(m, 'rocmforge_waiting_tokens'), 'token'));
     put('speed', `${short(smooth('vllm:generation_tokens_total'))}/s`, `${short(total(m, 'vllm:generation_tokens_total'))} in all`);
     put('prompt', `${short(smooth('vllm:prompt_tokens_total'))}/s`, `${short(total(m, 'vllm:prompt_tokens_total'))} in all${queries ? `, ${percent(total(m, 'vllm:prefix_cache_hits_total') / queries)} cached` : ''}`);
     put('kv', percent(kvUse(m)), config ? `${short(blocks * Number(config.block_size))} tokens fit` : '');
@@ -86,7 +86,7 @@ function drawTiles(m) {
 }
 
 function drawLines() {
-    const times = samples.map((s) => s.t), of = (f) => samples.map((s, i) => f(s.m, i)), span = SPAN_S;
+    const times = samples.map((s) => s.t), of = (f) => samples.map((s, i) => f(s.m, i)), span = Math.min(SPAN_S, Math.max(LEAST_S, times.at(-1) - times[0]));
     const whole = (v) => (v === Math.round(v) ? short(v) : v.toFixed(1));
     lines(figures.get('speed'), { times, span, least: 10, format: short, series: [
         { name: 'written', kind: 'one', values: of((m, i) => smooth('vllm:generation_tokens_total', i)) },

@@ -46,7 +46,11 @@ function slider([name, label, least, most, step, neutral, why]) {
     const show = () => {
         const v = settings.sampling[name], own = Number.isFinite(v);
         number.value = own ? v : '';
-        range.value = own ? v : neutral;
+        slide(own ? v : neutral, own);
+    };
+    const slide = (v, own) => {
+        range.value = v;
+        range.style.setProperty('--at', `${100 * (range.value - least) / (most - least)}%`);
         range.classList.toggle('unset', !own);
         unset.hidden = !own;
     };
@@ -54,9 +58,7 @@ function slider([name, label, least, most, step, neutral, why]) {
         const v = number.value === '' || !number.validity.valid ? undefined : number.valueAsNumber;
         number.setAttribute('aria-invalid', String(!number.validity.valid));
         set(name, v);
-        range.value = v ?? neutral;
-        range.classList.toggle('unset', v === undefined);
-        unset.hidden = v === undefined;
+        slide(v ?? neutral, v !== undefined);
     });
     number.addEventListener('blur', show);
     range.addEventListener('input', () => {
@@ -130,7 +132,7 @@ let back = null; /* where the focus came from */
 function cover(drawer, open) {
     const over = open && narrow();
     $('scrim').hidden = !over;
-    for (const id of ['middle', 'side', 'panel']) $(id).toggleAttribute('inert', over && $(id) !== drawer);
+    for (const id of ['skip', 'middle', 'side', 'panel']) $(id).toggleAttribute('inert', over && $(id) !== drawer);
 }
 
 export function drawer(node, opener, open, focus = node) {

@@ -44,7 +44,7 @@ export function userMessage(chat, node, does) {
     const body = el('div', { class: 'body', dir: 'auto' }, node.text);
     const tools = el('div', { class: 'tools' }, branches(chat, node, does), copyButton('Copy question', () => node.text),
         button('edit', 'Edit question', () => edit()));
-    const root = el('article', { class: 'msg user', 'aria-label': 'You' }, body, tools);
+    const root = el('article', { class: 'msg user', 'aria-label': 'You' }, el('h2', { class: 'hidden' }, 'You'), body, tools);
 
     function edit() {
         const box = el('textarea', { 'aria-label': 'Edit question', rows: Math.min(12, node.text.split('\n').length + 1) });
@@ -82,7 +82,7 @@ export function answerMessage(chat, node, does) {
     const body = el('div', { class: 'body text' }), state = el('div', { class: 'state' }), below = el('div', { class: 'below' });
     const thoughts = el('div', { class: 'thoughts' }), folded = el('details', { class: 'think', hidden: true }, el('summary', {}, 'Thinking'), thoughts);
     const root = el('article', { class: 'msg bot', 'aria-label': `Answer of ${node.model || 'the model'}` },
-        el('div', { class: 'who', translate: 'no' }, node.model || 'Answer'), folded, body, state, below);
+        el('h2', { class: 'who', translate: 'no' }, node.model || 'Answer'), folded, body, state, below);
     const live = new Live(body, (text) => spoken && say(text)), inner = new Live(thoughts);
     let spoken = false;
 
@@ -106,7 +106,7 @@ export function answerMessage(chat, node, does) {
         const note = node.finish in ENDS && !node.error ? el('span', { class: 'note' }, ENDS[node.finish]) : null;
         return [node.error && errorCard(node.error, does),
             el('div', { class: 'tools' }, node.text && copyButton('Copy answer', () => split(node.text).answer),
-                button('redo', 'Answer again', does.redo), branches(chat, node, does), note, el('span', { class: 'stats' }, timings(node.stats)))].filter(Boolean);
+                (node.text || !node.error) && button('redo', 'Answer again', does.redo), branches(chat, node, does), note, el('span', { class: 'stats' }, timings(node.stats)))].filter(Boolean);
     }
     return { root, show };
 }

@@ -1,6 +1,7 @@
 /* The GPU backend as a device on the emulated drivers: opening by name, what auto does, memory and streams, refusals with
  * numbers, and the k-th driver call or allocation of a small life failing. RF_TEST_DEVICE names the device. */
 #include "backend/backend.h"
+#include "backend/probe.h"
 #include "base/mem.h"
 #include "check.h"
 
@@ -53,9 +54,37 @@ TEST(auto_takes_a_gpu_or_says_why_not)
     set("RF_EMU_FAIL_AT", "1"); /* a card that is there and does not start: never silently the CPU */
     CHECK_INT(try_open("auto", &b, &err), RF_DEVICE);
     CHECK(strstr(err.message, "cuda") && strstr(err.message, "700") && strstr(err.message, "--device cpu"));
+    CHECK(strstr(err.message, "--allow-cpu"));
     REQUIRE(try_open("cpu", &b, &err) == RF_OK);
+    CHECK(!strstr(b->info.detail, "instead of"));
     rf_backend_close(b);
+    REQUIRE(rf_backend_open(&b, &(struct rf_backend_options){.device = "auto", .n_threads = 1, .allow_cpu = true}, &err) == RF_OK);
+    CHECK_STR(b->info.name, "cpu"); /* allowed: and it says what it is there for */
+    CHECK(strstr(b->info.detail, "instead of") && strstr(b->info.detail, "700"));
+    rf_backend_close(b);
+    CHECK_INT(rf_backend_open(&b, &(struct rf_backend_options){.device = device, .n_threads = 1, .allow_cpu = true}, &err), RF_DEVICE);
     set("RF_EMU_FAIL_AT", NULL);
+}
+
+TEST(probe_tells_what_is_there)
+{
+    struct rf_probe_gpu g[4];
+    struct rf_probe_cpu cpu;
+    size_t n = rf_probe_gpus(g, RF_COUNT(g)), mine = RF_COUNT(g);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(g[i].id, device)) mine = i;
+    REQUIRE(n == 2 && mine < n);
+    CHECK(g[mine].found && g[mine].usable && !g[mine].reason[0] && g[mine].memory_total == 1u << 30);
+    CHECK_STR(g[mine].code, "emulator");
+    CHECK(g[mine].upload_gbs > 0 && g[mine].download_gbs > 0);
+    set("RF_EMU_FAIL_AT", "1");
+    CHECK(rf_probe_gpus(g, RF_COUNT(g)) == 2 && g[mine].found && !g[mine].usable && strstr(g[mine].reason, "700"));
+    set("RF_EMU_FAIL_AT", NULL);
+    set("RF_EMU_DEVICES", "0");
+    CHECK(rf_probe_gpus(g, RF_COUNT(g)) == 2 && !g[mine].found && !g[mine].usable && g[mine].reason[0]);
+    set("RF_EMU_DEVICES", NULL);
+    CHECK_INT(rf_probe_cpu(&cpu, 1, NULL), RF_OK);
+    CHECK(cpu.read_gbs > 0 && cpu.n_threads == 1 && cpu.usable_cores > 0 && cpu.memory_free <= cpu.memory_total);
 }
 
 TEST(memory_streams_events)
@@ -231,6 +260,7 @@ int main(void)
     device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
     RUN(opens_by_name);
     RUN(auto_takes_a_gpu_or_says_why_not);
+    RUN(probe_tells_what_is_there);
     RUN(memory_streams_events);
     RUN(too_large_is_refused_with_numbers);
     RUN(every_driver_call_fails_once);

@@ -254,6 +254,82 @@ TEST(catalogue_remembers_and_notices)
     end();
 }
 
+TEST(the_shipped_model_is_listed_once)
+{
+    begin();
+    const char *shipped = gguf("share/demo.gguf", "llama", "model", 7, false);
+    for (int found_before = 0; found_before < 2; found_before++) {
+        struct rf_registry *r = NULL;
+        struct rf_registry_options o = {.catalogue = "", .shipped = shipped};
+        if (found_before) {
+            folders("models/x");
+            CHECK(!symlink(shipped, mk_path("models/demo.gguf")));
+        }
+        CHECK_INT(rf_registry_open(&r, &o, NULL), RF_OK);
+        CHECK_INT(rf_registry_n(r), 1);
+        const struct rf_model_entry *m = find(r, "demo");
+        if (m) CHECK_STR(m->source, found_before ? "folder" : "shipped");
+        rf_registry_close(r);
+    }
+    end();
+}
+
+static rf_status remove_named(const char *name)
+{
+    struct rf_registry *r = open_with(NULL, "");
+    const struct rf_model_entry *m = rf_registry_find(r, name);
+    rf_status s = m ? rf_registry_remove(m, NULL) : RF_NOT_FOUND;
+    rf_registry_close(r);
+    return s;
+}
+
+static bool exists(const char *name)
+{
+    struct stat st;
+    return !lstat(mk_path(name), &st);
+}
+
+#define OWN ".local/share/rocmforge/models/"
+TEST(remove_touches_our_own_store_alone)
+{
+    begin();
+    gguf("models/theirs.gguf", "llama", "model", 7, false);
+    gguf(OWN "a.gguf", "llama", "model", 7, false);
+    gguf(OWN "b.gguf", "llama", "model", 7, false);
+    gguf(OWN "split-00001-of-00002.gguf", "llama", "model", 7, false);
+    gguf(OWN "split-00002-of-00002.gguf", "llama", "model", 7, false);
+    gguf("elsewhere/linked.gguf", "llama", "model", 7, false);
+    CHECK(!symlink(mk_path("elsewhere/linked.gguf"), mk_path(OWN "linked.gguf")));
+    CHECK_INT(remove_named("theirs"), RF_INVALID);
+    CHECK(exists("models/theirs.gguf"));
+    CHECK_INT(remove_named("a"), RF_OK);
+    CHECK(!exists(OWN "a.gguf") && exists(OWN "b.gguf"));
+    CHECK_INT(remove_named("split"), RF_OK);
+    CHECK(!exists(OWN "split-00001-of-00002.gguf") && !exists(OWN "split-00002-of-00002.gguf"));
+    CHECK_INT(remove_named("linked"), RF_OK);
+    CHECK(!exists(OWN "linked.gguf") && exists("elsewhere/linked.gguf"));
+    /* A folder model: its files go, a GGUF and a sub-folder beside them stay. */
+    text(OWN "hf/config.json", "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\"}");
+    struct rf_buf b = {0};
+    mk_safetensors(&b, "{\"w\":{\"dtype\":\"BF16\",\"shape\":[4],\"data_offsets\":[0,8]}}", 8);
+    mk_write(OWN "hf/model.safetensors", b.data, b.len);
+    rf_buf_release(&b);
+    gguf(OWN "hf/other.gguf", "llama", "model", 7, false);
+    CHECK_INT(remove_named("hf"), RF_OK);
+    CHECK(!exists(OWN "hf/config.json") && !exists(OWN "hf/model.safetensors") && exists(OWN "hf/other.gguf"));
+    /* An entry that lies about its path, and a folder of our store that leads out of it. */
+    char outside[600];
+    snprintf(outside, sizeof outside, "%s", mk_path("models/theirs.gguf"));
+    struct rf_model_entry lie = {.name = "x", .source = "own", .path = outside};
+    CHECK_INT(rf_registry_remove(&lie, NULL), RF_INVALID);
+    folders("outside/deep/x");
+    gguf("outside/deep/c.gguf", "llama", "model", 7, false);
+    CHECK(!symlink(mk_path("outside"), mk_path(OWN "out")));
+    CHECK_INT(remove_named("c"), RF_INVALID);
+    CHECK(exists("outside/deep/c.gguf") && exists("models/theirs.gguf"));
+    end();
+}
+
 TEST(failing_allocations)
 {
     begin();
@@ -279,6 +355,8 @@ int main(void)
     RUN(equal_names_are_told_apart);
     RUN(hostile_trees);
     RUN(catalogue_remembers_and_notices);
+    RUN(the_shipped_model_is_listed_once);
+    RUN(remove_touches_our_own_store_alone);
     RUN(failing_allocations);
     return check_end();
 }

@@ -277,6 +277,9 @@ PRES = {
     "kimi-k2": ([split(r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?" + UPPER[:-1] + r"&&[^\p{Han}]]*" + LOWER[:-1] + r"&&[^\p{Han}]]+" + CONTRACTION +
                        r"?|[^\r\n\p{L}\p{N}]?" + UPPER[:-1] + r"&&[^\p{Han}]]+" + LOWER[:-1] + r"&&[^\p{Han}]]*" + CONTRACTION +
                        r"?|\p{N}{1,3}" + PUNCT_MARKS + SPACES)], False, False),
+    "minicpm5": ([split(r"\p{N}{1,3}"), split(CONTRACTION + "|" + LETTERS + r"|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|" + SPACES)], False, True),
+    "spark2_5": (STEPS["deepseek-v3"][:2] + [
+        split(r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"""), P.Digits(True)], False, False),
     "qwen35": ([split(CONTRACTION + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + SPACES)], True, False),
     "deepseek-llm": ([split("[\r\n]"), split(r"\s?[\p{Lu}\p{Ll}\p{Lt}&&[\x{41}-\x{24F}\x{370}-\x{481}]]+"), split(r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+"),
                       split(r"\s+$"), split(HAN), P.Digits(True)], False, False),
@@ -306,6 +309,30 @@ def test_gguf_pre(build, tmp_path, trained, name):
         strings = [s for s in strings if all(c < "\u0250" or "\u4e00" <= c < "\u9fa6" or "\u2018" <= c < "\u201f" for c in s)
                    and not set(s) & set("ªº\u01bb\u01c0\u01c1\u01c2\u01c3")]
     compare(build, path, tk, strings, 0)
+
+
+@pytest.mark.parametrize("name", ["gemma4", "sarvam-moe", "granite-embed-multi-311m"])
+def test_gguf_pre_of_characters(build, tmp_path, name):
+    """Merges over characters with "▁" for spaces, bytes for what the vocabulary lacks, lines apart."""
+    tk = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tk.normalizer, tk.pre_tokenizer = normalizers.Replace(" ", "▁"), split(r"[^\n]+|[\n]+")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"] + [f"<0x{b:02X}>" for b in range(256)]
+    tk.train_from_iterator(texts(2000, 13), trainers.BpeTrainer(vocab_size=3000, special_tokens=special, limit_alphabet=400, show_progress=False))
+    model = json.loads(tk.to_str())["model"]
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
+    path = tmp_path / "t.gguf"
+    out = gguf.GGUFWriter(path, "llama")
+    out.add_tokenizer_model("gemma4" if name == "gemma4" else "gpt2")
+    out.add_tokenizer_pre(name)
+    out.add_token_list(pieces)
+    out.add_token_types([3] * 3 + [2] + [6] * 256 + [1] * (len(pieces) - 260))
+    out.add_token_merges([" ".join(m) for m in model["merges"]])
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.close()
+    plain = Tokenizer.from_str(json.dumps({**json.loads(tk.to_str()), "added_tokens": []}))
+    strings = [t for t in texts(N // 4, 14) if "<" not in t]
+    compare(build, path, plain, strings, 0)
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)

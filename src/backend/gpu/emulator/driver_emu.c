@@ -17,15 +17,20 @@
 #define N(cuda, hip) EXPORT int cuda
 #endif
 
-enum { MAX_SHARED = 64 << 10, FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
+#ifdef RF_EMU_HIP
+enum { MAX_SHARED = 64 << 10 };
+#else
+enum { MAX_SHARED = 99 << 10 };
+#endif
+enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
 
 #define X(name, args) \
     static void call_##name(const void *a) { name(*(const struct args *)a); }
 RF_GPU_KERNELS(X)
 #undef X
-struct entry { const char *name; void (*call)(const void *args); };
+struct entry { const char *name; void (*call)(const void *args); size_t bytes; };
 static const struct entry kernels[] = {
-#define X(name, args) {#name, call_##name},
+#define X(name, args) {#name, call_##name, sizeof(struct args)},
     RF_GPU_KERNELS(X)
 #undef X
 };
@@ -229,6 +234,32 @@ N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name
         }
     return NOT_FOUND;
 }
+/* Recorded launches: a list with copies of their arguments. */
+struct node { struct node *next; const struct entry *e; unsigned grid[3], threads, shared; void *args; };
+struct graph { struct node *first, **end; int uses; };
+static struct graph *capturing;
+
+static int graph_add(const struct entry *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
+{
+    struct node *n = calloc(1, sizeof *n);
+    if (!n || !(n->args = malloc(e->bytes))) return NO_MEMORY;
+    memcpy(n->args, args, e->bytes);
+    memcpy(n->grid, grid, sizeof n->grid);
+    n->e = e, n->threads = threads, n->shared = shared;
+    *capturing->end = n;
+    capturing->end = &n->next;
+    return 0;
+}
+static void graph_release(struct graph *g)
+{
+    if (--g->uses) return;
+    for (struct node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        free(n->args);
+        free(n);
+    }
+    free(g);
+}
 N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                                          unsigned shared, void *stream, void **params, void **extra)
 {
@@ -236,6 +267,7 @@ N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsi
     STEP();
     if (by != 1 || bz != 1 || shared > MAX_SHARED || extra) return BAD;
     const struct entry *e = f;
+    if (capturing) return graph_add(e, (unsigned[]){gx, gy, gz}, bx, shared, params[0]);
     return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx, shared) ? 0 : BAD;
 }
 
@@ -299,4 +331,50 @@ N(cuEventSynchronize, hipEventSynchronize)(void *e)
 {
     (void)e;
     return step();
+}
+
+/* ---- graphs ---- */
+
+N(cuStreamBeginCapture_v2, hipStreamBeginCapture)(void *s, int mode)
+{
+    (void)s;
+    (void)mode;
+    STEP();
+    if (capturing || !(capturing = calloc(1, sizeof *capturing))) return BAD;
+    capturing->end = &capturing->first;
+    capturing->uses = 1;
+    return 0;
+}
+N(cuStreamEndCapture, hipStreamEndCapture)(void *s, void **graph)
+{
+    (void)s;
+    *graph = capturing;
+    capturing = NULL;
+    return *graph ? step() : BAD;
+}
+N(cuGraphInstantiateWithFlags, hipGraphInstantiateWithFlags)(void **exec, void *graph, unsigned long long flags)
+{
+    (void)flags;
+    STEP();
+    ((struct graph *)graph)->uses++;
+    *exec = graph;
+    return 0;
+}
+N(cuGraphLaunch, hipGraphLaunch)(void *exec, void *s)
+{
+    (void)s;
+    STEP();
+    for (const struct node *n = ((struct graph *)exec)->first; n; n = n->next)
+        if (!rf_emu_launch(n->e->call, n->args, n->grid, n->threads, n->shared)) return BAD;
+    return 0;
+}
+N(cuGraphExecDestroy, hipGraphExecDestroy)(void *exec)
+{
+    graph_release(exec);
+    return 0;
+}
+N(cuGraphDestroy, hipGraphDestroy)(void *graph)
+{
+    graph_release(graph);
+    return 0;
 }

@@ -24,11 +24,21 @@ struct gemm_args {
     unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms;
 };
 
+/* Attention of many rows: tiles of up to 64 rows (struct attn_tile) by KV heads. */
+enum { RF_GPU_FLASH_ROWS = 64 };
+struct flash_args {
+    rf_gpu_ptr q, out, tile, pos, block, kv, block_bytes, slot_offset;
+    unsigned q_stride, out_stride, n_head, n_kv_head, head_dim, table_stride, window;
+    float scale, softcap;
+};
+
 #define RF_GPU_GEMM_KERNELS(X)                                                                                                  \
     X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args)                                                    \
     X(gemm_w_f32, gemm_w_args) X(gemm_w_f16, gemm_w_args) X(gemm_w_bf16, gemm_w_args) X(gemm_w_q4_0, gemm_w_args)               \
     X(gemm_w_q4_1, gemm_w_args) X(gemm_w_q5_0, gemm_w_args) X(gemm_w_q5_1, gemm_w_args) X(gemm_w_q8_0, gemm_w_args)             \
     X(gemm_w_q2_k, gemm_w_args) X(gemm_w_q3_k, gemm_w_args) X(gemm_w_q4_k, gemm_w_args) X(gemm_w_q5_k, gemm_w_args)             \
-    X(gemm_w_q6_k, gemm_w_args)
+    X(gemm_w_q6_k, gemm_w_args)                                                                                                 \
+    X(flash_f16_64, flash_args) X(flash_f16_128, flash_args) X(flash_f16_256, flash_args) X(flash_bf16_64, flash_args)          \
+    X(flash_bf16_128, flash_args) X(flash_bf16_256, flash_args)
 
 #endif

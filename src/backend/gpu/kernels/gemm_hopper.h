@@ -57,6 +57,16 @@ G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 c
         const struct gemm_col o = gemm_col_of(p, col_tile + half);
         const g_u32 col = o.col + g_lane() % 4 * 2;
         const bool pairs = ((o.stride | o.n) & 1) == 0;
+        if (pairs && !o.bias && col + 121 < o.n && m + 8 < p->rows) { /* nothing to look at */
+            float *to = o.out + (g_u64)m * o.stride + col;
+            G_UNROLL(16)
+            for (g_u32 j = 0; j < 16; j++) {
+                const float *v = d + 4 * (16 * half + j);
+                *(struct g_f2 *)(to + 8 * j) = (struct g_f2){{v[0], v[1]}};
+                *(struct g_f2 *)(to + 8 * (g_u64)o.stride + 8 * j) = (struct g_f2){{v[2], v[3]}};
+            }
+            continue;
+        }
         G_UNROLL(16)
         for (g_u32 j = 0; j < 16; j++) {
             const float *v = d + 4 * (16 * half + j);

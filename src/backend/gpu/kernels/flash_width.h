@@ -1,0 +1,129 @@
+/* flash_width.h - included once per (TYPE of the cache, F16 whether that is f16, WIDTH that head sizes are padded to); see flash.gpu. */
+G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; shared: queries, keys, values, a blob per 64 columns each */
+{
+    G_DYNAMIC(g_u8, mem);
+    const struct attn_tile tile = ((const struct attn_tile *)p.tile)[g_bx()];
+    const g_u32 group = p.n_head / p.n_kv_head, kvh = g_by(), warp = g_tid() / G_WARP;
+    const int *table = (const int *)p.block + (g_u64)tile.seq * p.table_stride, *pos = (const int *)p.pos + tile.tok;
+    const g_u32 first_pos = (g_u32)pos[tile.row / group], last_pos = (g_u32)pos[(tile.row + tile.n_row - 1) / group];
+    const g_u32 lo = flash_first_key(first_pos, p.window), all_lo = flash_first_key(last_pos, p.window);
+    g_u8 *q = mem, *k = mem + WIDTH / 64 * FLASH_BLOB, *v = mem + WIDTH / 32 * FLASH_BLOB;
+    struct g_mat_acc out[WIDTH / 16];
+    float max[FLASH_LANE_ROWS], sum[FLASH_LANE_ROWS];
+    g_u32 row_lo[FLASH_LANE_ROWS], row_hi[FLASH_LANE_ROWS]; /* keys lo..hi are seen */
+    G_UNROLL(8)
+    for (g_u32 i = 0; i < FLASH_LANE_ROWS; i++) {
+        const g_u32 r = warp * 16 + FLASH_ROW_OF(i);
+        row_hi[i] = (g_u32)pos[(tile.row + (r < tile.n_row ? r : tile.n_row - 1)) / group];
+        row_lo[i] = flash_first_key(row_hi[i], p.window);
+        max[i] = G_LOWEST; /* finite: a row that has seen nothing yet stays as it is */
+        sum[i] = 0;
+    }
+    G_UNROLL(16)
+    for (int n = 0; n < WIDTH / 16; n++)
+        for (int i = 0; i < G_MAT_ACC; i++) out[n].v[i] = 0;
+    flash_load(&p, table, k, lo / 64 * 64, kvh, 0, lo, last_pos + 1, WIDTH);
+    flash_load(&p, table, v, lo / 64 * 64, kvh, 16, lo, last_pos + 1, WIDTH);
+    flash_queries(&p, &tile, q, kvh, WIDTH, F16);
+    for (g_u32 base = lo / 64 * 64; base <= last_pos; base += 64) {
+        struct g_mat_acc s[4];
+        g_copy_wait(1); /* the keys; the values may still be coming */
+        g_sync();
+        G_UNROLL(4)
+        for (int j = 0; j < 4; j++)
+            for (int i = 0; i < G_MAT_ACC; i++) s[j].v[i] = 0;
+        G_UNROLL(16)
+        for (g_u32 c = 0; c < WIDTH / 8; c += G_MAT_CHUNKS) {
+            struct g_mat a, b;
+            g_mat_load(&a, q + c / 8 * FLASH_BLOB, warp * 16, c % 8);
+            G_UNROLL(4)
+            for (g_u32 j = 0; j < 4; j++) {
+                g_mat_load(&b, k + c / 8 * FLASH_BLOB, 16 * j, c % 8);
+                g_mat_mma(&s[j], &a, &b, F16);
+            }
+        }
+        g_sync();
+        flash_load(&p, table, k, base + 64, kvh, 0, lo, last_pos + 1, WIDTH); /* the next keys; behind the last chunk zeros */
+        /* scores in units of log2, unseen keys at -inf */
+        const g_u32 masked = base + 63 > first_pos || base < all_lo;
+        G_UNROLL(4)
+        for (g_u32 j = 0; j < 4; j++)
+            G_UNROLL(8)
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) {
+                float x = s[j].v[i];
+                if (p.softcap != 0) x = p.softcap * g_tanh(x / p.softcap);
+                x *= G_LOG2E;
+                if (masked) {
+                    const g_u32 key = base + 16 * j + g_mat_col(i);
+                    if (key > row_hi[FLASH_SLOT(i)] || key < row_lo[FLASH_SLOT(i)]) x = -__builtin_inff();
+                }
+                s[j].v[i] = x;
+            }
+        float top[FLASH_LANE_ROWS], scale[FLASH_LANE_ROWS];
+        G_UNROLL(8)
+        for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) top[r] = max[r];
+        G_UNROLL(4)
+        for (g_u32 j = 0; j < 4; j++)
+            G_UNROLL(8)
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) top[FLASH_SLOT(i)] = s[j].v[i] > top[FLASH_SLOT(i)] ? s[j].v[i] : top[FLASH_SLOT(i)];
+        G_UNROLL(8)
+        for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) {
+            for (int m = FLASH_SHARE / 2; m; m >>= 1) {
+                float o = g_shfl_xor(top[r], m);
+                top[r] = o > top[r] ? o : top[r];
+            }
+            scale[r] = g_exp2(max[r] - top[r]);
+            max[r] = top[r];
+            sum[r] *= scale[r];
+        }
+        G_UNROLL(4)
+        for (g_u32 j = 0; j < 4; j++)
+            G_UNROLL(8)
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) {
+                s[j].v[i] = g_exp2(s[j].v[i] - max[FLASH_SLOT(i)]);
+                sum[FLASH_SLOT(i)] += s[j].v[i];
+            }
+        G_UNROLL(16)
+        for (int n = 0; n < WIDTH / 16; n++)
+            G_UNROLL(8)
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) out[n].v[i] *= scale[FLASH_SLOT(i)];
+#if !defined(G_MAT_NV) /* weights change places through shared memory */
+        g_u8 *weights = mem + 3 * (WIDTH / 64) * FLASH_BLOB + warp * 2048;
+        G_UNROLL(4)
+        for (g_u32 j = 0; j < 4; j++)
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) {
+                const g_u32 n = 16 * j + g_mat_col(i);
+                *(g_u16 *)(weights + g_blob_at(g_mat_row(i), n / 8) + 2 * (n % 8)) = F16 ? g_f2h(s[j].v[i]) : g_f2bf(s[j].v[i]);
+            }
+#endif
+        g_copy_wait(1); /* the values; the next keys may still be coming */
+        g_sync();
+        G_UNROLL(4)
+        for (g_u32 c = 0; c < 8; c += G_MAT_CHUNKS) {
+            struct g_mat a, b;
+#if defined(G_MAT_NV)
+            for (int i = 0; i < 4; i++) a.v[i] = flash_pair(s[c / 2].v[2 * i], s[c / 2].v[2 * i + 1], F16);
+#else
+            g_mat_load(&a, weights, 0, c);
+#endif
+            G_UNROLL(16)
+            for (g_u32 n = 0; n < WIDTH / 16; n++) {
+                g_mat_load_turned(&b, v + n / 4 * FLASH_BLOB, 8 * c, 2 * n % 8);
+                g_mat_mma(&out[n], &a, &b, F16);
+            }
+        }
+        g_sync();
+        flash_load(&p, table, v, base + 64, kvh, 16, lo, last_pos + 1, WIDTH);
+    }
+    G_UNROLL(8)
+    for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++)
+        for (int m = FLASH_SHARE / 2; m; m >>= 1) sum[r] += g_shfl_xor(sum[r], m);
+    G_UNROLL(16)
+    for (g_u32 n = 0; n < WIDTH / 16; n++)
+        G_UNROLL(8)
+        for (g_u32 i = 0; i < G_MAT_ACC; i++) {
+            const g_u32 r = warp * 16 + g_mat_row(i), d = 16 * n + g_mat_col(i), row = tile.row + r;
+            if (r < tile.n_row && d < p.head_dim)
+                ((float *)p.out)[(g_u64)(tile.tok + row / group) * p.out_stride + (kvh * group + row % group) * p.head_dim + d] = out[n].v[i] / sum[FLASH_SLOT(i)];
+        }
+}
