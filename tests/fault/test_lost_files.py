@@ -15,8 +15,8 @@ PROMPT = list(range(20, 60))
 
 
 class Server:
-    def __init__(self, build, path, *args, env=None):
-        self.p = subprocess.Popen([build / "rocmforge", "serve", path, "--port", "0", "--threads", "1", *map(str, args)], stdout=subprocess.PIPE,
+    def __init__(self, build, *args, env=None):
+        self.p = subprocess.Popen([build / "rocmforge", "serve", *map(str, args), "--port", "0", "--threads", "1"], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, errors="replace", env={**os.environ, **(env or {})})
         self.err = []
         threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True).start()
