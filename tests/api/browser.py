@@ -6,6 +6,7 @@ import time
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -67,7 +68,12 @@ class Browser:
         return self.d.find_elements(By.CSS_SELECTOR, selector)
 
     def click(self, selector):
-        self.find(selector).click()
+        for tries in range(5):  # it may just be drawn again
+            try:
+                return self.find(selector).click()
+            except StaleElementReferenceException:
+                if tries == 4:
+                    raise
 
     def keys(self, *keys, shift=False):
         a = ActionChains(self.d, duration=0)

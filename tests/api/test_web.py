@@ -44,7 +44,7 @@ def test_answer_streams(page):
     assert page.answer() == "echo: one two three four five"
     parts = [s for s in seen if s and s != page.answer()]
     assert len(parts) >= 3 and all(page.answer().startswith(s) for s in parts), seen
-    stats = page.text(".msg.bot .stats")
+    stats = page.text(".msg.bot .stats").replace("\xa0", " ")
     assert re.fullmatch(r"29 tokens · [\d.]+ tokens/s · first after [\d.]+ m?s · prompt \d+", stats), stats
     speed = float(re.search(r"([\d.]+) tokens/s", stats)[1])
     assert 20 < speed < 1000 / 15 * 1.1, stats  # a token each 15 ms
@@ -261,6 +261,20 @@ def test_loading_is_waited_for(page, launch):
     page.until("return !document.getElementById('notice').innerText")
 
 
+def test_another_model_is_loaded(page, launch):
+    s = launch("--pool", 3, "--load", 1)
+    page.open(s.url)
+    assert page.js("return [...document.getElementById('model').options].map((o) => o.value)") == ["m0", "m1", "m2", "broken"]
+    page.js("const m = document.getElementById('model'); m.value = 'm1'; m.dispatchEvent(new Event('change'))")
+    page.send("first")
+    page.until("return document.querySelector('.state')?.innerText.includes('The model is loading')")
+    assert page.answered() == "echo: first" and page.text(".who") == "m1"
+    page.until("return document.getElementById('model').selectedOptions[0].dataset.idle === ''")
+    page.js("const m = document.getElementById('model'); m.value = 'broken'; m.dispatchEvent(new Event('change'))")
+    page.send("second")
+    assert "undefined" not in error(page)[1] and page.questions() == ["first", "second"]
+
+
 def test_server_gone_and_back(page, launch):
     s = launch()
     page.open(s.url)
@@ -343,6 +357,34 @@ def test_by_keyboard(page):
     page.until("return !document.getElementById('view-server').hidden")
     page.d.back()
     page.until("return document.querySelector('.msg.bot') && !document.getElementById('view-chat').hidden")
+
+
+def test_focus_is_never_lost(page):
+    page.ask("one")
+    focus = "const e = document.querySelector(arguments[0]); e.focus(); return document.activeElement === e"
+    assert page.js(focus, ".msg.bot [aria-label='Answer again']")
+    page.keys(Keys.ENTER)
+    page.until("return document.querySelector('.branches') && !document.querySelector('.running')")
+    assert page.focused() == "Answer of fake"
+    assert page.js(focus, ".msg.bot [aria-label='Answer again']")
+    page.keys(Keys.ENTER)
+    page.until("return /3.3/.test(document.querySelector('.branches')?.innerText) && !document.querySelector('.running')")
+    for label in ("Version before", "Version before", "Version after"):
+        assert page.js(focus, f".branches [aria-label='{label}']")
+        page.keys(Keys.ENTER)
+        page.until("return document.activeElement !== document.body")
+        assert page.focused() in (label, "Answer of fake")
+    page.send("@delay=10 @len=40")
+    assert page.js(focus, "#chats a")
+    page.answered()
+    time.sleep(0.1)
+    assert page.js("return document.activeElement.parentElement.parentElement.parentElement.parentElement.id") == "chats"
+    assert page.js(focus, "#chats button")
+    page.keys(Keys.ENTER)
+    page.until("return document.getElementById('confirm').open")
+    page.keys(Keys.TAB, Keys.ENTER)
+    page.until("return document.querySelector('.welcome')")
+    assert page.focused() == "ask"
 
 
 def test_drawers_on_a_phone(page):

@@ -33,10 +33,11 @@ let timer = 0;
 
 function fillModels(list) {
     const box = $('model'), ids = list.map((m) => m.id);
-    const chosen = ids.includes(store.settings.model) ? store.settings.model : ids[0] || '';
+    const chosen = ids.includes(store.settings.model) ? store.settings.model : list.find((m) => m.meta)?.id || ids[0] || '';
     const same = ids.length && ids.join('\n') === [...box.options].map((o) => o.value).join('\n');
     if (!same) box.replaceChildren(...(ids.length ? ids.map((id) => el('option', { value: id }, id)) : [el('option', { value: '' }, 'no model')]));
     box.value = chosen;
+    list.forEach((m, i) => { box.options[i].dataset.idle = m.meta ? '' : 'yes'; });
     const m = list.find((x) => x.id === chosen);
     box.title = m?.meta ? `${m.meta.architecture}, ${m.meta.quantization}, ${m.max_model_len} tokens of context` : chosen;
 }
@@ -123,6 +124,7 @@ async function start() {
         erred(e) {
             if (e.status === 0 || e.status === 401 || e.status === 404) check();
         },
+        loaded: check,
         remove: history_list.remove,
         fresh,
     });

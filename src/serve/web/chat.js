@@ -14,12 +14,13 @@ const SUGGESTIONS = [
     ['Explain', 'Explain what a hash table is, as if to a curious child.'],
 ];
 const SAVE_MS = 1500;
+const SPEED_MS = 100;        /* a shorter answer tells nothing about speed */
 const BUSY_TRIES = 8, LOADING_TRIES = 600;
 
 let chat = store.create();
 const runs = new Map();      /* conversation id -> {chat, node, controller, view} */
 const views = new Map();     /* message id -> its view, of those shown */
-let hooks = { changed() {}, went() {}, failed() {} };
+let hooks;
 let stick = true;            /* the newest line is kept in sight */
 
 export const current = () => chat;
@@ -76,8 +77,11 @@ function welcome() {
 function view(node) {
     const does = {
         turn: (other) => {
+            const label = document.activeElement.getAttribute('aria-label');
             store.turn(chat, other);
             render();
+            const { root } = views.get(other.id);
+            (root.querySelector(`.branches [aria-label="${label}"]:enabled`) || root).focus();
             changed();
         },
         edit: (text) => begin(chat, node.parent, text),
@@ -89,6 +93,7 @@ function view(node) {
     };
     const v = (node.role === 'user' ? userMessage : answerMessage)(chat, node, does);
     v.show?.(runs.get(chat.id)?.node === node);
+    v.root.tabIndex = -1; /* takes the focus where what had it is gone */
     views.set(node.id, v);
     return v.root;
 }
@@ -186,7 +191,7 @@ function measure(run, usage) {
         stats.prompt = usage.prompt_tokens;
         stats.cached = usage.prompt_tokens_details?.cached_tokens || 0;
     }
-    if (run.first && stats.tokens > run.at_first && run.last > run.first) stats.speed = (stats.tokens - run.at_first) * 1000 / (run.last - run.first);
+    if (run.first && stats.tokens > run.at_first && run.last - run.first > SPEED_MS) stats.speed = (stats.tokens - run.at_first) * 1000 / (run.last - run.first);
     return now;
 }
 
@@ -246,11 +251,15 @@ async function persist(run, paint) {
 
 async function answer(which, parent) {
     if (runs.has(which.id)) return;
-    const node = store.add(which, parent, 'assistant', '', { model: $('model').value, running: true });
+    const idle = $('model').selectedOptions[0]?.dataset.idle; /* the server loads it first */
+    const node = store.add(which, parent, 'assistant', '', { model: $('model').value, running: true, wait: idle ? 'The model is loading…' : '' });
     const run = { chat: which, node, controller: new AbortController(), first: 0, last: 0, at_first: 0 };
     runs.set(which.id, run);
     stick = true;
-    if (which === chat) render();
+    if (which === chat) {
+        render();
+        if (document.activeElement === document.body) views.get(node.id).root.focus({ preventScroll: true });
+    }
     changed(which);
     say('The model answers');
     const paint = painter(run);
@@ -264,6 +273,7 @@ async function answer(which, parent) {
             hooks.erred(e);
         }
     }
+    if (idle) hooks.loaded();
     runs.delete(which.id);
     delete node.running;
     delete node.wait;

@@ -21,13 +21,13 @@ LIMIT AND OR NOT NULL AS DISTINCT PRIMARY KEY SET UNION`.split(/\s+/));
 
 const QUOTED = String.raw`"""[\s\S]*?(?:"""|$)|'''[\s\S]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'|` + '`(?:\\\\.|[^`\\\\])*`?';
 const NUMBER = String.raw`\b(?:0[xX][\da-fA-F_]+|\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)[a-zA-Z]{0,3}\b`;
-const WORD = String.raw`[A-Za-z_$][\w$]*`;
+const WORD = String.raw`^ *#[a-z]+|[A-Za-z_$][\w$]*`;
 
 function scanner(lang) {
     const comment = HASH.includes(lang) ? String.raw`(?:^|(?<=\s))#[^\n]*`
         : DASH.includes(lang) ? String.raw`--[^\n]*|/\*[\s\S]*?(?:\*/|$)`
             : ['html', 'xml', 'svg'].includes(lang) ? String.raw`<!--[\s\S]*?(?:-->|$)`
-                : String.raw`//[^\n]*|/\*[\s\S]*?(?:\*/|$)|^[ ]*#[a-z][^\n]*`;
+                : String.raw`//[^\n]*|/\*[\s\S]*?(?:\*/|$)`;
     return new RegExp(`(${comment})|(${QUOTED})|(${NUMBER})|(${WORD})`, 'gm');
 }
 
@@ -38,7 +38,7 @@ export function highlight(code, lang) {
     const out = [];
     let at = 0;
     for (const m of code.matchAll(scanner(lang))) {
-        const kind = m[1] ? 'c' : m[2] ? 's' : m[3] ? 'n' : WORDS.has(m[4]) ? 'k' : null;
+        const kind = m[1] ? 'c' : m[2] ? 's' : m[3] ? 'n' : WORDS.has(m[4]) || m[4].includes('#') ? 'k' : null;
         if (!kind) continue;
         if (m.index > at) out.push(code.slice(at, m.index));
         out.push(el('span', { class: `t${kind}` }, m[0]));

@@ -55,7 +55,9 @@ export async function render() {
         groups.get(name).push(chat);
     }
     const lists = [...groups].map(([name, chats]) => el('section', {}, el('h2', {}, name), el('ul', {}, ...chats.map((c) => entry(c, hooks.shown())))));
+    const had = $('chats').contains(document.activeElement) && document.activeElement, name = (e) => e.getAttribute('href') || e.getAttribute('aria-label');
     $('chats').replaceChildren(...(lists.length ? lists : [el('p', { class: 'none' }, all.length ? 'Nothing found.' : 'Conversations will stand here.')]));
+    if (had) ([...$('chats').querySelectorAll('a, button')].find((e) => name(e) === name(had)) || $('new')).focus();
     for (const id of ['export', 'clear']) $(id).disabled = !all.length;
 }
 

@@ -15,8 +15,8 @@ const NUMBERS = [
     ['frequency_penalty', 'Frequency penalty', -2, 2, 0.05, 0, 'Above 0 avoids words the more often they stand there.'],
 ];
 const WHOLE = [
-    ['max_tokens', 'Longest answer', 1, 2147483647, 'in tokens; empty: to the end of the context'],
-    ['seed', 'Seed', -9007199254740991, 9007199254740991, 'the same seed gives the same answer again'],
+    ['max_tokens', 'Longest answer', 1, 2147483647, 'In tokens; empty is to the end of the context.'],
+    ['seed', 'Seed', -9007199254740991, 9007199254740991, 'The same seed gives the same answer again.'],
 ];
 
 /* What goes into a request. */

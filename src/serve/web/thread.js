@@ -19,7 +19,7 @@ function timings(stats) {
     if (stats.speed) parts.push(`${stats.speed < 100 ? stats.speed.toFixed(1) : count(stats.speed)} tokens/s`);
     if (stats.first) parts.push(`first after ${seconds(stats.first)}`);
     if (stats.prompt) parts.push(`prompt ${count(stats.prompt)}${stats.cached ? ` (${count(stats.cached)} cached)` : ''}`);
-    return parts.join(' · ');
+    return parts.map((p) => p.replaceAll(' ', '\u00a0')).join(' · ');
 }
 
 function branches(chat, node, does) {
