@@ -10,6 +10,8 @@
 
 #define RF_BUF_MAX ((size_t)1 << 30)
 
+struct rf_str { const char *s; size_t n; }; /* borrowed bytes, not NUL-ended */
+
 struct rf_buf {
     char *data;      /* NULL while empty; use rf_buf_str for a string that is never NULL */
     size_t len, cap;

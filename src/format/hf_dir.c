@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "format/json.h"
+#include "base/json.h"
 #include "format/weights_priv.h"
 
 enum { MAX_CONFIG = 16 << 20, MAX_KEY = 1024, MAX_NESTING = 24, MAX_ITEMS = 1 << 16, LONG_TOKENS = 64 << 10 };
@@ -84,6 +84,19 @@ static enum rf_fact_kind join(enum rf_fact_kind a, enum rf_fact_kind b)
     return a == b ? a : numbers ? RF_FACT_FLOAT : RF_FACT_ARRAY;
 }
 
+/* A plain value into the fact; *null: it is none. */
+static rf_status scalar(struct rf_json *j, struct rf_fact *f, bool *null)
+{
+    struct rf_json_value v;
+    RF_TRY(rf_json_scalar(j, &v));
+    *null = v.kind == RF_JSON_NULL;
+    f->kind = v.kind == RF_JSON_BOOL ? RF_FACT_BOOL : v.kind == RF_JSON_STRING ? RF_FACT_STRING : v.fits ? RF_FACT_INT : RF_FACT_FLOAT;
+    f->i = v.i;
+    f->f = v.f;
+    if (v.kind == RF_JSON_STRING) f->str = v.str;
+    return RF_OK;
+}
+
 static rf_status items(struct flat *x, size_t len, unsigned nesting, struct rf_fact **list, size_t *n)
 {
     size_t cap = 0;
@@ -114,7 +127,7 @@ static rf_status items(struct flat *x, size_t len, unsigned nesting, struct rf_f
             RF_TRY(take_key(x, k, &inner.key));
             RF_TRY(flatten(x, k, nesting + 1, &inner));
         } else {
-            RF_TRY(rf_json_scalar(&x->j, f, &null));
+            RF_TRY(scalar(&x->j, f, &null));
             if (null) f->kind = RF_FACT_ARRAY;
         }
         ++*n;
@@ -153,7 +166,7 @@ static rf_status flatten(struct flat *x, size_t len, unsigned nesting, struct rf
                        x->j.pos);
     RF_TRY(rf_json_peek(&x->j, &kind));
     if (kind == RF_JSON_OBJECT) return object(x, len, nesting);
-    RF_TRY(kind == RF_JSON_ARRAY ? array(x, len, nesting, f) : rf_json_scalar(&x->j, f, &null));
+    RF_TRY(kind == RF_JSON_ARRAY ? array(x, len, nesting, f) : scalar(&x->j, f, &null));
     return null ? RF_OK : rf_format_fact_add(x->w, f, x->j.name, x->j.err);
 }
 

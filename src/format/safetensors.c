@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "format/json.h"
+#include "base/json.h"
 #include "format/weights_priv.h"
 
 enum { MAX_HEADER = 100 * 1000 * 1000, MAX_INDEX = 64 << 20, MAX_RANK = 16 };

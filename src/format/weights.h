@@ -23,7 +23,6 @@ enum rf_source { RF_SOURCE_GGUF, RF_SOURCE_HF };
 
 enum rf_fact_kind { RF_FACT_INT, RF_FACT_FLOAT, RF_FACT_BOOL, RF_FACT_STRING, RF_FACT_ARRAY };
 
-struct rf_str { const char *s; size_t n; };
 
 struct rf_fact {
     struct rf_str key;

@@ -1,227 +1,109 @@
-/* JSON in and out. The reader builds arena values straight away, so that the render's memory budget covers the request;
- * it is strict (RFC 8259) and bounded in depth. The writer is Python's json.dumps as Hugging Face's tojson calls it.
+/* JSON in and out. The reader builds arena values straight away, so that the render's memory budget covers the request.
+ * The writer is Python's json.dumps as Hugging Face's tojson calls it.
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <errno.h>
 
+#include "base/json.h"
 #include "base/utf8.h"
 #include "text/jinja_run.h"
 
-enum { MAX_JSON_DEPTH = 512 };
-
 struct reader {
     struct rf_jinja *J;
-    const char *s;
-    size_t n, at;
-    unsigned depth;
+    struct rf_json j;
     bool trusted;
 };
 
-static rf_status bad(struct reader *r, const char *what)
+static rf_status read_string(struct reader *r, struct rf_str s, struct rf_jv *out)
 {
-    return rf_fail(r->J->err, RF_INVALID, "chat template variables: %s at byte %zu of the JSON text", what, r->at);
-}
-
-static void skip_space(struct reader *r)
-{
-    while (r->at < r->n && (r->s[r->at] == ' ' || (r->s[r->at] >= 9 && r->s[r->at] <= 13 && r->s[r->at] != 11 && r->s[r->at] != 12))) r->at++;
-}
-
-static bool take(struct reader *r, char c)
-{
-    skip_space(r);
-    if (r->at >= r->n || r->s[r->at] != c) return false;
-    r->at++;
-    return true;
-}
-
-static bool hex4(struct reader *r, uint32_t *out)
-{
-    *out = 0;
-    if (r->n - r->at < 4) return false;
-    for (int i = 0; i < 4; i++) {
-        char c = r->s[r->at++];
-        int v = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
-        if (v < 0) return false;
-        *out = 16 * *out + (uint32_t)v;
-    }
-    return true;
-}
-
-static rf_status read_escape(struct reader *r, struct rf_jsb *b)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    char c = r->at < r->n ? r->s[r->at++] : 0, out[4];
-    const char *at = c ? strchr(from, c) : NULL;
-    uint32_t cp, low;
-    if (at) {
-        rf_jinja_sb_add(b, &to[at - from], 1, r->trusted);
-        return RF_OK;
-    }
-    if (c != 'u' || !hex4(r, &cp)) return bad(r, "an invalid escape");
-    if (cp >= 0xd800 && cp < 0xdc00) {
-        if (r->n - r->at < 6 || r->s[r->at] != '\\' || r->s[r->at + 1] != 'u') return bad(r, "half of a surrogate pair");
-        r->at += 2;
-        if (!hex4(r, &low) || low < 0xdc00 || low > 0xdfff) return bad(r, "half of a surrogate pair");
-        cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
-    } else if (cp >= 0xdc00 && cp < 0xe000) {
-        return bad(r, "half of a surrogate pair");
-    }
-    rf_jinja_sb_add(b, out, rf_utf8_encode(cp, out), r->trusted);
-    return RF_OK;
-}
-
-static rf_status read_string(struct reader *r, struct rf_jv *out)
-{
-    struct rf_jsb b = {.J = r->J};
-    while (r->at < r->n && r->s[r->at] != '"') {
-        size_t from = r->at;
-        while (r->at < r->n && r->s[r->at] != '"' && r->s[r->at] != '\\' && (unsigned char)r->s[r->at] >= ' ') r->at++;
-        if (!rf_utf8_valid(r->s + from, r->at - from)) return bad(r, "text that is not UTF-8");
-        rf_jinja_sb_add(&b, r->s + from, r->at - from, r->trusted);
-        if (r->at >= r->n || r->s[r->at] == '"') break;
-        if (r->s[r->at] != '\\') return bad(r, "an unescaped control character");
-        r->at++;
-        RF_TRY(read_escape(r, &b));
-    }
-    if (r->at >= r->n) return bad(r, "a string that never ends");
-    r->at++;
-    RF_TRY(rf_jinja_sb_done(&b, out));
-    if (!out->s->len) out->s->trusted = r->trusted;
-    return RF_OK;
-}
-
-static size_t digits(struct reader *r)
-{
-    size_t from = r->at;
-    while (r->at < r->n && r->s[r->at] >= '0' && r->s[r->at] <= '9') r->at++;
-    return r->at - from;
-}
-
-static rf_status read_number(struct reader *r, struct rf_jv *out)
-{
-    char buf[400];
-    size_t from = r->at;
-    bool is_float = false;
-    if (r->s[r->at] == '-') r->at++;
-    bool zero = r->at < r->n && r->s[r->at] == '0';
-    size_t k = digits(r);
-    if (!k || (zero && k > 1)) return bad(r, "an invalid number");
-    if (r->at < r->n && r->s[r->at] == '.') {
-        r->at++;
-        is_float = true;
-        if (!digits(r)) return bad(r, "an invalid number");
-    }
-    if (r->at < r->n && (r->s[r->at] | 0x20) == 'e') {
-        r->at++;
-        is_float = true;
-        if (r->at < r->n && (r->s[r->at] == '+' || r->s[r->at] == '-')) r->at++;
-        if (!digits(r)) return bad(r, "an invalid number");
-    }
-    size_t len = r->at - from;
-    if (len >= sizeof buf) return bad(r, "a number that is too long");
-    memcpy(buf, r->s + from, len);
-    buf[len] = 0;
-    errno = 0;
-    *out = is_float ? rf_jv_float(strtod(buf, NULL)) : rf_jv_int(strtoll(buf, NULL, 10));
-    if (!is_float && errno == ERANGE) {
-        RF_TRY(rf_jinja_str_from(r->J, buf, len, r->trusted, out));
-        out->kind = RF_JV_BIGINT;
-    }
-    out->from_data = !r->trusted;
-    return RF_OK;
+    RF_TRY(rf_jinja_step(r->J, s.n));
+    return rf_jinja_str_from(r->J, s.s, s.n, r->trusted, out);
 }
 
 static rf_status read_value(struct reader *r, struct rf_jv *out);
 
 static rf_status read_array(struct reader *r, struct rf_jv *out)
 {
+    bool more;
+    rf_status s;
     RF_TRY(rf_jinja_list(r->J, RF_JV_LIST, 0, out));
-    if (take(r, ']')) return RF_OK;
-    do {
+    RF_TRY(rf_json_enter(&r->j, '['));
+    while (!(s = rf_json_next(&r->j, &more)) && more) {
         struct rf_jv v;
         RF_TRY(read_value(r, &v));
         RF_TRY(rf_jinja_push(r->J, out->l, v));
-    } while (take(r, ','));
-    return take(r, ']') ? RF_OK : bad(r, "expected ',' or ']'");
+    }
+    return s;
 }
 
 static rf_status read_key(struct reader *r, struct rf_jv *key)
 {
-    if (!take(r, '"')) return bad(r, "expected a key");
-    RF_TRY(read_string(r, key));
-    return take(r, ':') ? RF_OK : bad(r, "expected ':'");
+    struct rf_str s;
+    RF_TRY(rf_json_key(&r->j, &s));
+    return read_string(r, s, key);
 }
 
 static rf_status read_object(struct reader *r, struct rf_jv *out)
 {
+    bool more;
+    rf_status s;
     RF_TRY(rf_jinja_dict(r->J, out));
-    if (take(r, '}')) return RF_OK;
-    do {
+    RF_TRY(rf_json_enter(&r->j, '{'));
+    while (!(s = rf_json_next(&r->j, &more)) && more) {
         struct rf_jv key, v;
         RF_TRY(read_key(r, &key));
         RF_TRY(read_value(r, &v));
         RF_TRY(rf_jinja_dict_set(r->J, out->d, key, v));
-    } while (take(r, ','));
-    return take(r, '}') ? RF_OK : bad(r, "expected ',' or '}'");
+    }
+    return s;
 }
 
+static rf_status read_plain(struct reader *r, struct rf_jv *out)
+{
+    struct rf_json_value v;
+    RF_TRY(rf_json_scalar(&r->j, &v));
+    switch (v.kind) {
+    case RF_JSON_STRING: return read_string(r, v.str, out);
+    case RF_JSON_NUMBER:
+        *out = v.integer ? rf_jv_int(v.i) : rf_jv_float(v.f);
+        if (v.integer && !v.fits) {
+            RF_TRY(read_string(r, v.str, out));
+            out->kind = RF_JV_BIGINT;
+        }
+        break;
+    case RF_JSON_BOOL: *out = (struct rf_jv){.kind = RF_JV_BOOL, .b = v.i != 0}; break;
+    default: *out = (struct rf_jv){.kind = RF_JV_NONE};
+    }
+    out->from_data = !r->trusted;
+    return RF_OK;
+}
+
+/* Recursive, but no deeper than the reader lets it. */
 static rf_status read_value(struct reader *r, struct rf_jv *out)
 {
-    static const struct { const char *word; uint8_t kind; bool b; } words[] = {
-        {"true", RF_JV_BOOL, true}, {"false", RF_JV_BOOL, false}, {"null", RF_JV_NONE, false}};
-    rf_status s;
-    if (++r->depth > MAX_JSON_DEPTH)
-        return rf_fail(r->J->err, RF_TOO_LARGE, "chat template variables: JSON nested deeper than %d", MAX_JSON_DEPTH);
-    skip_space(r);
-    if (r->at >= r->n) return bad(r, "an unexpected end");
-    char c = r->s[r->at];
-    if (c == '"') {
-        r->at++;
-        s = read_string(r, out);
-    } else if (c == '[') {
-        r->at++;
-        s = read_array(r, out);
-    } else if (c == '{') {
-        r->at++;
-        s = read_object(r, out);
-    } else if (c == '-' || (c >= '0' && c <= '9')) {
-        s = read_number(r, out);
-    } else {
-        size_t i = 0;
-        while (i < RF_COUNT(words) && (r->n - r->at < strlen(words[i].word) ||
-                                       memcmp(r->s + r->at, words[i].word, strlen(words[i].word)))) i++;
-        if (i == RF_COUNT(words)) return bad(r, "an unexpected character");
-        *out = (struct rf_jv){.kind = words[i].kind, .b = words[i].b, .from_data = !r->trusted};
-        r->at += strlen(words[i].word);
-        s = RF_OK;
-    }
-    r->depth--;
-    return s;
+    enum rf_json_kind kind;
+    RF_TRY(rf_json_peek(&r->j, &kind));
+    return kind == RF_JSON_ARRAY ? read_array(r, out) : kind == RF_JSON_OBJECT ? read_object(r, out) : read_plain(r, out);
 }
 
 rf_status rf_jinja_json_vars(struct rf_jinja *J, const char *json, size_t len, const char *const *trusted_vars)
 {
-    struct reader r = {.J = J, .s = json, .n = len};
-    if (!take(&r, '{')) return bad(&r, "expected an object");
-    if (!take(&r, '}')) {
-        do {
-            struct rf_jv key, v;
-            RF_TRY(read_key(&r, &key));
-            r.trusted = false;
-            for (const char *const *t = trusted_vars; t && *t; t++) r.trusted |= rf_jinja_str_is(key.s, *t);
-            RF_TRY(read_value(&r, &v));
-            r.trusted = false;
-            RF_TRY(rf_jinja_step(J, 8 * (size_t)J->t->n_sym));
-            for (uint32_t i = 0; i < J->t->n_sym; i++)
-                if (rf_jinja_str_eq(J->t->sym[i], key.s)) J->root[i] = v;
-        } while (take(&r, ','));
-        if (!take(&r, '}')) return bad(&r, "expected ',' or '}'");
+    struct reader r = {.J = J, .j = {.s = json, .n = len, .name = "chat template variables", .arena = &J->arena, .err = J->err,
+                                     .huge = true, .broken = RF_INVALID, .max_depth = RF_JSON_MAX_DEPTH}};
+    bool more;
+    rf_status s;
+    RF_TRY(rf_json_enter(&r.j, '{'));
+    while (!(s = rf_json_next(&r.j, &more)) && more) {
+        struct rf_jv key, v;
+        RF_TRY(read_key(&r, &key));
+        for (const char *const *t = trusted_vars; t && *t; t++) r.trusted |= rf_jinja_str_is(key.s, *t);
+        RF_TRY(read_value(&r, &v));
+        r.trusted = false;
+        RF_TRY(rf_jinja_step(J, 8 * (size_t)J->t->n_sym));
+        for (uint32_t i = 0; i < J->t->n_sym; i++)
+            if (rf_jinja_str_eq(J->t->sym[i], key.s)) J->root[i] = v;
     }
-    skip_space(&r);
-    return r.at == len ? RF_OK : bad(&r, "more text after the object");
+    return s ? s : rf_json_end(&r.j);
 }
 
 /* ---- out ------------------------------------------------------------------------------------------------------ */

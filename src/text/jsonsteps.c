@@ -17,7 +17,7 @@ static struct rf_jnode *node_new(struct rf_json *j, uint32_t *left)
 rf_status rf_jtree_read(struct rf_json *j, uint32_t *left, struct rf_jnode **out)
 {
     struct rf_jnode *n = node_new(j, left);
-    bool more, null;
+    bool more;
     *out = n;
     if (!n) return rf_fail(j->err, RF_TOO_LARGE, "%s: too many values outside the vocabulary", j->name);
     RF_TRY(rf_json_peek(j, &n->kind));
@@ -34,10 +34,10 @@ rf_status rf_jtree_read(struct rf_json *j, uint32_t *left, struct rf_jnode **out
         }
         return st;
     }
-    struct rf_fact f = { 0 };
-    RF_TRY(rf_json_scalar(j, &f, &null));
-    n->str = f.str;
-    n->num = f.kind == RF_FACT_BOOL ? (double)f.i : f.f;
+    struct rf_json_value v;
+    RF_TRY(rf_json_scalar(j, &v));
+    n->str = v.kind == RF_JSON_STRING ? v.str : (struct rf_str){ "", 0 };
+    n->num = v.kind == RF_JSON_BOOL ? (double)v.i : v.f;
     return RF_OK;
 }
 

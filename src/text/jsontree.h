@@ -2,7 +2,7 @@
 #ifndef RF_TEXT_JSONTREE_H
 #define RF_TEXT_JSONTREE_H
 
-#include "format/json.h"
+#include "base/json.h"
 #include "text/tok.h"
 
 struct rf_jnode {

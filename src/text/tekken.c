@@ -20,17 +20,17 @@ struct tekken { struct rf_jnode *config, *special; struct rf_str *piece; size_t 
 /* One { "rank", "token_bytes", ... }. */
 static rf_status read_token(struct rf_json *j, struct tekken *k)
 {
-    bool more, null;
+    bool more;
     rf_status st;
     uint64_t rank = UINT64_MAX;
     struct rf_str b64 = { "", 0 }, key;
     RF_TRY(rf_json_enter(j, '{'));
     while (!(st = rf_json_next(j, &more)) && more) {
-        struct rf_fact skip;
+        struct rf_json_value skip;
         RF_TRY(rf_json_key(j, &key));
         if (rf_str_is(key, "rank")) RF_TRY(rf_json_u64(j, "rank", &rank));
         else if (rf_str_is(key, "token_bytes")) RF_TRY(rf_json_string(j, &b64));
-        else RF_TRY(rf_json_scalar(j, &skip, &null));
+        else RF_TRY(rf_json_scalar(j, &skip));
     }
     RF_TRY(st);
     if (rank >= RF_TOK_MAX_VOCAB) return rf_json_fail(j, "a rank below 16777216");

@@ -32,10 +32,9 @@ static rf_status grow(void *list, size_t n, size_t *cap, size_t size, struct rf_
 
 static rf_status read_number(struct file *f, double *out)
 {
-    struct rf_fact v = { 0 };
-    bool null;
-    RF_TRY(rf_json_scalar(&f->j, &v, &null));
-    if (null || (v.kind != RF_FACT_INT && v.kind != RF_FACT_FLOAT)) return rf_json_fail(&f->j, "a number");
+    struct rf_json_value v;
+    RF_TRY(rf_json_scalar(&f->j, &v));
+    if (v.kind != RF_JSON_NUMBER) return rf_json_fail(&f->j, "a number");
     *out = v.f;
     return RF_OK;
 }

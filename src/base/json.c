@@ -1,4 +1,4 @@
-#include "format/json.h"
+#include "base/json.h"
 
 #include <locale.h>
 #include <math.h>
@@ -13,9 +13,9 @@ enum { MAX_NUMBER = 400 }; /* characters; a double in full has 17 digits */
 rf_status rf_json_fail(struct rf_json *j, const char *expected)
 {
     if (j->pos >= j->n)
-        return rf_fail(j->err, RF_CORRUPT, "%s: JSON ends at byte %zu, expected %s", j->name, j->pos, expected);
+        return rf_fail(j->err, j->broken ? j->broken : RF_CORRUPT, "%s: JSON ends at byte %zu, expected %s", j->name, j->pos, expected);
     unsigned char c = (unsigned char)j->s[j->pos];
-    return rf_fail(j->err, RF_CORRUPT, c > 0x20 && c < 0x7f ? "%s: JSON at byte %zu: found '%c', expected %s"
+    return rf_fail(j->err, j->broken ? j->broken : RF_CORRUPT, c > 0x20 && c < 0x7f ? "%s: JSON at byte %zu: found '%c', expected %s"
                                                             : "%s: JSON at byte %zu: found byte 0x%02x, expected %s",
                    j->name, j->pos, c, expected);
 }
@@ -53,9 +53,8 @@ rf_status rf_json_enter(struct rf_json *j, char open)
 {
     space(j);
     if (j->pos >= j->n || j->s[j->pos] != open) return rf_json_fail(j, open == '{' ? "an object" : "an array");
-    if (j->depth >= RF_JSON_DEPTH)
-        return rf_fail(j->err, RF_TOO_LARGE, "%s: JSON at byte %zu: nested deeper than %d", j->name, j->pos,
-                       RF_JSON_DEPTH);
+    unsigned max = j->max_depth ? j->max_depth : RF_JSON_DEPTH;
+    if (j->depth >= max) return rf_fail(j->err, RF_TOO_LARGE, "%s: JSON at byte %zu: nested deeper than %u", j->name, j->pos, max);
     j->level[j->depth].close = open == '{' ? '}' : ']';
     j->level[j->depth++].any = false;
     j->pos++;
@@ -191,7 +190,7 @@ static size_t digits(struct rf_json *j)
 }
 
 /* strtod under the "C" locale, whatever the host program has set. */
-static bool to_double(const char *s, size_t n, double *out)
+static bool to_double(const char *s, size_t n, bool huge, double *out)
 {
     char text[MAX_NUMBER + 1];
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
@@ -200,7 +199,7 @@ static bool to_double(const char *s, size_t n, double *out)
     text[n] = 0;
     *out = strtod_l(text, NULL, c);
     freelocale(c);
-    return isfinite(*out);
+    return huge || isfinite(*out);
 }
 
 static bool to_int64(const char *s, size_t n, bool negative, int64_t *out)
@@ -211,13 +210,13 @@ static bool to_int64(const char *s, size_t n, bool negative, int64_t *out)
     return negative ? (*out = v, true) : !__builtin_sub_overflow(0, v, out);
 }
 
-static rf_status number(struct rf_json *j, struct rf_fact *f)
+static rf_status number(struct rf_json *j, struct rf_json_value *v)
 {
     size_t start = j->pos;
     bool whole = true;
+    *v = (struct rf_json_value){.kind = RF_JSON_NUMBER};
     if (j->python && (literal(j, "NaN") || literal(j, "Infinity") || literal(j, "-Infinity"))) {
-        f->kind = RF_FACT_FLOAT;
-        f->f = j->s[start] == 'N' ? (double)NAN : j->s[start] == '-' ? -(double)INFINITY : (double)INFINITY;
+        v->f = j->s[start] == 'N' ? (double)NAN : j->s[start] == '-' ? -(double)INFINITY : (double)INFINITY;
         return RF_OK;
     }
     if (j->s[j->pos] == '-') j->pos++;
@@ -234,37 +233,31 @@ static rf_status number(struct rf_json *j, struct rf_fact *f)
         if (j->pos < j->n && (j->s[j->pos] == '+' || j->s[j->pos] == '-')) j->pos++;
         if (!digits(j)) return rf_json_fail(j, "a digit");
     }
-    if (whole && to_int64(j->s + first, n, first > start, &f->i)) {
-        f->kind = RF_FACT_INT;
-        f->f = (double)f->i;
+    v->str = (struct rf_str){j->s + start, j->pos - start};
+    v->integer = whole;
+    v->fits = whole && to_int64(j->s + first, n, first > start, &v->i);
+    if (v->fits) {
+        v->f = (double)v->i;
         return RF_OK;
     }
-    if (j->pos - start > MAX_NUMBER || !to_double(j->s + start, j->pos - start, &f->f)) {
+    if (v->str.n > MAX_NUMBER || !to_double(v->str.s, v->str.n, j->huge, &v->f)) {
         j->pos = start;
-        return rf_json_fail(j, "a number that fits a double");
+        return rf_json_fail(j, j->huge ? "a number of at most 400 characters" : "a number that fits a double");
     }
-    f->kind = RF_FACT_FLOAT;
-    f->i = 0;
     return RF_OK;
 }
 
-rf_status rf_json_scalar(struct rf_json *j, struct rf_fact *f, bool *null)
+rf_status rf_json_scalar(struct rf_json *j, struct rf_json_value *v)
 {
-    enum rf_json_kind kind;
-    RF_TRY(rf_json_peek(j, &kind));
-    *null = false;
-    switch (kind) {
-    case RF_JSON_NULL:
-        *null = true;
-        return literal(j, "null") ? RF_OK : rf_json_fail(j, "null");
+    *v = (struct rf_json_value){0};
+    RF_TRY(rf_json_peek(j, &v->kind));
+    switch (v->kind) {
+    case RF_JSON_NULL: return literal(j, "null") ? RF_OK : rf_json_fail(j, "null");
     case RF_JSON_BOOL:
-        f->kind = RF_FACT_BOOL;
-        f->i = j->s[j->pos] == 't';
-        return literal(j, f->i ? "true" : "false") ? RF_OK : rf_json_fail(j, "true or false");
-    case RF_JSON_NUMBER: return number(j, f);
-    case RF_JSON_STRING:
-        f->kind = RF_FACT_STRING;
-        return rf_json_string(j, &f->str);
+        v->i = j->s[j->pos] == 't';
+        return literal(j, v->i ? "true" : "false") ? RF_OK : rf_json_fail(j, "true or false");
+    case RF_JSON_NUMBER: return number(j, v);
+    case RF_JSON_STRING: return rf_json_string(j, &v->str);
     case RF_JSON_ARRAY:
     case RF_JSON_OBJECT: break;
     }
@@ -273,16 +266,15 @@ rf_status rf_json_scalar(struct rf_json *j, struct rf_fact *f, bool *null)
 
 rf_status rf_json_u64(struct rf_json *j, const char *what, uint64_t *out)
 {
-    struct rf_fact f = {0};
-    bool null;
+    struct rf_json_value v;
     space(j);
     size_t at = j->pos;
-    RF_TRY(rf_json_scalar(j, &f, &null));
-    if (null || f.kind != RF_FACT_INT || f.i < 0) {
+    RF_TRY(rf_json_scalar(j, &v));
+    if (v.kind != RF_JSON_NUMBER || !v.fits || v.i < 0) {
         j->pos = at;
         return rf_json_fail(j, what);
     }
-    *out = (uint64_t)f.i;
+    *out = (uint64_t)v.i;
     return RF_OK;
 }
 
@@ -295,9 +287,8 @@ rf_status rf_json_skip(struct rf_json *j)
         if (kind == RF_JSON_OBJECT || kind == RF_JSON_ARRAY) {
             RF_TRY(rf_json_enter(j, j->s[j->pos]));
         } else {
-            struct rf_fact f = {0};
-            bool null;
-            RF_TRY(rf_json_scalar(j, &f, &null));
+            struct rf_json_value v;
+            RF_TRY(rf_json_scalar(j, &v));
         }
         while (j->depth > base) { /* leave what is finished, stop before the next value */
             bool more;
