@@ -17,6 +17,8 @@ help:
 	@echo 'make fuzz            fuzz the readers of strange bytes; SECONDS=60'
 	@echo 'make test-models     fetch the trained models that tests use'
 	@echo 'make install         DESTDIR= PREFIX=/usr/local'
+	@echo 'make deb             a Debian package in build/'
+	@echo 'make dist            a tarball that runs without installing, in build/'
 
 $(BUILD)/build.ninja:
 	@scripts/deps.sh
@@ -37,7 +39,9 @@ lint: ; @python3 scripts/lint.py
 fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh $(SECONDS)
 test-models: ; @scripts/deps.sh all && python3 scripts/fetch_test_models.py
 install: build
-	@meson configure $(BUILD) --prefix=$(PREFIX) && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet
+	@meson configure $(BUILD) --prefix=$(PREFIX) && ninja -C $(BUILD) --quiet install-files && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet --no-rebuild
+deb: ; @scripts/deps.sh && packaging/deb.sh
+dist: ; @scripts/deps.sh && packaging/dist.sh
 clean: ; rm -rf build build-*
 
-.PHONY: help build run test bench lint fuzz test-models install clean
+.PHONY: help build run test bench lint fuzz test-models install deb dist clean

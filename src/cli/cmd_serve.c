@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "cli/notify.h"
 #include "cli/serve_pool.h"
 
 /* The signal handler's only way to its server; set while rf_cli_serve runs. */
@@ -91,7 +92,10 @@ static int run(const struct rf_cli *c, struct rf_serve *s)
 {
     printf("ready: %s\n", rf_serve_url(s));
     fflush(stdout);
-    return rf_serve_run(s, c->drain_timeout) ? RF_EXIT_FAILED : RF_EXIT_OK;
+    rf_cli_notify("READY=1");
+    rf_status st = rf_serve_run(s, c->drain_timeout);
+    rf_cli_notify("STOPPING=1");
+    return st ? RF_EXIT_FAILED : RF_EXIT_OK;
 }
 
 static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_model **m, struct rf_engine **e)

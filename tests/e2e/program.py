@@ -41,7 +41,7 @@ class Program:
         err = done.stderr.decode()
         assert done.returncode == code, f"exit {done.returncode}, expected {code}: {err[-2000:]}"
         assert "Sanitizer" not in err and "runtime error" not in err, err[-4000:]
-        return done.stdout.decode(), err
+        return done.stdout.decode(errors="replace"), err
 
     def serve(self, *args, **env):
         return Server(self, args, env)

@@ -1,11 +1,15 @@
 """What comes from the option table besides the parser: completion for three shells, manual pages; and doctor."""
 import json
+import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from program import Program
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +95,8 @@ def test_help_of_help(program):
     assert program.run("help", "run")[0] == program.run("run", "--help")[0]
     assert program.run("help")[0] == program.run("--help")[0]
     assert "unknown command" in program.run("help", "rnu", code=2)[1]
+
+
+def test_pages_of_the_documentation_are_current(program):
+    done = subprocess.run([sys.executable, ROOT / "scripts/command_pages.py", "--check", program.exe], capture_output=True, text=True, env=program.env())
+    assert done.returncode == 0, done.stdout + "run: scripts/command_pages.py"

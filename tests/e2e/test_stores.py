@@ -4,6 +4,7 @@ import os
 import pty
 import resource
 import shutil
+import socket
 import subprocess
 import time
 
@@ -205,6 +206,15 @@ def test_the_default_is_the_one_that_ships(program):
     s = program.serve("--threads", 1)
     assert requests.post(s.url + "/v1/completions", json={"prompt": "x", "max_tokens": 1}).json()["model"] == "rocmforge-demo"
     assert s.stop() == 0
+
+
+def test_a_service_manager_is_told(program, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(tmp_path / "notify"))
+        s.settimeout(20)
+        server = program.serve("here", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert s.recv(100) == b"READY=1" and requests.get(server.url + "/health").status_code == 200
+        assert server.stop() == 0 and s.recv(100) == b"STOPPING=1"
 
 
 def test_names_of_one_model_need_one(program):

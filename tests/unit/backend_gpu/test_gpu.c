@@ -75,7 +75,7 @@ TEST(probe_tells_what_is_there)
         if (!strcmp(g[i].id, device)) mine = i;
     REQUIRE(n == 2 && mine < n);
     CHECK(g[mine].found && g[mine].usable && !g[mine].reason[0] && g[mine].memory_total == 1u << 30);
-    CHECK_STR(g[mine].code, "emulator");
+    CHECK(g[mine].code[0] && g[mine].name[0] && g[mine].driver);
     CHECK(g[mine].upload_gbs > 0 && g[mine].download_gbs > 0);
     set("RF_EMU_FAIL_AT", "1");
     CHECK(rf_probe_gpus(g, RF_COUNT(g)) == 2 && g[mine].found && !g[mine].usable && strstr(g[mine].reason, "700"));
