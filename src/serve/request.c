@@ -293,8 +293,11 @@ static void log_line(struct rf_call *c, unsigned status)
         prompt = c->gen->prompt_tokens;
         for (size_t i = 0; c->gen->seqs && i < c->gen->n_seqs; i++) done += c->gen->seqs[i].n_tokens;
     }
-    rf_log(&c->serve->opt.log, RF_LOG_INFO, "%s %s %.200s %u prompt=%zu completion=%zu %.1fms", c->id[0] ? c->id : "-",
-           m, c->target ? c->target : "-", status, prompt, done, (rf_now() - c->t0) * 1e3);
+    /* What is polled or only a file of the page, and went well, is no news. */
+    bool quiet = c->route && c->route->flags & (RF_ROUTE_OPEN | RF_ROUTE_METRICS) && status < 400;
+    rf_log(&c->serve->opt.log, quiet ? RF_LOG_DEBUG : RF_LOG_INFO,
+           "%s %s %.200s %u prompt=%zu completion=%zu %.1fms", c->id[0] ? c->id : "-", m, c->target ? c->target : "-",
+           status, prompt, done, (rf_now() - c->t0) * 1e3);
 }
 
 static void unlink_call(struct rf_call *c, bool cut_off)

@@ -283,8 +283,14 @@ def test_log_lines(launch):
     h = {"authorization": "Bearer sk-secret", "x-request-id": "my-id"}
     s.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "private words"}]}, headers=h)
     requests.get(s.url + "/nothing%0a{\"level\":\"x\"}", headers=h)
+    requests.get(s.url + "/metrics", headers=h)
+    requests.get(s.url + "/")
+    assert requests.get(s.url + "/metrics").status_code == 401
     assert s.stop() == 0
-    lines = [x for x in s.err.strip().split("\n") if "/health" not in x]
-    assert len(lines) == 2, s.err
+    lines = s.err.strip().split("\n")  # without the probes, scrapes and files that went well
+    assert len(lines) == 3 and "/metrics 401" in lines[2], s.err
     assert "my-id POST /v1/chat/completions 200 prompt=" in lines[0]
     assert "private" not in s.err and "sk-secret" not in s.err
+    s = launch("--log", 3)
+    requests.get(s.url + "/")
+    assert s.stop() == 0 and "GET /health 200" in s.err and "GET / 200" in s.err

@@ -195,6 +195,19 @@ def test_rename_delete_export_import(page):
         page.js("document.getElementById('notice').replaceChildren()")
 
 
+def test_deleted_while_it_is_written(page, server):
+    page.send("@delay=10 @len=4000")
+    page.until("return (document.querySelector('.msg.running .body')?.innerText || '').length > 20")
+    page.click("[aria-label='Delete conversation']")
+    page.click("#confirm-yes")
+    page.until("return document.querySelector('.welcome') && !document.querySelector('#chats a')")
+    assert server.wait_idle(5)
+    page.ask("another")
+    page.d.refresh()
+    page.until("return 'ready' in document.documentElement.dataset && document.querySelector('.msg.bot')")
+    assert [e.text for e in page.all("#chats a")] == ["another"]
+
+
 # ---- errors ------------------------------------------------------------------------------------------------------------
 
 

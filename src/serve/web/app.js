@@ -130,7 +130,6 @@ async function start() {
     });
     history_list.start({
         shown: () => chat.current().id,
-        stop: chat.stop,
         tell,
         async removed(id) {
             if (id === null || id === chat.current().id) {

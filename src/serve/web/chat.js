@@ -18,7 +18,8 @@ const SPEED_MS = 100;        /* a shorter answer tells nothing about speed */
 const BUSY_TRIES = 8, LOADING_TRIES = 600;
 
 let chat = store.create();
-const runs = new Map();      /* conversation id -> {chat, node, controller, view} */
+const runs = new Map();      /* conversation id -> {chat, node, controller, ...} */
+const deleted = new Set();   /* ids of conversations that must not be kept again */
 const views = new Map();     /* message id -> its view, of those shown */
 let hooks;
 let stick = true;            /* the newest line is kept in sight */
@@ -117,7 +118,7 @@ function buttons() {
 }
 
 async function changed(which = chat) {
-    if (Object.keys(which.nodes).length) await store.save(which).catch(() => hooks.failed('This browser could not keep the conversation: its storage is full or closed.'));
+    if (Object.keys(which.nodes).length && !deleted.has(which.id)) await store.save(which).catch(() => hooks.failed('This browser could not keep the conversation: its storage is full or closed.'));
     hooks.changed();
 }
 
@@ -222,7 +223,7 @@ async function receive(run, paint) {
         }
         const now = measure(run, event.usage);
         paint.soon();
-        if (now - saved > SAVE_MS) {
+        if (now - saved > SAVE_MS && !deleted.has(run.chat.id)) {
             saved = now;
             store.save(run.chat).catch(() => {});
         }
@@ -308,6 +309,13 @@ export function ask(text) {
 }
 
 export const stop = (id = chat.id) => runs.get(id)?.controller.abort();
+
+/* Stops what runs there; gone: and nothing of it is kept from now on. */
+export function forget(id, gone = true) {
+    if (gone) deleted.add(id);
+    else deleted.delete(id);
+    stop(id);
+}
 
 /* ---- the message box ---- */
 

@@ -1,5 +1,5 @@
 /* history.js - the list of kept conversations: by day, searched, saved to a file and read from one, deleted. */
-import { isRunning } from './chat.js';
+import { forget, isRunning } from './chat.js';
 import { $, button, download, el, plural, say } from './dom.js';
 import * as store from './store.js';
 
@@ -27,7 +27,7 @@ export function confirm(title, text) {
 
 export async function remove(chat) {
     if (!await confirm('Delete this conversation?', `“${chat.title}” is kept in this browser only; there is no way back.`)) return;
-    hooks.stop(chat.id);
+    forget(chat.id);
     await store.remove(chat.id);
     say('Conversation deleted');
     await hooks.removed(chat.id);
@@ -65,7 +65,10 @@ async function importFile(file) {
     try {
         if (file.size > 100e6) throw new Error('This file is larger than 100 MB.');
         const chats = store.unpack(await file.text());
-        for (const chat of chats) await store.save(chat);
+        for (const chat of chats) {
+            forget(chat.id, false);
+            await store.save(chat);
+        }
         hooks.tell(`${plural(chats.length, 'conversation')} read.`);
     } catch (e) {
         hooks.tell(e.message);
@@ -88,7 +91,7 @@ export function start(given) {
         const all = await store.list();
         if (!await confirm(`Delete all ${plural(all.length, 'conversation')}?`, 'They are kept in this browser only; there is no way back. Export saves them first.')) return;
         for (const chat of all) {
-            hooks.stop(chat.id);
+            forget(chat.id);
             await store.remove(chat.id);
         }
         say('All conversations deleted');
