@@ -37,19 +37,18 @@ def f(x):  # a comment
 
 def test_answer_streams(page):
     assert page.text(".welcome h1") and len(page.all(".cards .card")) == 4
-    page.send("@delay=15 one two three four five")
-    seen = set()
-    while not page.js("return document.querySelector('.msg.bot:not(.running)')"):
-        seen.add(page.answer())
-    assert page.answer() == "echo: one two three four five"
+    page.js("""window.seen = []; new MutationObserver(() => seen.push(document.querySelector('.msg.bot .body')?.innerText || ''))
+        .observe(document.getElementById('thread'), { subtree: true, childList: true })""")
+    assert page.ask("@delay=25 one two three four five") == "echo: one two three four five"
+    seen = set(page.js("return seen"))
     parts = [s for s in seen if s and s != page.answer()]
     assert len(parts) >= 3 and all(page.answer().startswith(s) for s in parts), seen
     stats = page.text(".msg.bot .stats").replace("\xa0", " ")
     assert re.fullmatch(r"29 tokens · [\d.]+ tokens/s · first after [\d.]+ m?s · prompt \d+", stats), stats
     speed = float(re.search(r"([\d.]+) tokens/s", stats)[1])
-    assert 20 < speed < 1000 / 15 * 1.1, stats  # a token each 15 ms
+    assert 3 < speed < 1000 / 25 * 1.1, stats  # a token each 25 ms, or later on a busy machine
     assert page.text(".who") == "fake" and "The answer is complete" in page.js("return document.getElementById('live').textContent")
-    assert page.questions() == ["@delay=15 one two three four five"] and page.focused() == "ask"
+    assert page.questions() == ["@delay=25 one two three four five"] and page.focused() == "ask"
 
 
 def test_stop_keeps_what_there_is(page, server):
@@ -119,6 +118,17 @@ def test_settings_and_model_reach_the_server(page):
     assert page.js("return ['system', 'set-temperature', 'model'].map((id) => document.getElementById(id).value)") == ["be brief", "0.25", "org/other-name"]
     page.click(".fields > .wide")  # back to the defaults
     assert "t=0.700" in page.ask("@sampling") and page.js("return document.getElementById('system').value") == "be brief"
+
+
+def test_edit_while_it_answers(page, server):
+    page.send("@delay=10 @len=4000")
+    page.until("return (document.querySelector('.msg.running .body')?.innerText || '').length > 20")
+    page.click(".msg.user [aria-label='Edit question']")
+    box = page.find(".editing textarea")
+    box.clear()
+    box.send_keys("rather this", Keys.ENTER)
+    page.until("return document.querySelector('.msg.user .body')?.innerText === 'rather this'")
+    assert page.answered() == "echo: rather this" and server.wait_idle(5)
 
 
 # ---- kept --------------------------------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ export function explain(e) {
     if (e.code === 'context_length_exceeded') return { title: 'This conversation is too long for the model', text: said, action: 'new' };
     if (e.code === 'model_not_found') return { title: 'That model is not served here', text: said, action: 'retry' };
     if (e.code === 'loading') return { title: 'The model is still loading', text: 'It answers as soon as it is ready.', action: 'retry' };
+    if (e.code === 'device_error') return { title: 'A device of the server failed', text: `${said}. Start the server again, then try once more.`, action: 'retry' };
+    if (e.code === 'deadline_exceeded') return { title: 'The answer took too long', text: said, action: 'retry' };
     if (e.code === 'shutting_down') return { title: 'The server is shutting down', text: 'It takes no new questions. Start it again, then try once more.', action: 'retry' };
     if (e.status === 429 || e.status === 503) return { title: 'The server is busy', text: said, action: 'retry' };
     if (e.status === 413) return { title: 'That is more than the server takes', text: said, action: 'none' };

@@ -1,7 +1,7 @@
 /* app.js - puts the page together: what the address shows, the models, what the server's state is. */
 import { explain, request } from './api.js';
 import * as chat from './chat.js';
-import { $, el, say } from './dom.js';
+import { $, el } from './dom.js';
 import * as history_list from './history.js';
 import * as server from './server.js';
 import * as settings from './settings.js';
@@ -64,7 +64,6 @@ async function route() {
     const at = location.hash.slice(1), is_server = at === 'metrics' || at === 'server';
     $('view-chat').hidden = is_server;
     $('view-server').hidden = !is_server;
-    $('tab-chat').toggleAttribute('aria-current', false);
     for (const [id, on] of [['tab-chat', !is_server], ['tab-server', is_server]]) {
         if (on) $(id).setAttribute('aria-current', 'page');
         else $(id).removeAttribute('aria-current');
@@ -162,7 +161,6 @@ async function start() {
     if (!$('view-chat').hidden && matchMedia('(hover: hover)').matches) $('ask').focus();
     await check();
     document.documentElement.dataset.ready = '';
-    say('');
 }
 
 start();

@@ -18,7 +18,7 @@ const SPEED_MS = 100;        /* a shorter answer tells nothing about speed */
 const BUSY_TRIES = 8, LOADING_TRIES = 600;
 
 let chat = store.create();
-const runs = new Map();      /* conversation id -> {chat, node, controller, ...} */
+const runs = new Map();      /* conversation id -> {chat, node, controller, done, ...} */
 const deleted = new Set();   /* ids of conversations that must not be kept again */
 const views = new Map();     /* message id -> its view, of those shown */
 let hooks;
@@ -85,8 +85,8 @@ function view(node) {
             (root.querySelector(`.branches [aria-label="${label}"]:enabled`) || root).focus();
             changed();
         },
-        edit: (text) => begin(chat, node.parent, text),
-        redo: () => answer(chat, node.parent),
+        edit: (text) => halted(chat).then((c) => begin(c, node.parent, text)),
+        redo: () => halted(chat).then((c) => answer(c, node.parent)),
         retry: () => retry(node),
         key: () => showSettings(true, 'key'),
         settings: () => showSettings(true),
@@ -250,8 +250,20 @@ async function persist(run, paint) {
     }
 }
 
-async function answer(which, parent) {
+/* which, once nothing runs there any more. */
+async function halted(which) {
+    stop(which.id);
+    await runs.get(which.id)?.done;
+    return which;
+}
+
+function answer(which, parent) {
     if (runs.has(which.id)) return;
+    const done = carry(which, parent);
+    runs.get(which.id).done = done;
+}
+
+async function carry(which, parent) {
     const idle = $('model').selectedOptions[0]?.dataset.idle; /* the server loads it first */
     const node = store.add(which, parent, 'assistant', '', { model: $('model').value, running: true, wait: idle ? 'The model is loading…' : '' });
     const run = { chat: which, node, controller: new AbortController(), first: 0, last: 0, at_first: 0 };
