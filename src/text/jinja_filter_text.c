@@ -147,7 +147,7 @@ FILTER(f_wordcount)
     bool inside = false;
     (void)a;
     RF_TRY(rf_jinja_str(J, v, &s));
-    RF_TRY(rf_jinja_step(J, 2 * (size_t)s.s->len));
+    RF_TRY(rf_jinja_step(J, 10 * (size_t)s.s->len));
     for (size_t i = 0, n; i < s.s->len; i += n) {
         uint32_t cp;
         n = rf_utf8_decode(s.s->p + i, s.s->len - i, &cp);
@@ -251,7 +251,7 @@ FILTER(f_wordwrap) /* width, break_long_words, wrapstring, break_on_hyphens */
     RF_TRY(rf_jinja_splitlines(J, v.s, false, &lines));
     for (size_t i = 0; i < lines.l->n; i++) {
         struct wrap w = {.b = &b, .s = lines.l->v[i].s, .sep = sep.s, .width = (size_t)width};
-        RF_TRY(rf_jinja_step(J, 4 * (size_t)w.s->len));
+        RF_TRY(rf_jinja_step(J, 32 * (size_t)w.s->len));
         if (i) rf_jinja_sb_str(&b, sep.s);
         wrap_line(&w, a[1].kind == RF_JV_MISSING || rf_jinja_truth(a[1]), a[3].kind == RF_JV_MISSING || rf_jinja_truth(a[3]));
     }
@@ -367,10 +367,11 @@ FILTER(f_striptags)
 static rf_status quote(struct rf_jsb *b, struct rf_jv v, bool query)
 {
     static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~";
+    static const char digits[] = "0123456789ABCDEF";
     struct rf_jv s;
     char hex[8];
     RF_TRY(rf_jinja_str(b->J, v, &s));
-    RF_TRY(rf_jinja_step(b->J, 4 * (size_t)s.s->len));
+    RF_TRY(rf_jinja_step(b->J, 24 * (size_t)s.s->len));
     for (size_t i = 0; i < s.s->len; i++) {
         char c = s.s->p[i];
         if (c && (strchr(safe, c) || (c == '/' && !query))) {
@@ -378,7 +379,7 @@ static rf_status quote(struct rf_jsb *b, struct rf_jv v, bool query)
             continue;
         }
         if (c == ' ' && query) strcpy(hex, "+");
-        else snprintf(hex, sizeof hex, "%%%02X", (unsigned char)c);
+        else memcpy(hex, (char[]){'%', digits[(unsigned char)c >> 4], digits[c & 15], 0}, 4);
         rf_jinja_sb_add(b, hex, strlen(hex), rf_jinja_trust_at(s.s, i));
     }
     return b->bad;

@@ -234,7 +234,7 @@ static rf_status write_value(struct writer *w, struct rf_jv v)
     struct rf_jinja *J = w->b.J;
     char text[40];
     rf_status s = RF_OK;
-    RF_TRY(rf_jinja_step(J, 0));
+    RF_TRY(rf_jinja_step(J, 128));
     RF_TRY(rf_jinja_enter(J));
     switch (v.kind) {
     case RF_JV_NONE: rf_jinja_sb_lit(&w->b, "null"); break;

@@ -85,7 +85,7 @@ rf_status rf_jinja_case(struct rf_jinja *J, const struct rf_jstr *s, enum rf_jca
 {
     struct rf_jsb b = {.J = J};
     bool in_word = false;
-    RF_TRY(rf_jinja_step(J, 12 * (size_t)s->len));
+    RF_TRY(rf_jinja_step(J, 40 * (size_t)s->len));
     for (size_t i = 0, n; i < s->len; i += n) {
         uint32_t cp;
         bool trusted = rf_jinja_trust_at(s, i);
@@ -247,7 +247,7 @@ rf_status rf_jinja_splitlines(struct rf_jinja *J, struct rf_jstr *s, bool keep_e
     struct rf_jv list, line;
     size_t from = 0;
     RF_TRY(rf_jinja_list(J, RF_JV_LIST, 0, &list));
-    RF_TRY(rf_jinja_step(J, 2 * (size_t)s->len));
+    RF_TRY(rf_jinja_step(J, 6 * (size_t)s->len));
     for (size_t i = 0; i < s->len;) {
         size_t n = line_break(s, i);
         i += n ? n : 1;

@@ -135,6 +135,14 @@ bool rf_jinja_hashable(struct rf_jv v)
     return true;
 }
 
+/* Hashing and comparing a key reads all of it: that is paid for, or a long key looked up in a loop costs nothing. */
+static rf_status pay_for_key(struct rf_jinja *J, struct rf_jv key)
+{
+    size_t bytes = key.kind == RF_JV_STR ? key.s->len : 0;
+    for (size_t i = 0; key.kind == RF_JV_TUPLE && i < key.l->n; i++) bytes += 16 + (key.l->v[i].kind == RF_JV_STR ? key.l->v[i].s->len : 0);
+    return bytes < 64 ? RF_OK : rf_jinja_step(J, bytes);
+}
+
 static uint64_t hash_value(const struct rf_jinja *J, struct rf_jv v)
 {
     uint64_t seed = (uint64_t)(uintptr_t)J; /* differs per render: collisions cannot be prepared */
@@ -211,6 +219,7 @@ rf_status rf_jinja_dict_set(struct rf_jinja *J, struct rf_jdict *d, struct rf_jv
 {
     uint32_t at;
     if (!rf_jinja_hashable(key)) return rf_jinja_fail(J, "unhashable type: '%s'", rf_jinja_type(key));
+    RF_TRY(pay_for_key(J, key));
     uint64_t hash = hash_value(J, key);
     RF_TRY(dict_find(J, d, key, hash, &at));
     if (at != UINT32_MAX) {
@@ -230,6 +239,7 @@ rf_status rf_jinja_dict_get(struct rf_jinja *J, const struct rf_jdict *d, struct
     *out = NULL;
     if (!rf_jinja_hashable(key)) return rf_jinja_fail(J, "unhashable type: '%s'", rf_jinja_type(key));
     if (!d->n) return RF_OK;
+    RF_TRY(pay_for_key(J, key));
     RF_TRY(dict_find(J, d, key, hash_value(J, key), &at));
     if (at != UINT32_MAX) *out = &d->e[at].value;
     return RF_OK;
