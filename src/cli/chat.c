@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -38,11 +39,31 @@ rf_status rf_chat_add(struct rf_chat *chat, const char *role, const char *text, 
     return RF_OK;
 }
 
+/* A terminal obeys control characters, and a model may have been made to write them: there they become '?', line ends and tabs
+ * stay. text is whole UTF-8 characters. A pipe gets the bytes as they are. */
+static bool print_text(bool terminal, const char *text, size_t n)
+{
+    char out[512];
+    size_t at = 0;
+    if (!terminal) return rf_cli_write(text, n);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i], next = i + 1 < n ? (unsigned char)text[i + 1] : 0;
+        bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0, control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c1;
+        out[at++] = control ? '?' : (char)c;
+        i += c1;
+        if (at == sizeof out) {
+            if (!rf_cli_write(out, at)) return false;
+            at = 0;
+        }
+    }
+    return rf_cli_write(out, at);
+}
+
 /* Prints events until the last one. */
 static int stream(struct rf_engine *e, uint64_t id, struct rf_buf *text, struct rf_usage *u, enum rf_finish *finish)
 {
     int code = RF_EXIT_OK;
-    bool aborted = false, newline = true;
+    bool aborted = false, newline = true, terminal = isatty(STDOUT_FILENO);
     for (;;) {
         struct rf_event *ev = NULL;
         rf_status s = rf_engine_poll(e, id, 100, &ev);
@@ -56,7 +77,7 @@ static int stream(struct rf_engine *e, uint64_t id, struct rf_buf *text, struct 
         if (ev->text_len && !aborted) {
             newline = ev->text[ev->text_len - 1] == '\n';
             if (text) rf_buf_append(text, ev->text, ev->text_len);
-            if (!rf_cli_write(ev->text, ev->text_len)) { /* the reader is gone: nobody to answer */
+            if (!print_text(terminal, ev->text, ev->text_len)) { /* the reader is gone: nobody to answer */
                 aborted = true;
                 code = RF_EXIT_FAILED;
                 rf_engine_abort(e, id);

@@ -67,7 +67,13 @@ struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
         fprintf(stderr, "rocmforge: no model is named, and the small one that ships is not installed here\n  See: rocmforge list\n");
         return NULL;
     }
-    if (!rf_cli_resolve(c, name, path, sizeof path)) return NULL;
+    if (!rf_cli_resolve(c, name, path, sizeof path)) {
+        char shipped[RF_CLI_PATH_MAX];
+        bool ships = rf_cli_shipped_model(shipped, sizeof shipped);
+        if (ships && !strcmp(c->command->name, "run") && c->n_arg == 1 && strchr(name, ' ')) /* a question where the model's name belongs */
+            fprintf(stderr, "  To ask the model that ships: rocmforge run rocmforge-demo \"%.60s%s\"\n", name, strlen(name) > 60 ? "..." : "");
+        return NULL;
+    }
     if (rf_cli_open_path(c, path, flags, true, &m, &err)) rf_cli_fail(&err, 0);
     return m;
 }

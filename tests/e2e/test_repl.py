@@ -7,6 +7,7 @@ import subprocess
 import fixtures as F
 import pexpect
 import pytest
+from tokenizers import Tokenizer
 
 TEMPLATE = os.path.join(os.path.dirname(__file__), "chat.jinja")
 MORE = r"\.\.\.(\x1b\[0m)? "
@@ -206,6 +207,21 @@ def test_a_conversation_longer_than_the_context(term):
     left = said(t.ask("/show messages"))
     assert left[0][0] == "user" and 2 <= len(left) < 16
     assert "context" in t.ask("x" * 600) and t.end() == 0  # a question too long by itself: said so, and life goes on
+
+
+def test_control_characters_of_an_answer_do_not_reach_the_terminal(build, term, model):
+    escape = Tokenizer.from_file(os.path.join(F.DATA, "tokenizer.json")).encode("\x1b", add_special_tokens=False).ids
+    assert len(escape) == 1
+    bias = ["--logit-bias", f"{escape[0]}=100"]
+    t = term(*bias, env={"NO_COLOR": "1"})
+    t.p.send("hello\r")
+    t.p.expect("tokens/s")
+    said = t.p.before.split("\x1b[?2004l")[-1]
+    assert "????????????" in said and "\x1b" not in said
+    t.prompt()
+    assert t.end() == 0
+    done = subprocess.run([build / "rocmforge", "run", model, "hi", "--raw", "-t", "0", "-n", "4", "--ignore-eos", *bias], capture_output=True, timeout=60)
+    assert done.stdout == b"\x1b" * 4 + b"\n"  # a pipe gets what was said
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

@@ -110,5 +110,6 @@ def test_a_setting_reaches_the_program(program):
     assert program.run("run", "rocmforge-demo", "int", "--raw")[0] == want
     assert program.run("run", "--raw", "-m", "rocmforge-demo", stdin="int")[0] == want
     assert program.run("run", "--raw", stdin="int")[0] == want  # nothing named: the one that ships
+    assert 'rocmforge run rocmforge-demo "Which command' in program.run("run", "Which command copies files?", stdin="", code=3)[1]
     (program.cwd / "rocmforge.toml").write_text("model = \"nowhere\"\n")
     assert "nowhere" in program.run("run", stdin="int", code=3)[1]
