@@ -10,7 +10,7 @@ endif
 
 help:
 	@echo 'make build           build/rocmforge (installs missing Debian packages, says which)'
-	@echo 'make run             serve a model; MODEL=path, else a small test model is fetched'
+	@echo 'make run             serve the small model that ships; MODEL=path for another, ARGS= for options'
 	@echo 'make test            every test; ends with "N passed, M failed"'
 	@echo 'make bench           speed, next to llama-cpp-python; MODEL=path'
 	@echo 'make lint            doors between rooms, lengths, words'
@@ -30,8 +30,7 @@ build: $(BUILD)/build.ninja
 	@ln -sf src/cli/rocmforge $(BUILD)/rocmforge
 
 run: build
-	@model='$(MODEL)'; [ -n "$$model" ] || { scripts/deps.sh fetch && model=$$(python3 scripts/fetch_test_models.py --print qwen2.5-coder-0.5b); } || exit 1; \
-	exec $(BUILD)/rocmforge serve "$$model" $(ARGS)
+	@exec $(BUILD)/rocmforge serve '$(or $(MODEL),models/demo/rocmforge-demo.gguf)' $(ARGS)
 
 test: ; @scripts/deps.sh all && tests/run.sh
 bench: build ; @bench/run.sh $(MODEL)
