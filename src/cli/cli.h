@@ -119,6 +119,10 @@ void rf_cli_catch_interrupt(void);
 void rf_cli_release_interrupt(void); /* back to the default: the first one ends it */
 bool rf_cli_interrupted(void);
 bool rf_cli_write(const char *s, size_t n);                  /* to standard output, unbuffered; false if it is gone */
+/* A bar on standard error where that is a terminal, nothing elsewhere. ctx is a struct rf_cli_progress; end takes it away. */
+struct rf_cli_progress { const char *what; int shown; }; /* shown: percent + 1, 0 = nothing */
+void rf_cli_show_progress(void *ctx, double fraction);
+void rf_cli_end_progress(struct rf_cli_progress *p);
 void rf_cli_human_bytes(uint64_t bytes, char *out, size_t cap); /* "491 MB" */
 int rf_cli_print_json(void *json);                           /* a json_t, which it takes; exit code */
 /* $variable/rocmforge/name, else ~/fallback/rocmforge/name; makes the folders where make says so. False if there is no home. */

@@ -106,13 +106,20 @@ static rf_status measure(struct rf_engine *e, const struct test *t, uint32_t n_v
 {
     double v[1000], s, mean = 0, var = 0;
     struct test warm = *t;
+    struct rf_cli_progress bar = {.what = t->name};
     if (t->generate > 1) warm.generate = RF_MIN(t->generate, 8);
     RF_TRY(once(e, &warm, n_vocab, rng, &s, err));
     for (int64_t i = 0; i < reps; i++) {
-        RF_TRY(once(e, t, n_vocab, rng, &s, err));
+        rf_cli_show_progress(&bar, (double)i / (double)reps);
+        rf_status st = once(e, t, n_vocab, rng, &s, err);
+        if (st) {
+            rf_cli_end_progress(&bar);
+            return st;
+        }
         v[i] = (double)t->n * t->batch / s;
         mean += v[i] / (double)reps;
     }
+    rf_cli_end_progress(&bar);
     for (int64_t i = 0; i < reps; i++) var += (v[i] - mean) * (v[i] - mean) / (double)(reps > 1 ? reps - 1 : 1);
     qsort(v, (size_t)reps, sizeof *v, by_value);
     *median = reps % 2 ? v[reps / 2] : (v[reps / 2 - 1] + v[reps / 2]) / 2;

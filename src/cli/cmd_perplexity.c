@@ -73,6 +73,7 @@ static rf_status score(const struct rf_cli *c, struct rf_engine *e, const int32_
     uint64_t id[IN_FLIGHT];
     int32_t *buf = rf_alloc_array(chunk + 1, sizeof *buf);
     size_t body = chunk - (bos >= 0 ? 1 : 0), next = 0, done = 0, chunks = 0;
+    struct rf_cli_progress bar = {.what = "scoring"};
     rf_status s = buf ? RF_OK : rf_fail_nomem(err, "chunk", chunk * sizeof *buf);
     while (!s && (next < n || done < chunks)) {
         size_t len = n - next < body ? n - next : body;
@@ -85,8 +86,10 @@ static rf_status score(const struct rf_cli *c, struct rf_engine *e, const int32_
         if (!more) next = n;
         if (done == chunks) break;
         s = collect(e, id[done++ % IN_FLIGHT], sums, err);
+        if (!c->verbose) rf_cli_show_progress(&bar, (double)done * (double)body / (double)n);
         if (!s && c->verbose && sums->n) fprintf(stderr, "chunk %zu: %.4f\n", done, exp(sums->nll / (double)sums->n));
     }
+    rf_cli_end_progress(&bar);
     rf_free(buf);
     return s;
 }
@@ -99,8 +102,7 @@ int rf_cli_perplexity(const struct rf_cli *c)
     struct sums sums = {0};
     int32_t *ids = NULL;
     size_t n = 0, chunk = c->ctx ? (size_t)c->ctx : 512;
-    int code = RF_EXIT_USAGE;
-    code = RF_EXIT_FAILED;
+    int code = RF_EXIT_FAILED;
     if (!rf_cli_read(c->arg[1], &text)) goto out_text;
     code = RF_EXIT_MODEL;
     struct rf_model *m = rf_cli_open_model(c, 0);

@@ -22,15 +22,22 @@ int rf_cli_fail(const struct rf_error *err, int code)
 
 /* ---- progress on a terminal, silence on a pipe ---- */
 
-static void show_progress(void *ctx, double fraction)
+void rf_cli_show_progress(void *ctx, double fraction)
 {
-    int *last = ctx, percent = (int)(fraction * 100), filled = percent * 30 / 100;
-    if (percent == *last) return;
-    *last = percent;
-    fprintf(stderr, "\rloading [%.*s%.*s] %3d%%", filled, "##############################", 30 - filled,
+    struct rf_cli_progress *p = ctx;
+    int percent = (int)(RF_MAX(0, RF_MIN(fraction, 1)) * 100), filled = percent * 30 / 100;
+    if (percent + 1 == p->shown || !isatty(STDERR_FILENO)) return;
+    p->shown = percent + 1;
+    fprintf(stderr, "\r%s [%.*s%.*s] %3d%%", p->what, filled, "##############################", 30 - filled,
             "..............................", percent);
     if (percent == 100) fprintf(stderr, "\r\033[K");
     fflush(stderr);
+}
+
+void rf_cli_end_progress(struct rf_cli_progress *p)
+{
+    if (p->shown && p->shown <= 100) fprintf(stderr, "\r\033[K");
+    p->shown = 0;
 }
 
 /* ---- models and engines ---- */
@@ -39,7 +46,7 @@ rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t fl
                            struct rf_error *err)
 {
     struct rf_buf tmpl = {0};
-    int percent = -1;
+    struct rf_cli_progress bar = {.what = "loading"};
     *out = NULL;
     struct rf_model_options o = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .flags = flags,
                                  .allow_cpu = c->allow_cpu};
@@ -47,13 +54,13 @@ rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t fl
         RF_TRY(rf_file_read(&tmpl, c->chat_template, 1 << 20, err));
         o.chat_template = rf_buf_str(&tmpl);
     }
-    if (progress && isatty(STDERR_FILENO)) {
-        o.progress = show_progress;
-        o.progress_ctx = &percent;
+    if (progress) {
+        o.progress = rf_cli_show_progress;
+        o.progress_ctx = &bar;
     }
     rf_status s = rf_model_open(out, path, &o, err);
     rf_buf_release(&tmpl);
-    if (s && percent >= 0 && percent < 100) fprintf(stderr, "\r\033[K");
+    rf_cli_end_progress(&bar);
     return s;
 }
 

@@ -242,6 +242,19 @@ def test_a_model_without_a_template_says_so(term):
     assert t.end() == 0
 
 
+def test_progress_on_a_terminal_alone(build, model, tmp_path):
+    (tmp_path / "t.txt").write_text("int main(void) { return 0; }\n" * 200)
+    for args, word in ((["perplexity", model, tmp_path / "t.txt", "--ctx", "64"], "scoring ["), (["bench", model, "--pp", "8", "--tg", "4"], "pp [")):
+        p = pexpect.spawn(str(build / "rocmforge"), [str(a) for a in args], encoding="utf-8", timeout=120)
+        p.expect(pexpect.EOF)
+        p.close()
+        assert p.exitstatus == 0 and "loading [" in p.before and word in p.before
+        last = re.split(r"\r\x1b\[K", p.before)[-1]  # the bar is gone before the result is printed
+        assert "[#" not in last and last.strip()
+        done = subprocess.run([build / "rocmforge", *args], capture_output=True, timeout=120)
+        assert done.returncode == 0 and b"[" not in done.stderr and b"\x1b" not in done.stdout + done.stderr
+
+
 def test_terminal_in_and_pipe_out_is_no_conversation(build, model):
     import pty
     main, side = pty.openpty()
