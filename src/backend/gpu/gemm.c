@@ -130,6 +130,7 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
     uint64_t tiles = 0;
     RF_TRY(shape_get(g, s));
     rests(a, &x_rest, &w_rest);
+    if (rf_gpu_gemm_few_takes(g, a)) return rf_gpu_gemm_few(g, s, a, x_rest, w_rest);
     for (uint32_t i = 0; i < a->n_w; i++) {
         if (rf_gpu_weight_of(a->w[i])->cols != rf_gpu_weight_of(a->w[0])->cols) return RF_INTERNAL;
         if (!resident(rf_gpu_weight_of(a->w[i]), w_rest)) tiles += tiles_of((uint32_t)rf_gpu_weight_of(a->w[i])->rows);

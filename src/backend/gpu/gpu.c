@@ -261,6 +261,7 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_free(g, g->parts, g->parts_bytes);
         rf_gpu_scratch_release(g, &g->gemm.x);
         rf_gpu_scratch_release(g, &g->gemm.w);
+        rf_gpu_scratch_release(g, &g->gemm.part);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         rf_gpu_buffer_release(g, &g->flash.tiles);

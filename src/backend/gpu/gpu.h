@@ -50,7 +50,7 @@ struct rf_gpu_scratch { rf_dev dev; uint64_t bytes; };
 
 struct rf_gpu_gemm { /* gemm.c */
     struct gemm_shape shape; /* threads 0: not asked yet */
-    struct rf_gpu_scratch x, w;
+    struct rf_gpu_scratch x, w, part; /* activations, expanded weights, sums of splits */
 };
 
 struct rf_gpu_flash { /* flash.c: tiles of the sequences from `first` on, for `group` query heads a KV head; group 0: none yet */
@@ -153,6 +153,9 @@ void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
 enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
 /* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
+/* gemm_few.c: the same for 9 to 64 rows, straight from packed weights. Takes: whether it can. shape: asked for before. */
+bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a);
+rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest);
 rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
 void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
 

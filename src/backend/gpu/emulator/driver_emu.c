@@ -20,7 +20,7 @@
 #ifdef RF_EMU_HIP
 enum { MAX_SHARED = 64 << 10 };
 #else
-enum { MAX_SHARED = 99 << 10 };
+enum { MAX_SHARED = 227 << 10 };
 #endif
 enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
 

@@ -12,8 +12,9 @@ enum { RF_GPU_GEMM_ROWS = 128, RF_GPU_GEMM_K = 64, RF_GPU_GEMM_TILE = 16384, RF_
 struct gemm_shape { unsigned threads, shared, tile_cols, persistent, processors; };
 struct gemm_shape_args { rf_gpu_ptr out; };
 
-/* f32 rows to tiles of tile_rows rows. lo 0: no second set. turned: inside each 16 values of k in the order of weight octets (weights.h). */
-struct gemm_x_args { rf_gpu_ptr x, hi, lo; unsigned rows, cols, k_tiles, tile_rows, turned; };
+/* f32 rows to tiles of tile_rows rows. lo 0: no second set. order: of k, see x_place. */
+enum gemm_order { RF_GPU_ORDER_PLAIN, RF_GPU_ORDER_OCTETS, RF_GPU_ORDER_BF16 };
+struct gemm_x_args { rf_gpu_ptr x, hi, lo; unsigned rows, cols, k_tiles, tile_rows, order; };
 /* Packed weight rows from row tile (of 16) tile0 on to tiles of 128 rows. */
 struct gemm_w_args { rf_gpu_ptr w, hi, lo; unsigned tile0, chunks, k_tiles; };
 /* out[i][m][n] = sum over terms of x w[i]^T (+ bias): column tile t belongs to the last i with first[i] <= t. A term takes x or what x's
@@ -22,6 +23,15 @@ struct gemm_args {
     rf_gpu_ptr x, x_lo, w[RF_GPU_GEMM_W], w_lo[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
     unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], first[RF_GPU_GEMM_W], n_w;
     unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms;
+};
+
+/* Up to 64 rows of x (tiles of pad_rows rows) times packed weights of one type: w[i] ends before row tile end[i] of the launch. splits > 1:
+ * each split's share of k goes to part[split][row][16 * tiles], gemm_few_sum adds them. x_lo, w_rest: what roundings left counts too. */
+enum { RF_GPU_FEW_MOST = 64 };
+struct gemm_few_args {
+    rf_gpu_ptr x, x_lo, part, w[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
+    unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], end[RF_GPU_GEMM_W], n_w;
+    unsigned rows, pad_rows, n_chunk, splits, w_rest;
 };
 
 /* Attention of many rows: tiles of up to 64 rows (struct attn_tile) by KV heads. */
@@ -39,6 +49,11 @@ struct flash_args {
     X(gemm_w_q2_k, gemm_w_args) X(gemm_w_q3_k, gemm_w_args) X(gemm_w_q4_k, gemm_w_args) X(gemm_w_q5_k, gemm_w_args)             \
     X(gemm_w_q6_k, gemm_w_args)                                                                                                 \
     X(flash_f16_64, flash_args) X(flash_f16_128, flash_args) X(flash_f16_256, flash_args) X(flash_bf16_64, flash_args)          \
-    X(flash_bf16_128, flash_args) X(flash_bf16_256, flash_args)
+    X(flash_bf16_128, flash_args) X(flash_bf16_256, flash_args)                                                                 \
+    X(gemm_few_sum, gemm_few_args) X(gemm_few_f16, gemm_few_args) X(gemm_few_bf16, gemm_few_args)                               \
+    X(gemm_few_q4_0, gemm_few_args) X(gemm_few_q4_1, gemm_few_args) X(gemm_few_q5_0, gemm_few_args)                             \
+    X(gemm_few_q5_1, gemm_few_args) X(gemm_few_q8_0, gemm_few_args) X(gemm_few_q2_k, gemm_few_args)                             \
+    X(gemm_few_q3_k, gemm_few_args) X(gemm_few_q4_k, gemm_few_args) X(gemm_few_q5_k, gemm_few_args)                             \
+    X(gemm_few_q6_k, gemm_few_args)
 
 #endif

@@ -30,6 +30,13 @@
 #define G_MAT_NV
 #endif
 
+/* Two values as bf16, the first in the low half. */
+#if defined(G_MAT_NV) && !defined(RF_GPU_EMU)
+G_FN g_u32 g_f2bf2(float a, float b) { g_u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a)); return r; }
+#else
+G_FN g_u32 g_f2bf2(float a, float b) { return g_f2bf(a) | (g_u32)g_f2bf(b) << 16; }
+#endif
+
 /* Byte offset of a chunk in a blob. */
 G_FN g_u32 g_blob_at(g_u32 row, g_u32 chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
 
@@ -195,6 +202,21 @@ G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_m
 #define G_MAT_UNIT RF_EMU_CDNA
 #endif
 #define g_mat_mma(c, a, b, f16) rf_emu_mma(G_MAT_UNIT, (c)->v, (a)->v, (b)->v, f16, __LINE__)
+#endif
+
+/* What lanes of a warp wrote to shared memory before, all of them may read behind. */
+#if defined(RF_GPU_EMU)
+#define g_warp_join() ((void)g_shfl_xor_i(0, 0))
+#elif defined(__AMDGCN__)
+G_FN void g_warp_join(void)
+{
+    __builtin_amdgcn_fence(__ATOMIC_ACQ_REL, "wavefront");
+    __builtin_amdgcn_wave_barrier();
+}
+#elif defined(__clang__)
+G_FN void g_warp_join(void) { __nvvm_bar_warp_sync(~0u); }
+#else
+G_FN void g_warp_join(void) { __syncwarp(); }
 #endif
 
 /* ---- copies of 16 bytes into shared memory that may still be under way: commit closes a group, wait leaves the youngest n groups open ---- */

@@ -1,0 +1,94 @@
+/* gemm_few.c - products of 9 to 64 rows straight from packed weights (kernels/gemm_few.gpu): what fits, how k is cut, launches. */
+#include <string.h>
+
+#include "backend/gpu/weights.h"
+#include "base/mem.h"
+
+enum { MOST_SPLITS = 8, STEPS_A_SPLIT = 2, BLOCKS = 3 /* of a processor */, PROCESSORS = 96 /* where the device does not say */ };
+
+/* By number of type (kernels/args.h): values and bytes of a stage of one row tile: a chunk, or two of 64 values. */
+static const struct { uint32_t values, bytes, chunks; } stages[] = {
+#define X(t, values, bytes) {(values) < 128 ? 128 : (values), (values) < 128 ? 2 * (bytes) : (bytes), (values) < 128 ? 2 : 1},
+    RF_GPU_TYPES(X)
+#undef X
+};
+static uint32_t number_of(const struct rf_gpu_weight *w) { return (uint32_t)(w->kernel - RF_GPU_K_embed_f32) / (RF_GPU_K_embed_f16 - RF_GPU_K_embed_f32); }
+
+static bool turns(const struct rf_gpu *g) { return g->dev.vendor == &rf_gpu_hip; } /* operands go by way of shared memory */
+static uint32_t warps_of(const struct rf_gpu *g) { return 256 / g->warp; }
+
+static uint32_t shared_of(const struct rf_gpu *g, uint32_t type, uint32_t pad_rows, bool x_rest, bool w_rest)
+{
+    uint32_t stage = warps_of(g) * stages[type].bytes + stages[type].values * 2 * pad_rows * (x_rest ? 2 : 1);
+    return turns(g) ? stage + warps_of(g) * (w_rest ? 4096 : 2048) : stage;
+}
+/* What a block may have: CUDA C Programming Guide, compute capabilities; LDS of AMD's cards. */
+static uint32_t shared_max(const struct rf_gpu *g)
+{
+    static const struct { const char *arch; uint32_t kib; } rows[] = {{"sm_80", 163}, {"sm_90", 227}, {"sm_100", 227}, {"sm_103", 227}};
+    if (g->dev.vendor == &rf_gpu_hip) return 64 << 10;
+    for (size_t i = 0; i < RF_COUNT(rows); i++)
+        if (!strcmp(g->dev.arch, rows[i].arch)) return rows[i].kib << 10;
+    return 99 << 10;
+}
+
+static uint32_t pad_of(uint32_t rows) { return (rows + 15) / 16 * 16; }
+
+bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
+{
+    if (a->rows > RF_GPU_FEW_MOST) return false;
+    for (uint32_t i = 0; i < a->n_w; i++) {
+        uint32_t type = number_of(rf_gpu_weight_of(a->w[i])); /* rests are assumed: other calls of a model must go the same way */
+        if (!type || shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true) > shared_max(g)) return false;
+    }
+    return true;
+}
+
+/* Weights first..first + n of one type. */
+static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n, struct gemm_few_args *p)
+{
+    const struct rf_gpu_weight *w0 = rf_gpu_weight_of(a->w[first]);
+    const uint32_t type = number_of(w0), steps = (w0->n_chunk + stages[type].chunks - 1) / stages[type].chunks;
+    uint32_t tiles = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);
+        tiles += (uint32_t)((w->rows + 15) / 16);
+        p->w[i] = w->dev;
+        p->bias[i] = a->bias[first + i];
+        p->out[i] = a->out[first + i];
+        p->n[i] = (uint32_t)w->rows;
+        p->stride[i] = a->out_stride[first + i];
+        p->end[i] = tiles;
+    }
+    const uint32_t groups = (tiles + warps_of(g) - 1) / warps_of(g), chip = g->gemm.shape.processors ? g->gemm.shape.processors : PROCESSORS;
+    p->n_w = n;
+    p->n_chunk = w0->n_chunk;
+    p->splits = RF_MAX(RF_MIN(RF_MIN((BLOCKS * chip + groups / 2) / groups, steps / STEPS_A_SPLIT), (uint32_t)MOST_SPLITS), 1u); /* nothing here depends on rows */
+    if (p->splits > 1) RF_TRY(rf_gpu_scratch_need(g, &g->gemm.part, (uint64_t)p->splits * RF_GPU_FEW_MOST * tiles * 16 * sizeof(float), "sums of splits"));
+    p->part = g->gemm.part.dev;
+    RF_TRY(rf_gpu_launch_shared(g, s, (enum rf_gpu_kernel)(RF_GPU_K_gemm_few_f16 + type - 1), groups, 1, p->splits, 256,
+                                shared_of(g, type, p->pad_rows, p->x_lo, p->w_rest), p));
+    return p->splits > 1 ? rf_gpu_launch(g, s, RF_GPU_K_gemm_few_sum, (tiles * 16 + 127) / 128, p->rows, 1, 128, p) : g->fault;
+}
+
+rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest)
+{
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, pad = pad_of(a->rows), k_tiles = (cols + 255) / 256 * 4; /* whole stages */
+    const uint64_t plane = (uint64_t)k_tiles * 128 * pad;
+    RF_TRY(rf_gpu_scratch_need(g, &g->gemm.x, (uint64_t)k_tiles * 128 * RF_GPU_FEW_MOST * (x_rest ? 2 : 1), "rounded activations"));
+    struct gemm_few_args p = {.x = g->gemm.x.dev, .x_lo = x_rest ? g->gemm.x.dev + plane : 0, .rows = a->rows, .pad_rows = pad};
+    enum gemm_order made = RF_GPU_ORDER_PLAIN;
+    for (uint32_t i = 0, n; i < a->n_w; i += n) {
+        const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
+        const enum gemm_order order = turns(g) ? RF_GPU_ORDER_PLAIN : w->type == RF_TYPE_BF16 ? RF_GPU_ORDER_BF16 : RF_GPU_ORDER_OCTETS;
+        for (n = 1; i + n < a->n_w && n < RF_GPU_GEMM_W && rf_gpu_weight_of(a->w[i + n])->type == w->type; n++) {}
+        if (!i || order != made) {
+            struct gemm_x_args x = {.x = a->x, .hi = p.x, .lo = p.x_lo, .rows = a->rows, .cols = cols, .k_tiles = k_tiles, .tile_rows = pad, .order = order};
+            RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_gemm_x, (k_tiles * 8 + 127) / 128, pad, 1, 128, &x));
+            made = order;
+        }
+        p.w_rest = w_rest && w->type != RF_TYPE_BF16;
+        RF_TRY(product(g, s, a, i, n, &p));
+    }
+    return g->fault;
+}
