@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 /* Length, smallest second byte and largest second byte for a lead byte (Unicode standard, table 3-7). */
 static unsigned lead(unsigned char c, unsigned char *lo, unsigned char *hi)
 {
@@ -89,4 +91,21 @@ size_t rf_utf8_incomplete_tail(const char *s, size_t n)
         return back;
     }
     return 0;
+}
+
+char *rf_utf8_printable(char *out, size_t cap, const char *s)
+{
+    size_t n = strlen(s), to = 0, k;
+    for (size_t at = 0; at < n; at += k) {
+        uint32_t cp;
+        k = rf_utf8_decode(s + at, n - at, &cp);
+        bool fine = k && cp >= 0x20 && (cp < 0x7f || cp > 0x9f);
+        k = k ? k : rf_utf8_bad(s + at, n - at);
+        if (to + (fine ? k : 1) >= cap) break;
+        if (fine) memmove(out + to, s + at, k);
+        else out[to] = '?';
+        to += fine ? k : 1;
+    }
+    out[to] = 0;
+    return out;
 }

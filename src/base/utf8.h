@@ -13,6 +13,9 @@ unsigned rf_utf8_encode(uint32_t cp, char *out);
 bool rf_utf8_valid(const char *s, size_t n);
 /* Where rf_utf8_decode says 0: how many bytes one U+FFFD stands for (Unicode's maximal subpart, at least 1). */
 unsigned rf_utf8_bad(const char *s, size_t n);
+/* s cut to cap - 1 bytes, with '?' for every control character (C1 too: terminals obey them) and broken byte, so that a
+ * stranger's text is one harmless line. out may be s. Returns out. */
+char *rf_utf8_printable(char *out, size_t cap, const char *s);
 /* How many bytes at the end of s are the start of a character that more bytes could still complete (0..3). */
 size_t rf_utf8_incomplete_tail(const char *s, size_t n);
 

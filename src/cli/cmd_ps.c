@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "cli/http_get.h"
 
@@ -78,10 +79,11 @@ static void print_table(const json_t *models, size_t n_served)
     printf("%-40s %-9s %-8s %8s %8s %8s %8s %6s %10s\n", "NAME", "FAMILY", "QUANT", "SIZE", "CONTEXT", "RUNNING", "WAITING", "KV", "GENERATED");
     json_array_foreach((json_t *)models, i, m) {
         char size[32];
-        const char *text[3] = {"name", "architecture", "quantization"};
+        static const char *const keys[3] = {"name", "architecture", "quantization"};
+        char text[3][256];
         for (size_t k = 0; k < 3; k++) {
-            const char *v = json_string_value(json_object_get(m, text[k]));
-            text[k] = v ? v : "";
+            const char *v = json_string_value(json_object_get(m, keys[k]));
+            rf_utf8_printable(text[k], sizeof text[k], v ? v : "");
         }
         rf_cli_human_bytes((uint64_t)json_integer_value(json_object_get(m, "bytes")), size, sizeof size);
         printf("%-40s %-9s %-8s %8s %8lld %8.0f %8.0f %5.0f%% %10.0f\n", text[0], text[1], text[2], size,

@@ -4,21 +4,22 @@
 
 #include <jansson.h>
 
+#include "base/utf8.h"
 #include "cli/cli.h"
 
 static void print_value(const json_t *v)
 {
+    char line[161];
     if (json_is_string(v)) {
-        const char *s = json_string_value(v);
         size_t n = json_string_length(v);
-        for (size_t i = 0; i < n && i < 160; i++) putchar((unsigned char)s[i] < 0x20 || s[i] == 0x7f ? ' ' : s[i]);
+        printf("%s", rf_utf8_printable(line, sizeof line, json_string_value(v)));
         if (n > 160) printf("... (%zu bytes)", n);
         putchar('\n');
         return;
     }
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
     size_t n = text ? strlen(text) : 0;
-    printf("%.160s%s\n", text ? text : "?", n > 160 ? "..." : "");
+    printf("%s%s\n", rf_utf8_printable(line, sizeof line, text ? text : "?"), n > 160 ? "..." : "");
     free(text);
 }
 
@@ -40,11 +41,11 @@ static void print_tensors(const json_t *tensors)
     printf("\ntensors\n");
     json_array_foreach((json_t *)tensors, i, t) {
         const json_t *shape = json_object_get(t, "shape");
-        char dims[96] = "";
+        char dims[96] = "", name[256];
         for (size_t k = 0, n = 0; k < json_array_size(shape) && n < sizeof dims; k++)
             n += (size_t)snprintf(dims + n, sizeof dims - n, "%s%" JSON_INTEGER_FORMAT, k ? " x " : "",
                                   json_integer_value(json_array_get(shape, k)));
-        printf("  %-48s %-6s %s\n", json_string_value(json_object_get(t, "name")), json_string_value(json_object_get(t, "type")), dims);
+        printf("  %-48s %-6s %s\n", rf_utf8_printable(name, sizeof name, json_string_value(json_object_get(t, "name"))), json_string_value(json_object_get(t, "type")), dims);
     }
 }
 
@@ -57,7 +58,8 @@ static void print_text(const char *text, bool verbose)
     print_object(root);
     printf("\nfacts\n");
     json_object_foreach(json_object_get(root, "facts"), key, v) {
-        printf("  %-42s ", key);
+        char name[256];
+        printf("  %-42s ", rf_utf8_printable(name, sizeof name, key));
         print_value(v);
     }
     if (verbose) print_tensors(json_object_get(root, "tensors"));
