@@ -66,6 +66,7 @@ class Line {
         this.stack = [];
         this.no_ticks = new Set(); /* lengths of backtick runs that nothing closes */
         this.tries = TRIES;
+        this.dead = 0;             /* so many at the bottom of the stack stand before a link: no bracket of them opens another around it */
     }
 
     text(t) {
@@ -96,6 +97,7 @@ class Line {
     plain(k) { /* what the stack holds at k is text after all */
         const item = this.items[this.stack[k]];
         this.stack.splice(k, 1);
+        if (k < this.dead) this.dead--;
         item.text = item.kind === 'run' ? item.mark.repeat(item.n) : item.mark;
         item.kind = 'text';
     }
@@ -108,6 +110,7 @@ class Line {
             else nodes.push(item.kind === 'text' ? item.text : item.kind === 'run' ? item.mark.repeat(item.n) : item.mark);
         }
         while (this.stack.length && this.stack.at(-1) >= at) this.stack.pop();
+        this.dead = Math.min(this.dead, this.stack.length);
         return nodes;
     }
 
@@ -163,8 +166,7 @@ class Line {
             opener.n -= use;
             n -= use;
             if (!opener.n) {
-                this.items.pop();
-                this.stack.pop();
+                this.take(where);
             }
             this.items.push({ kind: 'node', node, depth });
         }
@@ -179,7 +181,7 @@ class Line {
             this.text(']');
             return at + 1;
         }
-        const to = this.s[at + 1] === '(' && opener.live && this.tries > 0 ? destination(this.s, at + 1) : null;
+        const to = this.s[at + 1] === '(' && k >= this.dead && this.tries > 0 ? destination(this.s, at + 1) : null;
         const href = to?.end && safeAddress(to.address), depth = this.depth(where + 1);
         if (to && !to.end) this.tries -= to.tried;
         if (!href) { /* it stays text, also where the address is none that may be followed */
@@ -189,7 +191,7 @@ class Line {
         }
         const kids = this.take(where + 1);
         this.take(where);
-        for (const i of this.stack) if (this.items[i].kind === 'bracket') this.items[i].live = false;
+        this.dead = this.stack.length;
         this.items.push({ kind: 'node', node: link(href, kids.length ? kids : [href]), depth });
         return to.end;
     }
@@ -197,10 +199,9 @@ class Line {
     address(at) {
         BARE.lastIndex = at;
         let [found] = BARE.exec(this.s) || [''];
-        for (let last = found.at(-1); found && /[.,;:!?'")*_~\]]/.test(last); last = found.at(-1)) {
-            if (last === ')' && found.split('(').length >= found.split(')').length) break;
-            found = found.slice(0, -1);
-        }
+        let n = found.length, open = found.split('(').length - found.split(')').length; /* below 0: more close than open */
+        for (; n && /[.,;:!?'")*_~\]]/.test(found[n - 1]) && !(found[n - 1] === ')' && open >= 0); n--) if (found[n - 1] === ')') open++;
+        found = found.slice(0, n);
         const href = found.length > 8 && !this.in_link() ? safeAddress(found) : null;
         if (href) this.items.push({ kind: 'node', node: link(href, [found]) });
         else this.text(found ||= this.s.slice(at, at + 4));
@@ -234,10 +235,10 @@ class Line {
         case '*': case '_': case '~': return this.run(at);
         case '!':
             if (s[at + 1] !== '[') break;
-            this.open({ kind: 'bracket', mark: '![', live: true });
+            this.open({ kind: 'bracket', mark: '![' });
             return at + 2;
         case '[':
-            this.open({ kind: 'bracket', mark: '[', live: true });
+            this.open({ kind: 'bracket', mark: '[' });
             return at + 1;
         case ']': return this.bracket(at);
         case '<': return this.angle(at);
