@@ -21,8 +21,9 @@ SHAPES = {  # n_layer, n_embd, n_head, n_kv_head, n_ff, n_vocab
     "tiny": (4, 256, 4, 2, 512, 32000),
     "1b": (16, 2048, 32, 8, 8192, 32000),
     "3b": (28, 3072, 24, 8, 8192, 32000),
-    "8b": (32, 4096, 32, 8, 14336, 32000),
+    "8b": (32, 4096, 32, 8, 14336, 128256),  # Llama-3.1-8B
 }
+REPEAT = {"8b": 2048}  # rows of a matrix repeat after so many: what is random takes a minute less to make, and costs an engine the same
 FILE_TYPE = {"bf16": 32, "f16": 1, "q8_0": 7, "q4_0": 2, "q4_k_m": 15}
 
 
@@ -39,8 +40,11 @@ def half(values):
     return np.asarray(values, np.float16).view(np.uint8).reshape(-1, 2)
 
 
-def random_rows(rng, kind, rows, cols):
+def random_rows(rng, kind, rows, cols, repeat):
     """rows x (bytes of a row of cols values), random; scales uniform in [0.5, 1.5) times what the type needs."""
+    if repeat and rows > repeat:
+        few = random_rows(rng, kind, repeat, cols, None)
+        return np.resize(few, (rows, few.shape[1]))
     block, size = gguf.GGML_QUANT_SIZES[kind]
     assert cols % block == 0
     n = rows * cols // block
@@ -72,6 +76,7 @@ def vocabulary(n):
     pieces = [space, *(c for c in map(chr, range(33, 127)))]
     pieces += [space + c for c in letters] + runs[: 26 * 26] + [space + r for r in runs[: 26 * 26]]
     pieces += runs[26 * 26 :] + [space + r for r in runs[26 * 26 :]]
+    pieces += map("".join, itertools.islice(itertools.product(letters, repeat=4), max(0, n - len(pieces))))
     T = gguf.TokenType
     out = [(b"<unk>", 0.0, T.UNKNOWN), (b"<s>", 0.0, T.CONTROL), (b"</s>", 0.0, T.CONTROL)]
     out += [(f"<0x{b:02X}>".encode(), 0.0, T.BYTE) for b in range(256)]
@@ -149,7 +154,7 @@ def main():
     w.write_ti_data_to_file()
     for kind, rows, cols in plan:  # one tensor in memory at a time
         if rows:
-            w.write_tensor_data(random_rows(rng, kind, rows, cols))
+            w.write_tensor_data(random_rows(rng, kind, rows, cols, REPEAT.get(args.shape)))
         else:
             w.write_tensor_data(1 + np.float32(0.1) * rng.standard_normal(cols, dtype=np.float32))
     w.close()

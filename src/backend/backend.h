@@ -132,6 +132,9 @@ struct rf_kv_copy_args { struct rf_kv_store *kv; const int32_t *from, *to; uint3
 struct rf_backend_mem {
     rf_status (*alloc)(struct rf_backend *b, uint64_t bytes, rf_dev *out, struct rf_error *err); /* zeroed, 64-byte aligned */
     void (*free)(struct rf_backend *b, rf_dev p);
+    /* Host memory that the device copies to and from at full speed, 64-byte aligned. */
+    rf_status (*host_alloc)(struct rf_backend *b, uint64_t bytes, void **out, struct rf_error *err);
+    void (*host_free)(struct rf_backend *b, void *p);
     rf_status (*upload)(struct rf_backend *b, struct rf_stream *s, rf_dev to, const void *from, uint64_t bytes);
     rf_status (*download)(struct rf_backend *b, struct rf_stream *s, void *to, rf_dev from, uint64_t bytes);
     rf_status (*stream_create)(struct rf_backend *b, struct rf_stream **out, struct rf_error *err);

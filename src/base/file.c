@@ -26,6 +26,7 @@ static struct rf_file_range ranges[MAX_MAPPED];
 static pthread_mutex_t ranges_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction before_guard;
 static bool guarded;
+static uintptr_t page_bytes; /* bytes; fixed before the handler is there */
 
 static struct rf_file_range *range_take(const void *p, size_t size)
 {
@@ -51,12 +52,11 @@ static void range_give(struct rf_file_range *r)
  * of them, and a model that lost one page is not asked for the rest. */
 static bool fill_with_zeros(uintptr_t fault)
 {
-    const uintptr_t page = 4096;
     for (size_t i = 0; i < MAX_MAPPED; i++) {
         struct rf_file_range *r = &ranges[i];
         uintptr_t begin = atomic_load(&r->begin), end = atomic_load(&r->end);
-        if (!begin || begin != atomic_load(&r->begin) || fault < begin || fault >= ((end + page - 1) & ~(page - 1))) continue;
-        fault &= ~(page - 1);
+        if (!begin || begin != atomic_load(&r->begin) || fault < begin || fault >= ((end + page_bytes - 1) & ~(page_bytes - 1))) continue;
+        fault &= ~(page_bytes - 1);
         atomic_store(&r->lost, true);
         return mmap((void *)fault, end - fault, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
     }
@@ -85,6 +85,7 @@ rf_status rf_file_guard(struct rf_error *err)
     rf_status s = RF_OK;
     sigemptyset(&sa.sa_mask);
     pthread_mutex_lock(&ranges_lock);
+    if (!guarded) page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
     if (!guarded && sigaction(SIGBUS, &sa, &before_guard)) s = rf_fail(err, RF_IO, "SIGBUS handler: %s", strerror(errno));
     guarded = guarded || !s;
     pthread_mutex_unlock(&ranges_lock);

@@ -94,8 +94,8 @@ const char *rf_cli_nearest(const char *word, const char *const *names, size_t n)
 struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn);
 /* The entry of a listed name; RF_NOT_FOUND with the nearest names, RF_CORRUPT where it is listed as broken. */
 rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const struct rf_model_entry **out, struct rf_error *err);
-/* What the line asks for: arg[0], else --model, else the model that ships; NULL if there is none. */
-const char *rf_cli_wanted_model(const struct rf_cli *c);
+/* What the line asks for: arg[0], else --model, else the path of the model that ships; false if there is none. */
+bool rf_cli_wanted_model(const struct rf_cli *c, char *out, size_t cap);
 /* Path of the small model that ships: beside this program's build, or below its PREFIX. False if it is not there. */
 bool rf_cli_shipped_model(char *path, size_t cap);
 /* A path as it is; else the path behind a listed name. False with the nearest names printed. */

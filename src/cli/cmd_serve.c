@@ -143,6 +143,7 @@ int rf_cli_serve(const struct rf_cli *c)
     int code = st == RF_INVALID ? RF_EXIT_USAGE : RF_EXIT_FAILED;
     if (!st) {
         watch_signals(s);
+        if (c->config_path) fprintf(stderr, "settings: %s\n", c->config_path); /* one in the folder where it starts counts: it is said */
         code = pool ? serve_listed(c, s, pool) : serve_fixed(c, s, &m, &e);
         atomic_store(&running, NULL);
     }

@@ -68,9 +68,8 @@ struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
 {
     struct rf_error err = {0};
     struct rf_model *m = NULL;
-    char path[RF_CLI_PATH_MAX];
-    const char *name = rf_cli_wanted_model(c);
-    if (!name) {
+    char path[RF_CLI_PATH_MAX], name[RF_CLI_PATH_MAX];
+    if (!rf_cli_wanted_model(c, name, sizeof name)) {
         fprintf(stderr, "rocmforge: no model is named, and the small one that ships is not installed here\n  See: rocmforge list\n");
         return NULL;
     }

@@ -45,12 +45,10 @@ struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn)
     return r;
 }
 
-const char *rf_cli_wanted_model(const struct rf_cli *c)
+bool rf_cli_wanted_model(const struct rf_cli *c, char *out, size_t cap)
 {
-    static char shipped[RF_CLI_PATH_MAX];
-    if (c->n_arg && *c->arg[0]) return c->arg[0];
-    if (c->model) return c->model;
-    return rf_cli_shipped_model(shipped, sizeof shipped) ? shipped : NULL;
+    const char *named = c->n_arg && *c->arg[0] ? c->arg[0] : c->model;
+    return named ? (size_t)snprintf(out, cap, "%s", named) < cap : rf_cli_shipped_model(out, cap);
 }
 
 /* Up to three names that are like `name`: those that contain it, or that few edits away. */

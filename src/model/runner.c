@@ -80,7 +80,9 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     RF_TRY(b->mem->alloc(b, logits, &r->logits, err));
     for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
-    if (!b->info.host_memory && !(r->host_logits = rf_alloc_aligned(64, logits))) return rf_fail_nomem(err, "logits", logits);
+    void *host = NULL;
+    if (!b->info.host_memory) RF_TRY(b->mem->host_alloc(b, logits, &host, err));
+    r->host_logits = host;
     return RF_OK;
 }
 
@@ -278,7 +280,7 @@ void rf_runner_free(struct rf_runner *r)
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
     if (r->logits) b->mem->free(b, r->logits);
-    rf_free(r->host_logits);
+    b->mem->host_free(b, r->host_logits);
     rf_free(r->prog);
     rf_free(r);
 }

@@ -180,6 +180,7 @@ struct rf_serve {
         pthread_cond_t changed;
         struct rf_served *current; /* NULL: none yet, or one is on its way */
         struct rf_job *waiting, **tail; /* calls whose model is not there yet; each is referenced */
+        uint32_t n_waiting;        /* at most max_pending */
         bool stop, running;
         pthread_t thread;
     } pool;

@@ -62,8 +62,12 @@ void rf_served_put(struct rf_serve *s, struct rf_served *on)
 
 /* ---- requests that wait ------------------------------------------------------------------------------------------ */
 
-static void park(struct rf_serve *s, struct rf_call *c) /* locked; the list holds a reference */
+/* Locked; the list holds a reference. The parsed body may be many times its text: it is parsed again when its turn comes. */
+static void park(struct rf_serve *s, struct rf_call *c)
 {
+    json_decref(c->root);
+    c->root = NULL;
+    s->pool.n_waiting++;
     rf_serve_call_ref(c);
     c->job.next = NULL;
     *s->pool.tail = &c->job;
@@ -81,6 +85,7 @@ static struct rf_job *take(struct rf_serve *s, const char *id)
             continue;
         }
         *at = j->next;
+        s->pool.n_waiting--;
         j->next = NULL;
         *end = j;
         end = &j->next;
@@ -102,6 +107,7 @@ static struct rf_job *take_gone(struct rf_serve *s)
             continue;
         }
         *at = j->next;
+        s->pool.n_waiting--;
         j->next = gone;
         gone = j;
     }
@@ -294,18 +300,19 @@ void rf_serve_pool_run(struct rf_call *c)
     }
     pthread_mutex_lock(&s->pool.lock);
     struct rf_served *on = s->pool.current;
-    bool stopping = s->pool.stop, now = !s->pool.waiting && serves(on, c->want);
+    bool stopping = s->pool.stop, now = !s->pool.waiting && serves(on, c->want), full = s->pool.n_waiting >= s->opt.max_pending;
     if (now) {
         on->refs++;
         c->on = on;
-    } else if (!stopping) {
+    } else if (!stopping && !full) {
         park(s, c);
     }
     pthread_mutex_unlock(&s->pool.lock);
     if (now) {
         c->route->run(c);
-    } else if (stopping) {
-        rf_serve_reply_error(&c->reply, 503, NULL, "shutting_down", "The server is shutting down");
+    } else if (stopping || full) {
+        rf_serve_reply_error(&c->reply, 503, NULL, stopping ? "shutting_down" : "queue_full", "%s",
+                             stopping ? "The server is shutting down" : "Too many requests wait for another model; try again");
         rf_serve_call_ready(c);
     }
 }

@@ -53,7 +53,7 @@ struct rf_serve_options { /* zero: the default in brackets; strings are copied *
     size_t max_bodies;                   /* [512 MB] bytes of all bodies being read or parsed; beyond is 503 */
     uint32_t max_connections;            /* [16384, less where the descriptor limit is lower] */
     uint32_t n_workers;                  /* [2] threads that parse and tokenise */
-    uint32_t max_pending;                /* [1024] requests waiting for a worker; beyond is 503 */
+    uint32_t max_pending;                /* [1024] requests waiting for a worker, and as many for a model; beyond is 503 */
     uint32_t
         max_sequences; /* [1280] in the engine, running or queued; beyond, requests are 503 before they are parsed */
     double header_timeout_s;             /* [10] from the first byte to the end of the headers */

@@ -1,6 +1,8 @@
 /* tokenizer.h - text to token ids and back, exactly as the model's own tokenizer does it.
  *
- * Built from GGUF keys (tokenizer.ggml.*) or from a folder's tokenizer.json. Immutable after open, so any thread may use
+ * Built from GGUF keys (tokenizer.ggml.*), or from a folder's files, first found wins: tokenizer.json; ranks (tokenizer.model in
+ * that form, tiktoken.model, *.tiktoken); tokenizer.model (SentencePiece); tekken.json; vocab.json with merges.txt; vocab.txt. The
+ * latter with the added tokens of tokenizer_config.json or added_tokens.json. Immutable after open, so any thread may use
  * it. Encoding is linear in the text: pre-tokenizer regexes run as automata, merges by a heap. Pieces are borrowed from the
  * weights, which must outlive the tokenizer.
  *

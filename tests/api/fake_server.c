@@ -97,6 +97,7 @@ static void parse(struct args *a, int argc, char **argv)
         else if (!strcmp(k, "--max-body")) a->o.max_body = strtoull(v, NULL, 10);
         else if (!strcmp(k, "--max-connections")) a->o.max_connections = (uint32_t)atoi(v);
         else if (!strcmp(k, "--buffer")) a->o.stream_buffer = strtoull(v, NULL, 10);
+        else if (!strcmp(k, "--pending")) a->o.max_pending = (uint32_t)atoi(v);
         else if (!strcmp(k, "--running")) a->running = (uint32_t)atoi(v);
         else if (!strcmp(k, "--queue")) a->queue = (uint32_t)atoi(v);
         else if (!strcmp(k, "--isolate")) a->o.isolate_keys = atoi(v);

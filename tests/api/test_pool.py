@@ -114,6 +114,22 @@ def test_a_client_that_leaves_while_it_waits_loads_nothing(pool):
     assert "open m1" in pool.err and "open m2" not in pool.err
 
 
+def test_only_so_many_wait_for_another_model(launch):
+    pool = launch("--pool", 2, "--pending", 2)
+    ask(pool, "m0")
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        hold = threads.submit(ask, pool, "m0", "@len=30 @delay=30")
+        time.sleep(0.2)
+        first = threads.submit(ask, pool, "m1")  # the loader has this one in hand
+        time.sleep(0.1)
+        others = [threads.submit(ask, pool, "m1").result for _ in range(5)]
+        answers = [first.result(), *(r() for r in others)]
+    assert hold.result().json()["model"] == "m0"
+    refused = [r for r in answers if r.status_code == 503]
+    assert len(refused) == 4 and all(r.json()["error"]["code"] == "queue_full" and r.headers["retry-after"] for r in refused)
+    assert all(r.json()["model"] == "m1" for r in answers if r.status_code == 200)
+
+
 def test_stop_while_requests_wait(launch):
     pool = launch("--pool", 2, "--load", 0.5, "--drain", 0.2)
     ask(pool, "m0")

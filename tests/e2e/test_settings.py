@@ -1,5 +1,8 @@
 """Flags over ROCMFORGE_* over rocmforge.toml, and `config`, which says what is in force and where from."""
 import json
+import os
+import random
+import subprocess
 
 import pytest
 from program import Program
@@ -89,6 +92,34 @@ def test_wrong_variables(program):
     assert json.loads(out)["unknown_variables"] == ["ROCMFORGE_PROT"]
     assert "did you mean port" in program.run("config", ROCMFORGE_PROT="1")[1]
     assert program.run("version", ROCMFORGE_PORT="many")  # asks for none
+
+
+def test_strange_files_end_with_a_line_and_an_exit_code(program):
+    """Mutations of a good file: read, or refused; never a crash."""
+    seed = int(os.environ.get("RF_TEST_SEED", "20260101"))
+    print("seed", seed)
+    rng = random.Random(seed)
+    good = b'# c\nport = 7001\nstop = ["a", \'b\', "\\u0041"]\nprecise = true\n[serve]\nhost = "127.0.0.1"\nmax-queue = 1_000\ndrain-timeout = 2.5e0\n'
+    codes = set()
+    for i in range(150):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data))
+            kind = rng.randrange(4)
+            if kind == 0:
+                data[at] = rng.randrange(256)
+            elif kind == 1:
+                del data[at:at + rng.randint(1, 12)]
+            elif kind == 2:
+                data[at:at] = rng.choice([b'"', b"'", b"[", b"]", b"\\", b"\0", b"\xff", b"=", b"\n", b"#", b"{", b"9" * 80])
+            else:
+                data = data[:at] or bytearray(b"x")
+        (program.cwd / "rocmforge.toml").write_bytes(bytes(data))
+        done = subprocess.run([program.exe, "config"], capture_output=True, cwd=program.cwd, env=program.env(), timeout=60)
+        codes.add(done.returncode)
+        assert done.returncode in (0, 2) and b"Sanitizer" not in done.stderr, (bytes(data), done.stderr)
+        assert done.returncode == 0 or done.stderr.count(b"\n") == 1, done.stderr
+    assert codes == {0, 2}
 
 
 def test_keys_are_not_shown(program):

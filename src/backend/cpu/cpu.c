@@ -57,6 +57,19 @@ static void mem_free(struct rf_backend *b, rf_dev p)
     rf_cpu_zeroed_free((void *)p);
 }
 
+static rf_status mem_host_alloc(struct rf_backend *b, uint64_t bytes, void **out, struct rf_error *err)
+{
+    (void)b;
+    *out = bytes <= SIZE_MAX ? rf_alloc_aligned(64, (size_t)bytes) : NULL;
+    return *out ? RF_OK : rf_fail_nomem(err, "host memory", (size_t)bytes);
+}
+
+static void mem_host_free(struct rf_backend *b, void *p)
+{
+    (void)b;
+    rf_free(p);
+}
+
 static rf_status mem_upload(struct rf_backend *b, struct rf_stream *s, rf_dev to, const void *from, uint64_t bytes)
 {
     (void)b;
@@ -154,6 +167,8 @@ static uint64_t weight_bytes(const struct rf_weight *w) { return rf_linear_bytes
 static const struct rf_backend_mem cpu_mem = {
     .alloc = mem_alloc,
     .free = mem_free,
+    .host_alloc = mem_host_alloc,
+    .host_free = mem_host_free,
     .upload = mem_upload,
     .download = mem_download,
     .stream_create = stream_create,

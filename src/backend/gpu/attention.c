@@ -132,7 +132,7 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
     struct rope_kv_args p = {.q = a->q, .k = a->k, .v = a->v, .pos = g->at.pos, .seq = g->at.seq, .plan = g->plan.dev,
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
         .kv_stride = a->kv_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .rot_dim = a->rot_dim,
-        .type = kernel_type(kv->desc.type), .threads = 256, .group = a->group, .n_block = kv->desc.n_block};
+        .type = kernel_type(kv->desc.type), .group = a->group, .n_block = kv->desc.n_block};
     rf_dev table = 0;
     rf_gpu_act_drop(g, a->q);
     rf_gpu_act_drop(g, a->k);
@@ -141,7 +141,16 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
         p.style = a->style == RF_ROPE_PAIRS ? 2 : 1;
     }
     p.table = table;
-    return rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, g->at.n_row, 1, 1, p.threads, &p);
+    for (uint32_t from = 0; from < g->at.n_row; from += 65535) { /* a grid is at most that high */
+        struct rope_kv_args q = p;
+        q.q += (rf_dev)from * a->q_stride * sizeof(float);
+        q.k += (rf_dev)from * a->kv_stride * sizeof(float);
+        q.v += (rf_dev)from * a->kv_stride * sizeof(float);
+        q.pos += (rf_dev)from * sizeof(int32_t);
+        q.seq += (rf_dev)from * sizeof(int32_t);
+        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, a->n_head + a->n_kv_head, RF_MIN(g->at.n_row - from, 65535u), 1, 64, &q));
+    }
+    return g->fault;
 }
 
 /* ---- attention ---- */
@@ -198,7 +207,7 @@ static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_a
     RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, a->n_kv_head * parts, rows, 128, &p));
     struct decode_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .act = *act, .out_stride = a->out_stride, .n_head = a->n_head,
                                   .head_dim = a->head_dim, .window = a->window};
-    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode_merge, rows, 1, 1, 512, &m);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode_merge, a->n_head, rows, 1, 128, &m);
 }
 
 static rf_status flash(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t first_seq)
@@ -292,7 +301,8 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     const uint32_t n = splits && a->out_stride == a->n_head * a->head_dim ? ones(g->batch) : 0;
     struct act_args act = {0};
     if (n && n == g->batch->n_seq) { /* rows that pad run too */
-        RF_TRY(rf_gpu_act_make(g, a->out, g->at.n_row, a->n_head * a->head_dim, &act));
+        rf_gpu_act_drop(g, a->out);
+        if (a->head_dim % 32 == 0) RF_TRY(rf_gpu_act_make(g, a->out, g->at.n_row, a->n_head * a->head_dim, RF_GPU_FACTOR_ATTENTION, &act));
         return decode(g, s, a, kv, g->at.n_row, &act);
     }
     rf_gpu_act_drop(g, a->out);

@@ -7,6 +7,8 @@
 #include "base/mem.h"
 
 enum { GEMM_PAD = 256 }; /* both sides' tiles come in pairs */
+/* Up to so many rows k is cut where column tiles leave the chip idle; by what is the same for all numbers of rows. */
+enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, MOST_SPLITS = 8 };
 #define W_SCRATCH ((uint64_t)128 << 20)
 #define X_SCRATCH ((uint64_t)128 << 20)
 
@@ -71,6 +73,7 @@ static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_g
 static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, const struct piece *p, uint32_t n_piece,
                           rf_dev w_lo, struct gemm_args *m)
 {
+    const uint32_t whole_rows = a->rows; /* not those of a slice: the number of splits goes with the call */
     const struct gemm_shape *shape = &g->gemm.shape;
     m->n_w = n_piece;
     for (uint32_t i = 0; i < n_piece; i++) {
@@ -88,8 +91,16 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
         m->col_tiles = p[i].first + tiles_of(p[i].n);
     }
     uint64_t blocks = (uint64_t)m->row_tiles * m->col_tiles;
-    if (shape->persistent) blocks = RF_MIN((m->row_tiles + 1) / 2 * (uint64_t)m->col_tiles, (uint64_t)(shape->processors & ~1u));
-    return rf_gpu_launch_shared(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m);
+    m->splits = 1;
+    if (shape->persistent) {
+        if (whole_rows <= SPLIT_ROWS) m->splits = RF_MAX(RF_MIN(RF_MIN(shape->processors / m->col_tiles, m->k_tiles * m->terms / SPLIT_STEPS), (uint32_t)MOST_SPLITS), 1u);
+        blocks = RF_MIN((m->row_tiles + 1) / 2 * (uint64_t)m->col_tiles * m->splits, (uint64_t)(shape->processors & ~1u));
+    }
+    if (m->splits > 1)
+        RF_TRY(rf_gpu_scratch_need(g, &g->gemm.part, (uint64_t)m->splits * SPLIT_ROWS * m->col_tiles * RF_GPU_GEMM_ROWS * sizeof(float), "sums of splits"));
+    m->part = g->gemm.part.dev;
+    RF_TRY(rf_gpu_launch_shared(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m));
+    return m->splits > 1 ? rf_gpu_launch(g, s, RF_GPU_K_gemm_sum, m->col_tiles, m->rows, 1, RF_GPU_GEMM_ROWS, m) : g->fault;
 }
 
 /* `rows` rows of x from row0 on times all weights, in as few products as the scratch allows. */

@@ -38,7 +38,8 @@ bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *
 {
     if (a->rows > RF_GPU_FEW_MOST) return false;
     for (uint32_t i = 0; i < a->n_w; i++) {
-        uint32_t type = number_of(rf_gpu_weight_of(a->w[i])); /* rests are assumed: other calls of a model must go the same way */
+        uint32_t type = number_of(rf_gpu_weight_of(a->w[i]));
+        if (g->gemm.shape.persistent && rf_gpu_weight_of(a->w[i])->type == RF_TYPE_BF16) return false; /* the large product is faster */
         if (!type || shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true) > shared_max(g)) return false;
     }
     return true;

@@ -148,6 +148,19 @@ static rf_status mem_alloc(struct rf_backend *b, uint64_t bytes, rf_dev *out, st
 
 static void mem_free(struct rf_backend *b, rf_dev p) { rf_gpu_free(rf_gpu_of(b), p, 1); }
 
+static rf_status mem_host_alloc(struct rf_backend *b, uint64_t bytes, void **out, struct rf_error *err)
+{
+    struct rf_gpu *g = rf_gpu_of(b);
+    *out = NULL;
+    RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
+    return rf_gpu_check(&g->dev, g->dev.api.host_alloc(out, RF_MAX(bytes, (uint64_t)MIN_ALLOC), 0), "pinned memory", err);
+}
+
+static void mem_host_free(struct rf_backend *b, void *p)
+{
+    if (p) rf_gpu_of(b)->dev.api.host_free(p);
+}
+
 static rf_status mem_upload(struct rf_backend *b, struct rf_stream *s, rf_dev to, const void *from, uint64_t bytes)
 {
     struct rf_gpu *g = rf_gpu_of(b);
@@ -230,6 +243,8 @@ static rf_status event_sync(struct rf_backend *b, struct rf_dev_event *e)
 static const struct rf_backend_mem gpu_mem = {
     .alloc = mem_alloc,
     .free = mem_free,
+    .host_alloc = mem_host_alloc,
+    .host_free = mem_host_free,
     .upload = mem_upload,
     .download = mem_download,
     .stream_create = stream_create,

@@ -146,7 +146,12 @@ uint64_t rf_gpu_weight_bytes(const struct rf_weight *w);
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
 rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct rf_embed_args *a);
 /* Where a kernel that makes rows at `of` also puts them in the form of kernels/act.h; all 0 where nobody wants that. */
-rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at);
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, float factor, struct act_args *at);
+/* Factors: f16 holds up to 65504 / factor, sums of 32 values too. Normed rows are small, products of gate and up are the largest. */
+#define RF_GPU_FACTOR_NORM 0.125f
+#define RF_GPU_FACTOR_ATTENTION 0.125f
+#define RF_GPU_FACTOR_GLU 0.0625f
+#define RF_GPU_FACTOR_ANY 0.25f
 /* What was written at p is no longer what the form was made of. */
 void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
 

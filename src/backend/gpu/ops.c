@@ -77,7 +77,7 @@ static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const str
     struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
                              .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 256 ? 64 : a->cols <= 1024 ? 256 : 512, .eps = a->eps};
     rf_gpu_act_drop(g, a->sum);
-    if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, &p.act));
+    if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, RF_GPU_FACTOR_NORM, &p.act));
     else rf_gpu_act_drop(g, a->y);
     return rf_gpu_launch_early(g, s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
 }
@@ -98,9 +98,9 @@ static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct 
 {
     struct rf_gpu *g = rf_gpu_of(b);
     struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .cols = a->cols, .act = (unsigned)a->act};
-    if (a->cols % 4 == 0) RF_TRY(rf_gpu_act_make(g, a->out, a->rows, a->cols, &p.form));
+    if (a->cols % 4 == 0) RF_TRY(rf_gpu_act_make(g, a->out, a->rows, a->cols, RF_GPU_FACTOR_GLU, &p.form));
     else rf_gpu_act_drop(g, a->out);
-    if (p.form.half || p.form.bf16) return rf_gpu_launch_early(g, s, RF_GPU_K_glu_rows, a->rows, 1, 1, 1024, &p);
+    if (p.form.half || p.form.bf16) return rf_gpu_launch_early(g, s, RF_GPU_K_glu_rows, (p.form.blocks * 4 + 63) / 64, a->rows, 1, 64, &p);
     for (uint32_t from = 0; from < a->rows; from += 65535) { /* a grid is at most that high */
         struct glu_args q = p;
         rf_dev skip = (rf_dev)from * a->cols * sizeof(float);

@@ -181,10 +181,10 @@ uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_wei
 
 enum { ACT_ROWS = 8 };
 
-static rf_status act_place(struct rf_gpu *g, uint32_t cols, struct act_args *at)
+static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
-    uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, form = blocks * 1024, need = 2 * form + blocks * 32 + 64;
+    uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, form = blocks * 1024, need = 2 * form + blocks * 32;
     if (need > a->bytes) {
         a->of = 0;
         rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
@@ -195,11 +195,11 @@ static rf_status act_place(struct rf_gpu *g, uint32_t cols, struct act_args *at)
         if (rc) return rf_gpu_slot(g, rc, "clearing activations");
     }
     *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + form : 0, .sum = a->dev + 2 * form,
-                            .scale = a->dev + 2 * form + blocks * 32, .blocks = (unsigned)blocks};
+                            .blocks = (unsigned)blocks, .factor = factor};
     return RF_OK;
 }
 
-rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, struct act_args *at)
+rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, float factor, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
     *at = (struct act_args){0};
@@ -207,7 +207,7 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
         rf_gpu_act_drop(g, of);
         return RF_OK;
     }
-    RF_TRY(act_place(g, cols, at));
+    RF_TRY(act_place(g, cols, factor, at));
     a->at = *at;
     a->of = of;
     a->rows = rows;
@@ -229,9 +229,11 @@ static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32
         return RF_OK;
     }
     struct act_row_args p = {.x = x, .cols = cols};
-    RF_TRY(rf_gpu_act_make(g, x, rows, cols, &p.act));
+    RF_TRY(rf_gpu_act_make(g, x, rows, cols, RF_GPU_FACTOR_ANY, &p.act));
     *at = p.act;
-    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, rows, 1, 1, 256, &p);
+    uint32_t blocks = (p.act.blocks * 4 + 255) / 256;
+    p.step = blocks * 256;
+    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, blocks, rows, 1, 256, &p);
 }
 
 /* ---- the slots ---- */
@@ -252,19 +254,20 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     const struct rf_gpu_weight *w0 = rf_gpu_weight_of(a->w[first]);
     uint32_t v = a->rows == 1 ? 0 : a->rows <= 4 ? 1 : 2;
     struct matmul_args p = {.x = a->x + (rf_dev)from * w0->cols * sizeof(float), .n_w = n_w, .n_chunk = w0->n_chunk, .cols = (unsigned)w0->cols, .m = n};
-    for (uint32_t i = 0, end = 0; i < n_w; i++) {
+    uint32_t all = 0, end = 0;
+    for (uint32_t i = 0; i < n_w; i++) all += (uint32_t)((rf_gpu_weight_of(a->w[first + i])->rows + 15) / 16);
+    p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
+    for (uint32_t i = 0; i < n_w; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);
         if (w->cols != w0->cols) return RF_INTERNAL;
-        end += (uint32_t)((w->rows + 15) / 16);
+        end += ((uint32_t)((w->rows + 15) / 16) + p.tiles - 1) / p.tiles;
         p.w[i] = (struct matmul_weight){.w = w->dev, .bias = a->bias[first + i],
             .out = a->out[first + i] + (rf_dev)from * a->out_stride[first + i] * sizeof(float), .rows = (unsigned)w->rows,
-            .out_stride = a->out_stride[first + i], .tile_end = end};
+            .out_stride = a->out_stride[first + i], .block_end = end};
     }
     if (g->has_mma && is_matrix_type(w0->type)) RF_TRY(act_get(g, s, p.x, n, p.cols, &p.act));
     for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
-    uint32_t all = p.w[n_w - 1].tile_end;
-    p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
-    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, (all + p.tiles - 1) / p.tiles, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
+    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
 }
 
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)

@@ -166,8 +166,9 @@ const pause = (s, signal) => new Promise((resolve, reject) => {
 
 /* Builds the growing answer again at most once a frame, less often where that takes long. */
 function painter(run) {
-    let due = false, cost = 0;
+    let due = false, cost = 0, over = false;
     const paint = () => {
+        if (over) return; /* what is drawn now is in use */
         due = false;
         const began = performance.now();
         views.get(run.node.id)?.show(runs.get(run.chat.id) === run);
@@ -175,7 +176,10 @@ function painter(run) {
         cost = performance.now() - began;
     };
     return {
-        now: paint,
+        last() {
+            paint();
+            over = true;
+        },
         soon() {
             if (due) return;
             due = true;
@@ -291,7 +295,7 @@ async function carry(which, parent) {
     delete node.running;
     delete node.wait;
     which.updated = Date.now();
-    paint.now();
+    paint.last();
     if (which === chat) buttons();
     say(node.error ? `${node.error.title}. ${node.error.text}` : node.finish === 'stopped' ? 'Stopped' : 'The answer is complete');
     await changed(which);

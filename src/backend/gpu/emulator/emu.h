@@ -73,6 +73,7 @@ G_FN uint32_t g_fma2(uint32_t a, uint32_t b, uint32_t c)
 }
 G_FN uint32_t g_add2(uint32_t a, uint32_t b) { return g_fma2(a, 0x3c003c00u, b); }
 G_FN uint32_t g_mul2(uint32_t a, uint32_t b) { return g_fma2(a, b, 0x80008000u); }
+G_FN uint32_t g_and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
 G_FN uint32_t g_perm(uint32_t a, uint32_t b, uint32_t sel)
 {
     uint64_t all = a | (uint64_t)b << 32;

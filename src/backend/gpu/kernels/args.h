@@ -25,19 +25,19 @@ enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROU
 enum { RF_GPU_SPLITS = 16, RF_GPU_DECODE_HEADS = 8 };
 
 /* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
-struct act_args { rf_gpu_ptr half, bf16, sum, scale; unsigned blocks, pad; };
+struct act_args { rf_gpu_ptr half, bf16, sum; unsigned blocks; float factor; };
 
 struct probe_args { rf_gpu_ptr out; };
 struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
 struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
 struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; struct act_args act; unsigned cols, x_stride, y_stride, threads; float eps; };
-struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, tile_end, pad; }; /* tile_end: row tiles up to and with this weight */
+struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, block_end, pad; }; /* block_end: thread blocks up to and with this weight */
 struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; struct act_args act; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
-struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, pad; };
+struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, step; };
 struct rope_kv_args {
     rf_gpu_ptr q, k, v, table, pos, seq, plan, kv;
     rf_gpu_ptr block_bytes, slot_offset; /* of the KV store */
-    unsigned q_stride, kv_stride, n_head, n_kv_head, head_dim, rot_dim, style, type, threads, group, n_block, pad;
+    unsigned q_stride, kv_stride, n_head, n_kv_head, head_dim, rot_dim, style, type, group, n_block;
 };
 struct attn_args {
     rf_gpu_ptr q, out, part, tile, pos, block, kv, block_bytes, slot_offset;

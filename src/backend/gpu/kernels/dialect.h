@@ -99,6 +99,7 @@ G_FN g_u16 g_f2h(float f) { g_u16 r; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f
 G_FN g_u32 g_fma2(g_u32 a, g_u32 b, g_u32 c) { g_u32 r; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 G_FN g_u32 g_add2(g_u32 a, g_u32 b) { g_u32 r; asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 G_FN g_u32 g_mul2(g_u32 a, g_u32 b) { g_u32 r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+G_FN g_u32 g_and_or(g_u32 a, g_u32 b, g_u32 c) { g_u32 r; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 G_FN g_u32 g_perm(g_u32 a, g_u32 b, g_u32 sel) { g_u32 r; asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(sel)); return r; }
 /* Programmatic dependent launch: the next kernel may start when all blocks have called g_pdl_launch or ended; it must not touch what earlier
  * kernels write or read before its g_pdl_wait, which every block calls. Nothing where the launch did not ask for it. */

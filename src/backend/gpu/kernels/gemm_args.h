@@ -18,11 +18,13 @@ struct gemm_x_args { rf_gpu_ptr x, hi, lo; unsigned rows, cols, k_tiles, tile_ro
 /* Packed weight rows from row tile (of 16) tile0 on to tiles of 128 rows. */
 struct gemm_w_args { rf_gpu_ptr w, hi, lo; unsigned tile0, chunks, k_tiles; };
 /* out[i][m][n] = sum over terms of x w[i]^T (+ bias): column tile t belongs to the last i with first[i] <= t. A term takes x or what x's
- * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even. */
+ * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even. splits > 1 (where the shape says that it can): each
+ * split's share of k goes to part[split][row][128 * col_tiles], and gemm_sum adds them. */
 struct gemm_args {
+    rf_gpu_ptr part;
     rf_gpu_ptr x, x_lo, w[RF_GPU_GEMM_W], w_lo[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
     unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], first[RF_GPU_GEMM_W], n_w;
-    unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms;
+    unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms, splits;
 };
 
 /* Up to 64 rows of x (tiles of pad_rows rows) times packed weights of one type: w[i] ends before row tile end[i] of the launch. splits > 1:
@@ -43,7 +45,7 @@ struct flash_args {
 };
 
 #define RF_GPU_GEMM_KERNELS(X)                                                                                                  \
-    X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args)                                                    \
+    X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args) X(gemm_sum, gemm_args)                                                    \
     X(gemm_w_f32, gemm_w_args) X(gemm_w_f16, gemm_w_args) X(gemm_w_bf16, gemm_w_args) X(gemm_w_q4_0, gemm_w_args)               \
     X(gemm_w_q4_1, gemm_w_args) X(gemm_w_q5_0, gemm_w_args) X(gemm_w_q5_1, gemm_w_args) X(gemm_w_q8_0, gemm_w_args)             \
     X(gemm_w_q2_k, gemm_w_args) X(gemm_w_q3_k, gemm_w_args) X(gemm_w_q4_k, gemm_w_args) X(gemm_w_q5_k, gemm_w_args)             \

@@ -2,7 +2,7 @@
 #define FEW_CHUNKS (CHUNK_VALUES < 128 ? 2 : 1) /* of a stage */
 #define FEW_K (FEW_CHUNKS * CHUNK_VALUES)
 #define FEW_W_BYTES (FEW_CHUNKS * CHUNK_BYTES)
-G_KERNEL(256) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by warps of a block, 1, splits. shared: chunks of each warp, x, its rests */
+G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by warps of a block, 1, splits. shared: chunks of each warp, x, its rests */
 {
     G_DYNAMIC(g_u8, mem);
     const g_u32 warp = g_tid() / G_WARP, tile = g_bx() * FEW_WARPS + warp, tiles = few_tiles(&p), lane = g_lane() & 31;

@@ -23,24 +23,23 @@ G_FN void hop_next(struct hop_ring *r)
     r->phase ^= 1;
 }
 
-/* Tile number i: pairs of row tiles run fastest. */
-G_FN void hop_tile(const struct gemm_args *p, g_u32 i, g_u32 rank, g_u32 *row_tile, g_u32 *col_tile)
+/* Piece of work i: splits run fastest, then pairs of row tiles. Steps from..to of the sum. */
+struct hop_work { g_u32 row_tile, col_tile, split, from, to; };
+G_FN struct hop_work hop_work_at(const struct gemm_args *p, g_u32 i, g_u32 rank)
 {
-    const g_u32 pairs = (p->row_tiles + 1) / 2;
-    *row_tile = i % pairs * 2 + rank;
-    *col_tile = i / pairs * 2;
+    const g_u32 pairs = (p->row_tiles + 1) / 2, tile = i / p->splits, split = i % p->splits, steps = p->k_tiles * p->terms;
+    struct hop_work w = {tile % pairs * 2 + rank, tile / pairs * 2, split, steps * split / p->splits, steps * (split + 1) / p->splits};
+    return w;
 }
 
 G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 n_tile)
 {
-    const g_u32 steps = p->k_tiles * p->terms;
     for (g_u32 t = g_bx() / 2; t < n_tile; t += g_grid_x() / 2) {
-        g_u32 row_tile, col_tile;
-        hop_tile(p, t, rank, &row_tile, &col_tile);
-        const struct gemm_col c = gemm_col_of(p, col_tile + rank);
-        for (g_u32 i = 0; i < steps; i++, hop_next(&r)) {
+        const struct hop_work work = hop_work_at(p, t, rank);
+        const struct gemm_col c = gemm_col_of(p, work.col_tile + rank);
+        for (g_u32 i = work.from; i < work.to; i++, hop_next(&r)) {
             const g_u32 to = r.mem + r.stage * HOP_STAGE_BYTES, full = r.full + 8 * r.stage;
-            const struct gemm_step s = gemm_step_at(p, row_tile, &c, i);
+            const struct gemm_step s = gemm_step_at(p, work.row_tile, &c, i);
             g_bar_wait(r.empty + 8 * r.stage, r.phase ^ 1);
             g_bar_expect(full, HOP_STAGE_BYTES);
             g_bulk_load(to, s.x, RF_GPU_GEMM_TILE, full);
@@ -49,12 +48,18 @@ G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank, 
     }
 }
 
-G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 col_tile)
+G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 col_tile, g_u32 split)
 {
     const g_u32 m = m0 + g_tid() % 128 / 32 * 16 + g_lane() / 4;
     G_UNROLL(2)
     for (g_u32 half = 0; half < 2; half++) { /* columns of the first and of the second tile of w */
-        const struct gemm_col o = gemm_col_of(p, col_tile + half);
+        struct gemm_col o = gemm_col_of(p, col_tile + half);
+        if (p->splits > 1) {
+            o.n = o.stride = p->col_tiles * 128;
+            o.out = (float *)p->part + (g_u64)split * p->rows * o.stride;
+            o.bias = 0;
+            o.col = (col_tile + half) * 128;
+        }
         const g_u32 col = o.col + g_lane() % 4 * 2;
         const bool pairs = ((o.stride | o.n) & 1) == 0;
         if (pairs && !o.bias && col + 121 < o.n && m + 8 < p->rows) { /* nothing to look at */
@@ -89,11 +94,11 @@ G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 c
 
 G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 n_tile, g_u32 group)
 {
-    const g_u32 steps = p->k_tiles * p->terms;
     float d[128];
     for (g_u32 t = g_bx() / 2; t < n_tile; t += g_grid_x() / 2) {
-        g_u32 row_tile, col_tile, before = 0;
-        hop_tile(p, t, rank, &row_tile, &col_tile);
+        const struct hop_work work = hop_work_at(p, t, rank);
+        const g_u32 steps = work.to - work.from;
+        g_u32 before = 0;
         for (g_u32 i = 0; i < steps; i++) {
             const g_u32 at = r.mem + r.stage * HOP_STAGE_BYTES;
             const g_u64 x = g_wgmma_rows(at + group * (RF_GPU_GEMM_TILE / 2)), w = g_wgmma_rows(at + RF_GPU_GEMM_TILE);
@@ -109,7 +114,7 @@ G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, 
         }
         g_wgmma_wait(0);
         if (g_tid() % 128 < 2) g_bar_arrive_at(r.empty + 8 * before, g_tid() % 128);
-        hop_store(p, d, row_tile * 128 + group * 64, col_tile);
+        hop_store(p, d, work.row_tile * 128 + group * 64, work.col_tile, work.split);
     }
 }
 
@@ -117,7 +122,7 @@ G_KERNEL_CLUSTER(HOP_THREADS, 2) gemm(struct gemm_args p)
 {
     G_DYNAMIC(g_u8, mem);
     G_SHARED(g_u64, bar, 2 * HOP_STAGES);
-    const g_u32 rank = g_cluster_rank(), n_tile = (p.row_tiles + 1) / 2 * (p.col_tiles / 2), group = g_tid() / 128;
+    const g_u32 rank = g_cluster_rank(), n_tile = (p.row_tiles + 1) / 2 * (p.col_tiles / 2) * p.splits, group = g_tid() / 128;
     struct hop_ring r = {g_shared_at(mem), g_shared_at(bar), g_shared_at(bar + HOP_STAGES), 0, 0};
     if (g_tid() == 0) {
         for (g_u32 s = 0; s < HOP_STAGES; s++) {

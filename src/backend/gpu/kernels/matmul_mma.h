@@ -1,37 +1,27 @@
 /* matmul_mma.h - the types that the matrix unit multiplies (m16n8k16: 16 weight rows, 8 columns of x), see matmul.gpu.
  *
- * Codes become small integers in f16, exactly: or-ed into the last bits of 1024.0 (0x6400), from which 1024 is taken off again. Where a scale times a
- * code stays below 2048 the scale is multiplied in f16, exact too; other scales multiply sums in f32.
+ * Codes become small integers in f16, exactly: or-ed into the last bits of 1024.0 (0x6400), from which 1024 is taken off again. Scales
+ * multiply sums in f32.
  * For each type: struct raw_T, what a lane holds of a chunk; raw_load_T; and step_T, which adds the chunk's products to acc.
  */
-struct mma_x { /* where a lane finds its columns of x (act.h); set 0 first */
-    const g_u8 *data, *sum;
-    g_u32 blocks;
-    int here[2], sums; /* this lane has values in the set; has sums */
-};
+struct mma_x { const g_u8 *data, *sum; int sums; }; /* a lane's columns of x (act.h), high parts first; has it sums? */
 #define ONES 0x64006400u   /* 1024, 1024 */
 #define MINUS_1024 0xe400e400u
 #define SIXTEENTH 0x2c002c00u
 #define NIBBLE0 0x000f000fu
 #define NIBBLE1 0x00f000f0u
-G_FN g_u32 pair_of_byte(g_u32 u, g_u32 i) { return g_add2(g_perm(u, 0x64646464u, 0x4040u | i | i << 8), MINUS_1024); } /* byte i twice */
 G_FN void mma_step(float *c, const g_u32 *a, g_u32 b0, g_u32 b1, int f16)
 {
     const g_u32 b[2] = {b0, b1};
     if (f16) g_mma_f16(c, a, b);
     else g_mma_bf16(c, a, b);
 }
-G_FN void x_load(const struct mma_x *x, g_u32 block, int set, struct g_u4 *b)
-{
-    struct g_u4 zero = {{0, 0, 0, 0}};
-    *b = zero;
-    if (x->here[set]) *b = *(const struct g_u4 *)(x->data + (g_u64)block * 1024 + set * 512);
-}
+/* The lane's values of a block: x is a chunk's, set 1 the low parts. */
+G_FN struct g_u4 x_load(const g_u8 *x, int block, int set) { return *(const struct g_u4 *)(x + block * 1024 + set * 512); }
 /* Both halves of block `block`: a[0..3] and a[4..7] are the operands of steps 0 and 1. */
 #define BLOCK_STEPS(acc, sets, a, block, f16)                         \
     for (int s_ = 0; s_ < (sets); s_++) {                             \
-        struct g_u4 b_;                                               \
-        x_load(x, block, s_, &b_);                                    \
+        struct g_u4 b_ = x_load(xc, block, s_);                       \
         mma_step((acc) + 4 * s_, a, b_.v[0], b_.v[1], f16);           \
         mma_step((acc) + 4 * s_, (a) + 4, b_.v[2], b_.v[3], f16);     \
     }
@@ -42,6 +32,21 @@ G_FN void scale_add(float *total, const float *acc, float s0, float s1)
     total[2] = g_fma(s1, acc[2], total[2]);
     total[3] = g_fma(s1, acc[3], total[3]);
 }
+
+/* zero, zero16: minus 1024 and the code's zero, for codes in place and for those that stand 16 times higher */
+G_FN void q45_expand(g_u32 u, int has_bits, g_u32 bits, g_u32 zero, g_u32 zero16, g_u32 *a, int r)
+{
+    for (int h = 0; h < 2; h++) {
+        g_u32 w = h ? u >> 8 : u, low = g_and_or(w, NIBBLE0, ONES), high = g_and_or(w, NIBBLE1, ONES);
+        if (has_bits) {
+            low |= ((bits >> (2 * h)) << 4) & 0x00100010u;
+            high |= ((bits >> (2 * h)) << 7) & 0x01000100u;
+        }
+        a[4 * h + r] = g_add2(low, zero);
+        a[4 * h + 2 + r] = g_fma2(high, SIXTEENTH, zero16);
+    }
+}
+G_FN float small_byte(g_u32 u, g_u32 i) { return g_asf(g_perm(u, 0x4b000000u, 0x7440u | i)) - 8388608.0f; }
 
 /* ---- Q4_K, Q5_K ---- */
 struct raw_q4_k { struct g_u4 q[4], scale; g_u32 min; struct g_u2 super; };
@@ -59,32 +64,22 @@ G_FN void raw_load_q5_k(struct raw_q5_k *r, const g_u8 *p, g_u32 lane)
     raw_k_load(&r->k, p, lane, 2560);
     for (int i = 0; i < 4; i++) r->bit[i] = *(const g_u32 *)(p + 2048 + i * 128 + lane * 4);
 }
-/* bits: a pair's high bits at pair and pair + 16, or 0 */
-G_FN void k_expand(g_u32 u, g_u32 scale, int has_bits, g_u32 bits, g_u32 *a, int r)
-{
-    const g_u32 minus = g_mul2(scale, MINUS_1024), scale16 = g_mul2(scale, SIXTEENTH), minus16 = g_mul2(minus, SIXTEENTH);
-    for (int h = 0; h < 2; h++) {
-        g_u32 w = h ? u >> 8 : u, low = (w & NIBBLE0) | ONES, high = (w & NIBBLE1) | ONES;
-        if (has_bits) {
-            low |= ((bits >> (2 * h)) << 4) & 0x00100010u;
-            high |= ((bits >> (2 * h)) << 7) & 0x01000100u;
-        }
-        a[4 * h + r] = g_fma2(low, scale, minus);
-        a[4 * h + 2 + r] = g_fma2(high, scale16, minus16);
-    }
-}
 G_FN void step_k(const struct raw_q4_k *k, int has_bits, const g_u32 *bit, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
-    float acc[8], min[4];
+    const g_u8 *xc = x->data + (g_u64)c * 8192;
+    float sum[8], min[4];
     g_u32 a[8];
-    for (int i = 0; i < 8; i++) acc[i] = 0;
+    for (int i = 0; i < 8; i++) sum[i] = 0;
     for (int i = 0; i < 4; i++) min[i] = 0;
     G_UNROLL(8)
     for (int j = 0; j < 8; j++) {
+        float acc[8];
+        for (int i = 0; i < 8; i++) acc[i] = 0;
         for (int r = 0; r < 2; r++)
-            k_expand(k->q[j >> 1].v[(j & 1) * 2 + r], pair_of_byte(k->scale.v[2 * r + (j >> 2)], (g_u32)(j & 3)), has_bits,
-                     has_bits ? bit[j >> 1] >> (8 * (j & 1) + 4 * r) : 0, a, r);
-        BLOCK_STEPS(acc, sets, a, c * 8 + (g_u32)j, 1)
+            q45_expand(k->q[j >> 1].v[(j & 1) * 2 + r], has_bits, has_bits ? bit[j >> 1] >> (8 * (j & 1) + 4 * r) : 0, MINUS_1024, 0xd400d400u, a, r); /* -64 */
+        BLOCK_STEPS(acc, sets, a, j, 1)
+        const float s0 = small_byte(k->scale.v[j >> 2], (g_u32)(j & 3)), s1 = small_byte(k->scale.v[2 + (j >> 2)], (g_u32)(j & 3));
+        for (int i = 0; i < sets; i++) scale_add(sum + 4 * i, acc + 4 * i, s0, s1);
     }
     a[0] = a[2] = g_add2(g_perm(k->min, 0x64646464u, 0x4140u), MINUS_1024);
     a[1] = a[3] = g_add2(g_perm(k->min, 0x64646464u, 0x4342u), MINUS_1024);
@@ -92,7 +87,7 @@ G_FN void step_k(const struct raw_q4_k *k, int has_bits, const g_u32 *bit, const
     if (x->sums) s = *(const struct g_u2 *)(x->sum + (g_u64)c * 256);
     mma_step(min, a, s.v[0], s.v[1], 1);
     const float d0 = low_half(k->super.v[0]), d1 = low_half(k->super.v[1]);
-    for (int i = 0; i < sets; i++) scale_add(total + 4 * i, acc + 4 * i, d0, d1);
+    for (int i = 0; i < sets; i++) scale_add(total + 4 * i, sum + 4 * i, d0, d1);
     scale_add(total, min, -high_half(k->super.v[0]), -high_half(k->super.v[1]));
 }
 G_FN void step_q4_k(const struct raw_q4_k *r, const struct mma_x *x, g_u32 c, float *total, int sets) { step_k(r, 0, 0, x, c, total, sets); }
@@ -119,13 +114,14 @@ G_FN void q6_expand(g_u32 low, g_u32 high, int h, int row, g_u32 *a)
 G_FN float scale_of_byte(g_u32 flipped, g_u32 i) { return g_asf(g_perm(flipped, 0x4b000000u, 0x7440u | i)) - 8388736.0f; } /* signed byte, top bit flipped */
 G_FN void step_q6_k(const struct raw_q6_k *q, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
+    const g_u8 *xc = x->data + (g_u64)c * 8192;
     float sum[8];
     for (int i = 0; i < 8; i++) sum[i] = 0;
     G_UNROLL(8)
     for (int j = 0; j < 8; j++) {
         const g_u32 high = q->high[j >> 2].v[j & 3];
         struct g_u4 b[2];
-        for (int s = 0; s < sets; s++) x_load(x, c * 8 + (g_u32)j, s, &b[s]);
+        for (int s = 0; s < sets; s++) b[s] = x_load(xc, j, s);
         for (int h = 0; h < 2; h++) {
             const g_u32 i = (2 * (g_u32)j + (g_u32)h) & 7;
             const float s0 = scale_of_byte(q->scale[j >> 2].v[i >> 2] ^ 0x80808080u, i & 3), s1 = scale_of_byte(q->scale[j >> 2].v[2 + (i >> 2)] ^ 0x80808080u, i & 3);
@@ -143,13 +139,14 @@ G_FN void step_q6_k(const struct raw_q6_k *q, const struct mma_x *x, g_u32 c, fl
 
 /* ---- one scale per 32: Q8_0, Q4_0, Q5_0. scale.v[j]: rows g and g + 8 of block j ---- */
 #define STEP_SCALE32(expand)                                                                                       \
+    const g_u8 *xc = x->data + (g_u64)c * 4096;                                                                    \
     G_UNROLL(4)                                                                                                    \
     for (int j = 0; j < 4; j++) {                                                                                  \
         float acc[8];                                                                                              \
         g_u32 a[8];                                                                                                \
         for (int i = 0; i < 8; i++) acc[i] = 0;                                                                    \
         expand;                                                                                                    \
-        BLOCK_STEPS(acc, sets, a, c * 4 + (g_u32)j, 1)                                                             \
+        BLOCK_STEPS(acc, sets, a, j, 1)                                                             \
         for (int s = 0; s < sets; s++) scale_add(total + 4 * s, acc + 4 * s, low_half(q->scale.v[j]), high_half(q->scale.v[j])); \
     }
 struct raw_q8_0 { struct g_u4 q[4], scale; };
@@ -183,19 +180,6 @@ G_FN void raw_load_q5_0(struct raw_q5_0 *r, const g_u8 *p, g_u32 lane)
     }
     r->scale = g_stream16(p + 1280 + (lane >> 2) * 16);
 }
-/* zero, zero16: minus 1024 and the code's zero, for codes in place and for those that stand 16 times higher */
-G_FN void q45_expand(g_u32 u, int has_bits, g_u32 bits, g_u32 zero, g_u32 zero16, g_u32 *a, int r)
-{
-    for (int h = 0; h < 2; h++) {
-        g_u32 w = h ? u >> 8 : u, low = (w & NIBBLE0) | ONES, high = (w & NIBBLE1) | ONES;
-        if (has_bits) {
-            low |= ((bits >> (2 * h)) << 4) & 0x00100010u;
-            high |= ((bits >> (2 * h)) << 7) & 0x01000100u;
-        }
-        a[4 * h + r] = g_add2(low, zero);
-        a[4 * h + 2 + r] = g_fma2(high, SIXTEENTH, zero16);
-    }
-}
 G_FN void step_q4_0(const struct raw_q4_0 *q, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
     STEP_SCALE32(for (int r = 0; r < 2; r++) q45_expand(q->q[j >> 1].v[(j & 1) * 2 + r], 0, 0, 0xe408e408u, 0xd480d480u, a, r)) /* -1032, -72 */
@@ -213,11 +197,12 @@ G_FN void raw_load_f16(struct raw_f16 *r, const g_u8 *p, g_u32 lane)
 }
 G_FN void step_f16(const struct raw_f16 *q, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
+    const g_u8 *xc = x->data + (g_u64)c * 4096;
     G_UNROLL(4)
     for (int j = 0; j < 4; j++) {
         g_u32 a[8];
         for (int i = 0; i < 8; i++) a[i] = q->q[2 * j + (i >> 2)].v[i & 3];
-        BLOCK_STEPS(total, sets, a, c * 4 + (g_u32)j, 1)
+        BLOCK_STEPS(total, sets, a, j, 1)
     }
 }
 struct raw_bf16 { struct g_u4 q[4]; }; /* block, row */
@@ -227,10 +212,11 @@ G_FN void raw_load_bf16(struct raw_bf16 *r, const g_u8 *p, g_u32 lane)
 }
 G_FN void step_bf16(const struct raw_bf16 *q, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
+    const g_u8 *xc = x->data + (g_u64)c * 2048;
     G_UNROLL(2)
     for (int j = 0; j < 2; j++) {
         g_u32 a[8];
         for (int i = 0; i < 8; i++) a[i] = q->q[2 * j + (i & 1)].v[i >> 1];
-        BLOCK_STEPS(total, sets, a, c * 2 + (g_u32)j, 0)
+        BLOCK_STEPS(total, sets, a, j, 0)
     }
 }

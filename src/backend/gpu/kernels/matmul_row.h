@@ -2,14 +2,14 @@
 G_KERNEL(32 * RF_GPU_MM_GROUPS) MM_NAME(T, M)(struct matmul_args p)
 {
     G_SHARED(float, part, RF_GPU_MM_TILES * RF_GPU_MM_GROUPS * 16 * M);
-    const g_u32 group = g_tid() / 32, lane = g_tid() % 32, m0 = g_by() * M, first = g_bx() * p.tiles;
-    const g_u32 all = p.w[p.n_w - 1].tile_end, n_tile = all - first < p.tiles ? all - first : p.tiles;
+    const g_u32 group = g_tid() / 32, lane = g_tid() % 32, m0 = g_by() * M;
+    struct matmul_weight w;
+    const g_u32 first = matmul_find(&p, &w), n_tile = matmul_tiles(&p, &w, first);
     g_pdl_launch();
     g_pdl_wait();
     for (g_u32 i = 0; i < n_tile; i++) {
         float acc[2][M];
-        struct matmul_weight w;
-        const g_u32 tile = matmul_find(&p, first + i, &w);
+        const g_u32 tile = first + i;
         for (int m = 0; m < M; m++) acc[0][m] = acc[1][m] = 0;
         for (g_u32 c = group; c < p.n_chunk; c += RF_GPU_MM_GROUPS) {
             const g_u8 *chunk = CHUNK(T)(w.w, tile, c, p.n_chunk, CHUNK_BYTES);
@@ -40,8 +40,7 @@ G_KERNEL(32 * RF_GPU_MM_GROUPS) MM_NAME(T, M)(struct matmul_args p)
     g_sync();
     for (g_u32 e = g_tid(); e < n_tile * 16 * M; e += 32 * RF_GPU_MM_GROUPS) {
         const g_u32 i = e / (16 * M), row16 = e % 16, m = e / 16 % M;
-        struct matmul_weight w;
-        const g_u32 row = matmul_find(&p, first + i, &w) * 16 + row16;
+        const g_u32 row = (first + i) * 16 + row16;
         float s = 0;
         for (g_u32 g = 0; g < RF_GPU_MM_GROUPS; g++) s += part[((i * RF_GPU_MM_GROUPS + g) * 16 + row16) * M + m];
         if (row < w.rows && m0 + m < p.m) matmul_put(&w, m0 + m, row, s);

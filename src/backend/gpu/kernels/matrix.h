@@ -204,6 +204,13 @@ G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_m
 #define g_mat_mma(c, a, b, f16) rf_emu_mma(G_MAT_UNIT, (c)->v, (a)->v, (b)->v, f16, __LINE__)
 #endif
 
+/* A kernel of which `blocks` blocks share a processor: sets the registers a thread may have. */
+#if !defined(RF_GPU_EMU) && !defined(__AMDGCN__) && !defined(__clang__)
+#define G_KERNEL_SHARING(threads, blocks) extern "C" __global__ __launch_bounds__(threads, blocks) void
+#else
+#define G_KERNEL_SHARING(threads, blocks) G_KERNEL(threads)
+#endif
+
 /* What lanes of a warp wrote to shared memory before, all of them may read behind. */
 #if defined(RF_GPU_EMU)
 #define g_warp_join() ((void)g_shfl_xor_i(0, 0))
