@@ -207,6 +207,17 @@ static bool check_type(struct rf_call *c)
     return false;
 }
 
+/* A page of another site can send a body without a type and never read the answer, but it would make us compute. Browsers
+ * say where a request comes from (W3C Fetch Metadata); other programs do not, and pass. */
+static bool check_site(struct rf_call *c)
+{
+    const char *site = rf_serve_http_header(c, "Sec-Fetch-Site");
+    if (!(c->route->flags & RF_ROUTE_WORK) || !site || c->origin || strcmp(site, "cross-site")) return true;
+    rf_serve_reply_error(&c->reply, 403, NULL, "forbidden_origin",
+                         "Requests from pages of other sites are refused; --cors-origin allows a site");
+    return false;
+}
+
 static bool check_size(struct rf_call *c)
 {
     const char *length = rf_serve_http_header(c, "Content-Length");
@@ -225,7 +236,7 @@ bool rf_serve_http_check(struct rf_call *c)
     bool ok = check_host(c);
     if (ok) {
         find_origin(c);
-        ok = check_route(c) && check_type(c) && check_size(c);
+        ok = check_route(c) && check_site(c) && check_type(c) && check_size(c);
     }
     if (!ok && rf_serve_http_header(c, "Expect")) c->early = c->reply.close = true; /* spare the client its body */
     return ok;

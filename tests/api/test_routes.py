@@ -71,6 +71,16 @@ def test_unknown_paths(server):
     assert requests.get(server.url + "/health?x=1").status_code == 200
 
 
+def test_pages_of_other_sites(server):
+    """A browser says that a page from elsewhere asks: it could not read the answer, but should not make us compute either."""
+    u = server.url + "/v1/chat/completions"
+    good = b'{"messages":[{"role":"user","content":"x"}],"max_tokens":2}'
+    err(requests.post(u, data=good, headers={"sec-fetch-site": "cross-site"}), 403)
+    for site in ("same-origin", "same-site", "none"):
+        assert requests.post(u, data=good, headers={"sec-fetch-site": site, "content-type": "application/json"}).status_code == 200
+    assert requests.get(server.url + "/health", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+
+
 def test_types(server):
     u = server.url + "/v1/chat/completions"
     good = b'{"messages":[{"role":"user","content":"x"}],"max_tokens":2}'
