@@ -116,7 +116,9 @@ int rf_cli_fail(const struct rf_error *err, int code);      /* prints "rocmforge
 bool rf_cli_read(const char *path_or_null, struct rf_buf *out);
 /* Set by Ctrl-C or SIGTERM once rf_cli_catch_interrupt was called; a second one ends the process. */
 void rf_cli_catch_interrupt(void);
-void rf_cli_release_interrupt(void); /* back to the default: the first one ends it */
+/* For conversations. listen: Ctrl-C sets it, however often. ignore: Ctrl-C does nothing (it may come just behind an answer's end). */
+void rf_cli_listen_interrupt(void);
+void rf_cli_ignore_interrupt(void);
 bool rf_cli_interrupted(void);
 bool rf_cli_write(const char *s, size_t n);                  /* to standard output, unbuffered; false if it is gone */
 /* A bar on standard error where that is a terminal, nothing elsewhere. ctx is a struct rf_cli_progress; end takes it away. */

@@ -257,10 +257,19 @@ void rf_cli_catch_interrupt(void)
     sigaction(SIGTERM, &sa, NULL);
 }
 
-void rf_cli_release_interrupt(void)
+static void on_interrupt_again(int sig)
 {
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    (void)sig;
+    atomic_store(&interrupted, true);
 }
+
+void rf_cli_listen_interrupt(void)
+{
+    struct sigaction sa = {.sa_handler = on_interrupt_again};
+    atomic_store(&interrupted, false);
+    sigaction(SIGINT, &sa, NULL);
+}
+
+void rf_cli_ignore_interrupt(void) { signal(SIGINT, SIG_IGN); }
 
 bool rf_cli_interrupted(void) { return atomic_load(&interrupted); }

@@ -105,20 +105,21 @@ static unsigned char on_tab(EditLine *el, int ch)
 
 static void bind_keys(EditLine *el)
 {
-    static const struct { const char *name, *help; unsigned char (*fn)(EditLine *, int); const char *keys[2]; } rows[] = {
-        {"rf-cancel", "give the line up", on_cancel, {"^C"}},
-        {"rf-newline", "break the line", on_newline, {"\033\n", "\033\r"}},
-        {"rf-suspend", "stop the program", on_suspend, {"^Z"}},
-        {"rf-paste", "insert a paste", on_paste, {"\033[200~"}},
-        {"rf-complete", "complete a command", on_tab, {"\t"}},
+    /* Wide strings: what the narrow call is given it copies, and never frees. */
+    static const struct { const wchar_t *name, *help; unsigned char (*fn)(EditLine *, int); const wchar_t *keys[2]; } rows[] = {
+        {L"rf-cancel", L"give the line up", on_cancel, {L"^C"}},
+        {L"rf-newline", L"break the line", on_newline, {L"\033\n", L"\033\r"}},
+        {L"rf-suspend", L"stop the program", on_suspend, {L"^Z"}},
+        {L"rf-paste", L"insert a paste", on_paste, {L"\033[200~"}},
+        {L"rf-complete", L"complete a command", on_tab, {L"\t"}},
     };
     static const struct { const char *key, *fn; } keys[] = {
         {"\033[3~", "ed-delete-next-char"}, {"\033[1;5C", "em-next-word"}, {"\033[1;5D", "ed-prev-word"}, {"\033[H", "ed-move-to-beg"},
         {"\033[F", "ed-move-to-end"}, {"\033[1~", "ed-move-to-beg"}, {"\033[4~", "ed-move-to-end"}, {"^R", "em-inc-search-prev"}};
     el_set(el, EL_SETTY, "-d", "-isig", NULL); /* while a line is edited, Ctrl-C is a key */
     for (size_t i = 0; i < RF_COUNT(rows); i++) {
-        el_set(el, EL_ADDFN, rows[i].name, rows[i].help, rows[i].fn);
-        for (size_t k = 0; k < 2 && rows[i].keys[k]; k++) el_set(el, EL_BIND, rows[i].keys[k], rows[i].name, NULL);
+        el_wset(el, EL_ADDFN, rows[i].name, rows[i].help, rows[i].fn);
+        for (size_t k = 0; k < 2 && rows[i].keys[k]; k++) el_wset(el, EL_BIND, rows[i].keys[k], rows[i].name, NULL);
     }
     for (size_t i = 0; i < RF_COUNT(keys); i++) el_set(el, EL_BIND, keys[i].key, keys[i].fn, NULL);
 }

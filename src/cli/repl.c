@@ -281,14 +281,14 @@ static void answer(struct repl *r, const char *question)
         return;
     }
     fflush(stdout);
-    rf_cli_catch_interrupt();
+    rf_cli_listen_interrupt();
     int code = rf_chat_answer(&r->set, r->chat, &text, &u, &finish, &err);
     unsigned forgotten = 0;
     while (code == RF_EXIT_FAILED && err.status == RF_TOO_LONG && forget_oldest(r)) {
         forgotten++;
         code = rf_chat_answer(&r->set, r->chat, &text, &u, &finish, &err);
     }
-    rf_cli_release_interrupt();
+    rf_cli_ignore_interrupt();
     if (err.status == RF_TOO_LONG) fail(r, &err);
     bool said = finish != RF_FINISH_NONE && finish != RF_FINISH_ERROR && !rf_chat_add(r->chat, "assistant", rf_buf_str(&text), text.len, NULL);
     if (!said) json_array_remove(r->chat->messages, json_array_size(r->chat->messages) - 1); /* a question without an answer is none */
@@ -351,6 +351,7 @@ int rf_cli_repl(const struct rf_cli *c, struct rf_chat *chat)
         fprintf(stderr, "rocmforge: the terminal cannot be used for a conversation; rocmforge run MODEL \"...\" answers one prompt\n");
         return RF_EXIT_FAILED;
     }
+    rf_cli_ignore_interrupt();
     greet(&r);
     while (!r.bye && read_input(&r, &in)) {
         const char *text = rf_buf_str(&in);

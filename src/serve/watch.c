@@ -23,6 +23,7 @@
 #define SLICE 256         /* connections looked at under one hold of the lock */
 #define CHECK_MS 2000     /* between two looks at one idle connection */
 #define DOOR_TICKS 4      /* so long may a client wait to be let in before an idle one has to go */
+#define LAST_TICKS 20     /* ... and so long before the only one has to */
 #define CLOSE_WAIT 8      /* the kernel's TCP_CLOSE_WAIT: the other side has closed, we have not */
 #define HOLD_S 2.0        /* a stream's headers wait this long for its first event, which may be an error */
 #define WAKE UINT64_MAX
@@ -193,7 +194,8 @@ static void make_room(struct rf_serve *s)
     struct rf_conn *oldest = NULL;
     int64_t since = now_ms() - DOOR_TICKS * TICK_MS;
     pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->n_conns && s->n_conns > 1; i++) { /* without any, the library would spin */
+    bool last_too = s->watch.n_waits >= LAST_TICKS; /* without any, the library spins until there is a descriptor */
+    for (size_t i = 0; i < s->n_conns && (s->n_conns > 1 || last_too); i++) {
         struct rf_conn *conn = s->conns[i];
         if (atomic_load(&conn->state) != RF_CONN_IDLE || atomic_load(&conn->since_ms) > since) continue;
         since = atomic_load(&conn->since_ms);

@@ -26,6 +26,7 @@ static inline uint32_t spm_key(const struct rf_tok_call *c, const char *w, size_
                                const struct rf_sym *b, uint32_t *id)
 {
     size_t end = b->next != RF_TOK_NONE ? c->sym[b->next].off : n;
+    if (end - a->off > c->t->max_piece) return RF_TOK_NONE; /* not worth hashing */
     uint32_t found = rf_vocab_find(&c->t->vocab, w + a->off, end - a->off);
     if (found == RF_TOK_NONE || !is_mergeable(c->t, found)) return RF_TOK_NONE;
     *id = found;

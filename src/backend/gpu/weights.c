@@ -10,7 +10,8 @@
 #include "base/mem.h"
 
 enum { SLAB = 64 << 20, STAGE = 16 << 20, ALIGN = 256 };
-enum { MM_BLOCKS = 528 }; /* thread blocks of a product: enough to fill a chip a few times over */
+/* Up to MM_ONE row tiles a block takes one; else so many that all blocks run at once, or (bf16) in nearly two turns: measured. */
+enum { MM_ONE = 528, MM_BLOCKS = 264, MM_BLOCKS_BF16 = 528 };
 
 struct rf_gpu_slab {
     struct rf_gpu_slab *next;
@@ -256,7 +257,8 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     struct matmul_args p = {.x = a->x + (rf_dev)from * w0->cols * sizeof(float), .n_w = n_w, .n_chunk = w0->n_chunk, .cols = (unsigned)w0->cols, .m = n};
     uint32_t all = 0, end = 0;
     for (uint32_t i = 0; i < n_w; i++) all += (uint32_t)((rf_gpu_weight_of(a->w[first + i])->rows + 15) / 16);
-    p.tiles = RF_MIN((all + MM_BLOCKS - 1) / MM_BLOCKS, (uint32_t)RF_GPU_MM_TILES);
+    uint32_t blocks = w0->type == RF_TYPE_BF16 ? MM_BLOCKS_BF16 : MM_BLOCKS; /* never by the rows of x: the order of additions hangs on tiles */
+    p.tiles = all <= MM_ONE ? 1 : RF_MIN((all + blocks - 1) / blocks, (uint32_t)RF_GPU_MM_TILES);
     for (uint32_t i = 0; i < n_w; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);
         if (w->cols != w0->cols) return RF_INTERNAL;

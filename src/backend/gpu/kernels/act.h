@@ -12,7 +12,10 @@
 #include "args.h"
 
 G_FN g_u64 act_at(g_u32 blocks, g_u32 row, g_u32 block, g_u32 t) { return ((g_u64)(row >> 3) * blocks + block) * 1024 + (row & 7) * 64 + t * 16; }
-G_FN g_u64 act_sum_at(g_u32 blocks, g_u32 row, g_u32 block) { return ((g_u64)(row >> 3) * (blocks >> 3) + (block >> 3)) * 256 + (row & 7) * 32 + ((block & 7) >> 1) * 8 + (block & 1) * 2; }
+G_FN g_u64 act_sum_at(g_u32 blocks, g_u32 row, g_u32 block)
+{
+    return ((g_u64)(row >> 3) * (blocks >> 3) + (block >> 3)) * 256 + (row & 7) * 32 + ((block & 7) >> 1) * 8 + (block & 1) * 2;
+}
 
 G_FN void act_load4(const float *x, g_u32 k, g_u32 cols, float *v)
 {

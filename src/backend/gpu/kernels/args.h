@@ -64,8 +64,10 @@ struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
 #define RF_GPU_TYPE_KERNELS_(X, t) \
     X(embed_##t, embed_args) X(pack_rows_##t, pack_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
 #define RF_GPU_KERNELS(X)                                                                                                    \
-    X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) X(attn_decode, decode_args) X(attn_decode_merge, decode_merge_args) \
-    X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args) X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                        \
+    X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
+    X(attn_decode, decode_args) X(attn_decode_merge, decode_merge_args)                                                      \
+    X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
+    X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
     RF_GPU_TYPE_KERNELS_(X, q5_1) RF_GPU_TYPE_KERNELS_(X, q8_0) RF_GPU_TYPE_KERNELS_(X, q2_k)                                \

@@ -44,8 +44,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         }
         g_sync();
         flash_load(&p, table, k, base + 64, kvh, 0, lo, last_pos + 1, WIDTH); /* the next keys; behind the last chunk zeros */
-        /* scores in units of log2, unseen keys at -inf */
-        const g_u32 masked = base + 63 > first_pos || base < all_lo;
+        const g_u32 masked = base + 63 > first_pos || base < all_lo; /* scores in units of log2, unseen keys at -inf */
         G_UNROLL(4)
         for (g_u32 j = 0; j < 4; j++)
             G_UNROLL(8)
@@ -68,10 +67,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
             for (g_u32 i = 0; i < G_MAT_ACC; i++) top[FLASH_SLOT(i)] = s[j].v[i] > top[FLASH_SLOT(i)] ? s[j].v[i] : top[FLASH_SLOT(i)];
         G_UNROLL(8)
         for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) {
-            for (int m = FLASH_SHARE / 2; m; m >>= 1) {
-                float o = g_shfl_xor(top[r], m);
-                top[r] = o > top[r] ? o : top[r];
-            }
+            top[r] = flash_row_max(top[r]);
             scale[r] = g_exp2(max[r] - top[r]);
             max[r] = top[r];
             sum[r] *= scale[r];
@@ -116,8 +112,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         flash_load(&p, table, v, base + 64, kvh, 16, lo, last_pos + 1, WIDTH);
     }
     G_UNROLL(8)
-    for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++)
-        for (int m = FLASH_SHARE / 2; m; m >>= 1) sum[r] += g_shfl_xor(sum[r], m);
+    for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) sum[r] = flash_row_sum(sum[r]);
     G_UNROLL(16)
     for (g_u32 n = 0; n < WIDTH / 16; n++)
         G_UNROLL(8)

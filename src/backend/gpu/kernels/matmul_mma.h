@@ -186,7 +186,8 @@ G_FN void step_q4_0(const struct raw_q4_0 *q, const struct mma_x *x, g_u32 c, fl
 }
 G_FN void step_q5_0(const struct raw_q5_0 *q, const struct mma_x *x, g_u32 c, float *total, int sets)
 {
-    STEP_SCALE32(for (int r = 0; r < 2; r++) q45_expand(q->q[j >> 1].v[(j & 1) * 2 + r], 1, q->bit[j >> 1] >> (8 * (j & 1) + 4 * r), 0xe410e410u, 0xd500d500u, a, r)) /* -1040, -80 */
+    STEP_SCALE32(for (int r = 0; r < 2; r++) /* -1040, -80 */
+                     q45_expand(q->q[j >> 1].v[(j & 1) * 2 + r], 1, q->bit[j >> 1] >> (8 * (j & 1) + 4 * r), 0xe410e410u, 0xd500d500u, a, r))
 }
 
 /* ---- 16-bit floats as they are ---- */
