@@ -45,7 +45,8 @@ static void same(const struct answer *got, const struct answer *want, const char
     if (!eq) CHECK_FAIL_("request %d, %s: not the tokens and logprobs that it has alone", i, how);
 }
 
-static void all_ways(struct rf_model *m)
+/* words: of the long prompt, as many as give it 200 to 300 tokens */
+static void all_ways(struct rf_model *m, size_t words)
 {
     static const char *const text[N] = {"The capital of France is", "def fibonacci(n):", "One, two, three,",
                                         "Once upon a time",         "x = [1, 2",         ""};
@@ -70,7 +71,7 @@ static void all_ways(struct rf_model *m)
     REQUIRE(!rf_engine_create(&e, m, &(struct rf_engine_options){.max_model_len = 500, .no_prefix_cache = true}, &err));
     for (int i = 0; i < N; i++) {
         const char *t = i == N - 1 ? longer : text[i];
-        q[i] = (struct rf_request){.text = t, .text_len = i == N - 1 ? 5 * 160 : strlen(t)};
+        q[i] = (struct rf_request){.text = t, .text_len = i == N - 1 ? 5 * words : strlen(t)};
         rf_sampling_default(&q[i].sampling);
         q[i].sampling.temperature = i % 2 ? 0.8f : 0;
         q[i].sampling.has_seed = true;
@@ -106,7 +107,7 @@ TEST(qwen)
 {
     struct rf_model *m;
     if (!open_model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", &m)) SKIP("no test model: make test-models");
-    all_ways(m);
+    all_ways(m, 160);
     /* The prompt that the model's template gives, answered. */
     const char *chat = "{\"messages\":[{\"role\":\"user\",\"content\":\"What is 2+2? Answer with one digit.\"}],"
                        "\"add_generation_prompt\":true}";
@@ -138,7 +139,7 @@ TEST(gemma)
 {
     struct rf_model *m;
     if (!open_model("gemma-3-270m-q4_k_m.gguf", &m)) SKIP("no test model: make test-models");
-    all_ways(m);
+    all_ways(m, 160);
     rf_model_close(m);
 }
 
@@ -146,7 +147,7 @@ TEST(demo)
 {
     struct rf_model *m;
     REQUIRE(open_model("models/demo/rocmforge-demo.gguf", &m)); /* from the root of the source tree, as tests/run.sh does */
-    all_ways(m);
+    all_ways(m, 110);
     rf_model_close(m);
 }
 
