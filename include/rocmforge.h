@@ -75,12 +75,10 @@ struct rf_model_info {
     uint64_t file_bytes, resident_bytes, n_params;
     uint32_t n_vocab, n_layer, n_embd, n_head, n_kv_head, head_dim, n_ctx_train;
     int32_t bos, eos;   /* token ids, -1 if none */
-    bool has_template;
-    bool has_weights;   /* opened without RF_OPEN_META and RF_OPEN_VOCAB */
+    bool has_template, has_weights; /* has_weights: opened without RF_OPEN_META and RF_OPEN_VOCAB */
 };
 
-RF_API rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf_model_options *opt,
-                               struct rf_error *err);
+RF_API rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf_model_options *opt, struct rf_error *err);
 RF_API void rf_model_close(struct rf_model *m); /* NULL is fine; engines on it must be freed first */
 RF_API void rf_model_info_get(const struct rf_model *m, struct rf_model_info *out);
 /* RF_IO once a file of the model was written to or cut off in place: requests on it end with this error. A file that was
@@ -128,11 +126,11 @@ enum rf_kv_type { RF_KV_AUTO = 0, RF_KV_F16, RF_KV_F32, RF_KV_BF16 };
 
 struct rf_engine_options {
     uint32_t max_model_len;      /* tokens per sequence; 0: the model's own, cut to what the pool holds */
-    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 sequences, at most a quarter of the free memory */
+    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 (or max_seqs) sequences, at most 1/4 of free memory, 3/4 on a GPU */
     uint32_t kv_blocks;          /* overrides kv_bytes when not 0 */
     enum rf_kv_type kv_type;
     uint32_t max_seqs;           /* sequences running together; 0: 256 */
-    uint32_t max_step_tokens;    /* token budget of one step; 0: 512 */
+    uint32_t max_step_tokens;    /* token budget of one step; 0: 512, on a GPU 2048 */
     uint32_t max_queue;          /* waiting requests; 0: 1024 */
     uint64_t max_queue_tokens;   /* prompt tokens waiting; 0: 4 M */
     bool no_prefix_cache, precise; /* precise: inputs of products keep 16 bits, not 8; prompts take about twice as long */
@@ -147,18 +145,14 @@ struct rf_sampling {
     float top_p, min_p, typical_p; /* 1, 0, 1: off */
     float repetition_penalty;    /* 1: off */
     float presence_penalty, frequency_penalty; /* 0: off */
-    bool has_seed;
-    uint64_t seed;
-    const struct rf_logit_bias *logit_bias;
-    size_t n_logit_bias;
+    bool has_seed; uint64_t seed;
+    const struct rf_logit_bias *logit_bias; size_t n_logit_bias;
     int32_t max_tokens;          /* < 0: to the end of the context; 0: prompt only */
     int32_t min_tokens;          /* before them no token and no string ends the text */
     bool ignore_eos;
-    const char *const *stop;     /* stop strings, left out of the text */
-    size_t n_stop;
+    const char *const *stop; size_t n_stop; /* stop strings, left out of the text */
     bool include_stop;           /* leave the stop string, or the text of the stop token, in */
-    const int32_t *stop_tokens;
-    size_t n_stop_tokens;
+    const int32_t *stop_tokens; size_t n_stop_tokens;
     int32_t logprobs;            /* -1: none; k >= 0: the chosen token and the k best */
     int32_t prompt_logprobs;     /* -1: none; k >= 0: for every prompt token but the first */
 };
@@ -173,8 +167,7 @@ struct rf_top_logprob { int32_t token; float logprob; };
 struct rf_logprob {
     int32_t token;
     float logprob;               /* of log softmax before temperature and filters */
-    const struct rf_top_logprob *top;
-    uint32_t n_top;
+    const struct rf_top_logprob *top; uint32_t n_top;
 };
 
 struct rf_usage {
@@ -192,12 +185,9 @@ enum rf_event_kind {
 struct rf_event {
     enum rf_event_kind kind;
     uint64_t id;
-    const int32_t *tokens;
-    size_t n_tokens;
-    const char *text;            /* whole UTF-8 characters, not NUL-terminated */
-    size_t text_len;
-    const struct rf_logprob *logprobs; /* one per token where asked for */
-    size_t n_logprobs;
+    const int32_t *tokens; size_t n_tokens;
+    const char *text; size_t text_len; /* whole UTF-8 characters, not NUL-terminated */
+    const struct rf_logprob *logprobs; size_t n_logprobs; /* one per token where asked for */
     enum rf_finish finish;       /* on DONE and ERROR */
     int32_t stop_token;          /* the token that ended it, -1 if none */
     struct rf_usage usage;       /* on DONE and ERROR */
@@ -209,10 +199,8 @@ struct rf_event {
 typedef void (*rf_event_fn)(void *ctx, const struct rf_event *ev);
 
 struct rf_request {
-    const int32_t *tokens;       /* the prompt as ids ... */
-    size_t n_tokens;
-    const char *text;            /* ... or, where tokens is NULL, as text (special tokens added and parsed) */
-    size_t text_len;
+    const int32_t *tokens; size_t n_tokens; /* the prompt as ids ... */
+    const char *text; size_t text_len;      /* ... or, where tokens is NULL, as text (special tokens added and parsed) */
     struct rf_sampling sampling;
     int32_t priority;            /* smaller runs sooner; 0 is usual */
     double deadline_s;           /* seconds from now until it fails with RF_DEADLINE; 0: none */
@@ -221,15 +209,13 @@ struct rf_request {
     void *ctx;
 };
 
-RF_API rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt,
-                                  struct rf_error *err);
+RF_API rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt, struct rf_error *err);
 /* Aborts what runs, waits for the engine's thread, frees all. NULL is fine. */
 RF_API void rf_engine_free(struct rf_engine *e);
 
 /* Admits all n requests or none. Everything pointed to is copied. ids[n] name them from then on. Fails with RF_INVALID,
  * RF_TOO_LONG, RF_FULL, RF_SHUTDOWN. */
-RF_API rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids,
-                                  struct rf_error *err);
+RF_API rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids, struct rf_error *err);
 /* Next event of a request without callback. timeout_ms < 0 waits for ever. RF_AGAIN on timeout, RF_NOT_FOUND for an
  * unknown id or after its last event. *out is freed with rf_event_free. */
 RF_API rf_status rf_engine_poll(struct rf_engine *e, uint64_t id, int timeout_ms, struct rf_event **out);
@@ -250,8 +236,7 @@ struct rf_stats {
     uint64_t rejected, n_failed_steps;              /* forward passes that failed: the device is in doubt */
     uint64_t n_step_seqs;                           /* sequences in all steps, summed */
     uint32_t max_seq_tokens;                        /* most tokens that one sequence has had */
-    struct rf_histogram ttft, itl, e2e, queue, prefill, decode; /* seconds; bounds from rf_histogram_bounds */
-    struct rf_histogram inference;                  /* prefill and decode together */
+    struct rf_histogram ttft, itl, e2e, queue, prefill, decode, inference; /* seconds; the last: prefill and decode together */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;
     const char *attention; /* on a GPU: what attends, and why; "" elsewhere. Lives as long as the model */
@@ -259,7 +244,6 @@ struct rf_stats {
 RF_API void rf_engine_stats(struct rf_engine *e, struct rf_stats *out);
 /* Upper bounds of the buckets: [RF_HIST_BUCKETS] values for seconds (of_tokens false) or tokens (true). */
 RF_API const double *rf_histogram_bounds(bool of_tokens);
-
 #ifdef __cplusplus
 }
 #endif

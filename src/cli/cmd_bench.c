@@ -197,7 +197,6 @@ int rf_cli_bench(const struct rf_cli *c)
     int64_t per_seq = RF_MAX(c->pp + 1, c->tg + TG_PROMPT + 1);
     mine.no_prefix_cache = true;
     if (!mine.ctx) mine.ctx = RF_MAX(per_seq, 16);
-    if (!mine.kv_blocks && !mine.kv_memory_mb) mine.kv_blocks = (per_seq + 31) / 16 * most * 8;
     if (!mine.max_seqs) mine.max_seqs = most;
     struct rf_engine *e = rf_cli_open_engine(&mine, m);
     int code = RF_EXIT_FAILED;

@@ -18,7 +18,7 @@
 _Static_assert((int)RF_KV_TOKENS == (int)RF_KV_BLOCK_TOKENS, "one block size in src/kv and in the backends");
 _Static_assert((int)RF_KV_MAX_GROUPS == (int)RF_MAX_KV_GROUPS, "as many cache groups in src/kv as in src/model");
 
-enum { DEFAULT_SEQS = 256, DEFAULT_STEP = 512, DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8,
+enum { DEFAULT_SEQS = 256, DEFAULT_STEP = 512, DEFAULT_DEVICE_STEP = 2048, DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8,
        MIN_ROWS = 64, UNKNOWN_CTX = 4096 };
 #define UNKNOWN_MEMORY (UINT64_C(4) << 30)
 
@@ -30,8 +30,9 @@ static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_opti
     uint64_t room = e->model->backend->info.memory_free, need = rf_kv_options_need(k, ctx);
     if (o->kv_blocks) return o->kv_blocks;
     if (o->kv_bytes) return o->kv_bytes / block_bytes;
-    uint64_t most = (room ? room : UNKNOWN_MEMORY) / 4 / block_bytes,
-             wish = need * RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS);
+    if (!room) room = UNKNOWN_MEMORY;
+    uint64_t most = (e->model->backend->info.host_memory ? room / 4 : room / 4 * 3) / block_bytes,
+             wish = need * (o->max_seqs ? e->max_seqs : RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS));
     if (o->max_model_len && most < need && need <= most * 3) return need; /* asked for: then up to three quarters */
     return RF_MIN(wish, most);
 }
@@ -172,7 +173,7 @@ rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const str
     struct rf_engine *e = rf_alloc_array(1, sizeof *e);
     if (!e) return rf_fail_nomem(err, "engine", sizeof *e);
     e->model = m;
-    e->max_step_tokens = or_default(opt->max_step_tokens, DEFAULT_STEP);
+    e->max_step_tokens = or_default(opt->max_step_tokens, m->backend->info.host_memory ? DEFAULT_STEP : DEFAULT_DEVICE_STEP);
     e->max_seqs = RF_MIN(or_default(opt->max_seqs, DEFAULT_SEQS), e->max_step_tokens); /* each decodes in each step */
     e->max_out = RF_MAX(e->max_seqs, RF_MIN(e->max_step_tokens, (uint32_t)MIN_ROWS));
     e->max_queue = or_default(opt->max_queue, DEFAULT_QUEUE);

@@ -223,6 +223,7 @@ static void describe(struct rf_cpu *c, const char *cap)
     i->memory_total = pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
     i->memory_free = memory_available();
     i->n_threads = rf_pool_size(c->pool);
+    i->host_memory = true;
     rf_isa_text(c->isa, isa, sizeof isa);
     bool capped = cap && strcmp(cap, "auto");
     snprintf(i->detail, sizeof i->detail, "%u thread%s of %u usable core%s, %s%s%s%s", i->n_threads, i->n_threads == 1 ? "" : "s",

@@ -5,7 +5,7 @@
 
 #include "backend/gpu/driver.h"
 
-enum { INVALID = 1, NO_DEVICE = 100 };
+enum { INVALID = 1, NO_DEVICE = 100, INVALID_DEVICE = 101 };
 
 static const char *const libraries[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
 
@@ -15,7 +15,8 @@ static rf_status absent(int rc, struct rf_error *err)
     if (!access("/dev/kfd", F_OK) && access("/dev/kfd", R_OK | W_OK))
         return rf_fail(err, RF_DEVICE, "hip: /dev/kfd may not be opened (%s): add this user to the groups render and video and log in again, "
                                        "or use --device cpu or --allow-cpu", strerror(errno));
-    if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "hip: the runtime is there, but it finds no device");
+    bool no_card = rc == INVALID_DEVICE && access("/dev/kfd", F_OK); /* a runtime alone, on a machine with other cards */
+    if (!rc || rc == NO_DEVICE || no_card) return rf_fail(err, RF_NOT_FOUND, "hip: the runtime is there, but it finds no device");
     return rf_fail(err, RF_DEVICE, "hip: the runtime does not start (error %d): check the amdgpu kernel driver with rocminfo, or use --device cpu or --allow-cpu", rc);
 }
 

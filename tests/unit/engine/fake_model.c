@@ -197,6 +197,7 @@ rf_status rf_backend_open(struct rf_backend **out, const struct rf_backend_optio
     (*out)->close = close_backend;
     (*out)->info.name = "fake";
     (*out)->info.memory_free = 1 << 20;
+    (*out)->info.host_memory = true;
     return RF_OK;
 }
 void rf_backend_close(struct rf_backend *b) { b->close(b); }
