@@ -44,6 +44,25 @@ build() {
     return 1
 }
 
+asan_args="-Db_sanitize=address,undefined -Db_lundef=false $no_gpu_code -Doptimization=1 -Dbuildtype=debugoptimized"
+tsan_args="-Db_sanitize=thread -Db_lundef=false $no_gpu_code -Doptimization=1 -Dbuildtype=debugoptimized"
+
+# The Python tests wait more than they compute: what is left of the processor builds for the passes to come. A build that fails
+# here says so when its pass builds again.
+ahead=
+build_ahead() {
+    {
+        case " $passes " in *" asan "*) [ -f build-asan/build.ninja ] || meson setup build-asan $asan_args; ninja -C build-asan -j 1 ;; esac
+        case " $passes " in *" tsan "*) [ -f build-tsan/build.ninja ] || meson setup build-tsan $tsan_args; ninja -C build-tsan -j 1 ;; esac
+    } >"$work/ahead" 2>&1 &
+    ahead=$!
+    renice -n 15 "$ahead" >/dev/null 2>&1
+}
+build_waits() {
+    [ -z "$ahead" ] || wait "$ahead"
+    ahead=
+}
+
 # One C test program -> LOG, and "passed failed skipped" in LOG.sum. A program that dies, or runs none, is a failed test.
 one() {
     local exe=$1 log=$2 args=()
@@ -90,7 +109,7 @@ py_tests() {
         count 0 1 0
         return
     fi
-    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
+    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
     "$python" - "$work/py.xml" >"$work/py.sum" <<'PY'
 import sys, xml.etree.ElementTree as E
 try:
@@ -121,18 +140,19 @@ for pass in $passes; do
         ;;
     python)
         say "Python tests"
-        build build && py_tests build
+        build build && build_ahead && py_tests build
+        build_waits
         ;;
     asan)
         say "everything again under ASan and UBSan"
         export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-        build build-asan -Db_sanitize=address,undefined -Db_lundef=false $no_gpu_code -Doptimization=1 -Dbuildtype=debugoptimized &&
+        build build-asan $asan_args &&
             RF_TEST_QUICK=1 c_tests build-asan . && RF_TEST_QUICK=1 RF_TEST_SANITIZED=1 py_tests build-asan -m "not slow"
         ;;
     tsan)
         say "threads under TSan"
         export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-        build build-tsan -Db_sanitize=thread -Db_lundef=false $no_gpu_code -Doptimization=1 -Dbuildtype=debugoptimized &&
+        build build-tsan $tsan_args &&
             RF_TEST_QUICK=1 c_tests build-tsan '/unit/(backend|engine|serve)/'
         ;;
     lint)
