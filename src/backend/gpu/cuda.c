@@ -25,6 +25,15 @@ static void fetch(struct rf_gpu_device *d, int i, const char *name)
 
 static int bind(struct rf_gpu_device *d) { return ((int (*)(void *))d->extra[SET_CURRENT])(d->context); }
 
+/* CUDA C Programming Guide, compute capabilities. */
+static uint32_t shared_max(const char *arch)
+{
+    static const struct { const char *arch; uint32_t kib; } rows[] = {{"sm_80", 163}, {"sm_90", 227}, {"sm_100", 227}, {"sm_103", 227}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strcmp(rows[i].arch, arch)) return rows[i].kib << 10;
+    return 99 << 10;
+}
+
 static int start(struct rf_gpu_device *d)
 {
     int major = 0, minor = 0, rc;
@@ -41,6 +50,7 @@ static int start(struct rf_gpu_device *d)
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
     d->has_early = major >= 9;
     snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
+    d->shared_max = shared_max(d->arch);
     if ((rc = retain(&d->context, d->handle))) return rc;
     return bind(d);
 }

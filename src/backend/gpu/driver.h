@@ -64,6 +64,7 @@ struct rf_gpu_vendor {
     /* A launch that may start before the one in front of it ends (kernels/dialect.h: g_pdl_wait); NULL: there is no such thing. */
     int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params);
     const char *(*text)(struct rf_gpu_device *d, int rc);
+    bool operands_shared; /* operands of the matrix unit change places by way of shared memory */
     unsigned stream_flags, event_flags; /* non-blocking; no timing */
 };
 extern const struct rf_gpu_vendor rf_gpu_cuda, rf_gpu_hip;
@@ -75,6 +76,7 @@ struct rf_gpu_device {
     int index, handle, version;
     void *context;                       /* the vendor's */
     bool has_early;                      /* launches may start early */
+    uint32_t shared_max;                 /* bytes of shared memory that a block may have */
     void (*extra[5])(void);              /* the vendor's own calls, cast where they are used */
     char id[16], name[128], arch[32];    /* "cuda:0", "NVIDIA H100", "sm_90" ("" where the driver does not say) */
 };

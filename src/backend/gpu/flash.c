@@ -14,13 +14,12 @@ static size_t width_of(uint32_t head_dim)
 
 /* Queries, keys and values; where weights change places through shared memory, room for a warp's each. */
 static uint32_t shared_of(size_t width) { return 3 * RF_GPU_FLASH_ROWS * widths[width] * 2; }
-static uint32_t shared_max(const struct rf_gpu *g) { return g->dev.vendor == &rf_gpu_hip ? 64 << 10 : 99 << 10; }
-static uint32_t weights_of(const struct rf_gpu *g) { return g->dev.vendor == &rf_gpu_hip ? RF_GPU_FLASH_ROWS * 128 : 0; }
+static uint32_t weights_of(const struct rf_gpu *g) { return g->dev.vendor->operands_shared ? RF_GPU_FLASH_ROWS * 128 : 0; }
 
 bool rf_gpu_flash_takes(const struct rf_gpu *g, uint32_t head_dim, enum rf_kv_type type)
 {
     size_t w = width_of(head_dim);
-    return (type == RF_KV_F16 || type == RF_KV_BF16) && head_dim % 8 == 0 && w < RF_COUNT(widths) && shared_of(w) + weights_of(g) <= shared_max(g);
+    return (type == RF_KV_F16 || type == RF_KV_BF16) && head_dim % 8 == 0 && w < RF_COUNT(widths) && shared_of(w) + weights_of(g) <= g->dev.shared_max;
 }
 
 /* Tiles of the sequences from `first` on, those with most keys to walk at the front. Made once per step, head group and first sequence. */

@@ -65,7 +65,7 @@ static void rests(const struct rf_matmul_args *a, bool *x, bool *w)
 static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_gpu_weight *w, const struct piece *p, uint32_t k_tiles, rf_dev hi, rf_dev lo)
 {
     struct gemm_w_args e = {.w = w->dev, .hi = hi, .lo = lo, .tile0 = p->from / 16, .chunks = w->n_chunk, .k_tiles = k_tiles};
-    return rf_gpu_launch(g, s, RF_GPU_K_gemm_w_f32 + (w->kernel - RF_GPU_K_embed_f32) / (RF_GPU_K_embed_f16 - RF_GPU_K_embed_f32), (k_tiles + 3) / 4,
+    return rf_gpu_launch(g, s, RF_GPU_K_gemm_w_f32 + rf_gpu_weight_number(w), (k_tiles + 3) / 4,
                          (p->n + 15) / 16, 1, 256, &e);
 }
 

@@ -12,9 +12,8 @@ static const struct { uint32_t values, bytes, chunks; } stages[] = {
     RF_GPU_TYPES(X)
 #undef X
 };
-static uint32_t number_of(const struct rf_gpu_weight *w) { return (uint32_t)(w->kernel - RF_GPU_K_embed_f32) / (RF_GPU_K_embed_f16 - RF_GPU_K_embed_f32); }
 
-static bool turns(const struct rf_gpu *g) { return g->dev.vendor == &rf_gpu_hip; } /* operands go by way of shared memory */
+static bool turns(const struct rf_gpu *g) { return g->dev.vendor->operands_shared; }
 static uint32_t warps_of(const struct rf_gpu *g) { return 256 / g->warp; }
 
 static uint32_t shared_of(const struct rf_gpu *g, uint32_t type, uint32_t pad_rows, bool x_rest, bool w_rest)
@@ -22,25 +21,15 @@ static uint32_t shared_of(const struct rf_gpu *g, uint32_t type, uint32_t pad_ro
     uint32_t stage = warps_of(g) * stages[type].bytes + stages[type].values * 2 * pad_rows * (x_rest ? 2 : 1);
     return turns(g) ? stage + warps_of(g) * (w_rest ? 4096 : 2048) : stage;
 }
-/* What a block may have: CUDA C Programming Guide, compute capabilities; LDS of AMD's cards. */
-static uint32_t shared_max(const struct rf_gpu *g)
-{
-    static const struct { const char *arch; uint32_t kib; } rows[] = {{"sm_80", 163}, {"sm_90", 227}, {"sm_100", 227}, {"sm_103", 227}};
-    if (g->dev.vendor == &rf_gpu_hip) return 64 << 10;
-    for (size_t i = 0; i < RF_COUNT(rows); i++)
-        if (!strcmp(g->dev.arch, rows[i].arch)) return rows[i].kib << 10;
-    return 99 << 10;
-}
-
 static uint32_t pad_of(uint32_t rows) { return (rows + 15) / 16 * 16; }
 
 bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
 {
     if (a->rows > RF_GPU_FEW_MOST) return false;
     for (uint32_t i = 0; i < a->n_w; i++) {
-        uint32_t type = number_of(rf_gpu_weight_of(a->w[i]));
+        uint32_t type = rf_gpu_weight_number(rf_gpu_weight_of(a->w[i]));
         if (g->gemm.shape.persistent && rf_gpu_weight_of(a->w[i])->type == RF_TYPE_BF16) return false; /* the large product is faster */
-        if (!type || shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true) > shared_max(g)) return false;
+        if (!type || shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true) > g->dev.shared_max) return false;
     }
     return true;
 }
@@ -49,7 +38,7 @@ bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *
 static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n, struct gemm_few_args *p)
 {
     const struct rf_gpu_weight *w0 = rf_gpu_weight_of(a->w[first]);
-    const uint32_t type = number_of(w0), steps = (w0->n_chunk + stages[type].chunks - 1) / stages[type].chunks;
+    const uint32_t type = rf_gpu_weight_number(w0), steps = (w0->n_chunk + stages[type].chunks - 1) / stages[type].chunks;
     uint32_t tiles = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);

@@ -5,7 +5,7 @@
 
 #include "backend/gpu/driver.h"
 
-enum { INVALID = 1, NO_DEVICE = 100, INVALID_DEVICE = 101 };
+enum { INVALID = 1, NO_DEVICE = 100, INVALID_DEVICE = 101, SHARED_MAX = 64 << 10 /* LDS of every card */ };
 
 static const char *const libraries[] = {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", NULL};
 
@@ -27,6 +27,7 @@ static int start(struct rf_gpu_device *d)
     void *p = rf_gpu_symbol(d, "hipSetDevice");
     if (!p) return NO_DEVICE;
     memcpy(&d->extra[0], &p, sizeof p);
+    d->shared_max = SHARED_MAX;
     d->context = d; /* there is none to hold: only a mark that the device was started */
     return bind(d);
 }
@@ -36,7 +37,7 @@ static void stop(struct rf_gpu_device *d) { (void)d; }
 static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes) /* 64 KiB need no asking, and no kernel takes more here */
 {
     (void)d, (void)fn;
-    return bytes <= 64 << 10 ? 0 : INVALID;
+    return bytes <= SHARED_MAX ? 0 : INVALID;
 }
 
 static const char *text(struct rf_gpu_device *d, int rc)
@@ -63,6 +64,7 @@ const struct rf_gpu_vendor rf_gpu_hip = {
     .bind = bind,
     .allow_shared = allow_shared,
     .text = text,
+    .operands_shared = true,
     .stream_flags = 1,
     .event_flags = 2,
 };

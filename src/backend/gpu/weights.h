@@ -13,6 +13,11 @@ struct rf_gpu_weight {
     enum rf_gpu_kernel kernel; /* embed_TYPE; pack_rows_ and the three products follow */
 };
 
+/* A type's place in RF_GPU_TYPES (kernels/args.h), by which kernels of a kind follow each other. */
+static inline uint32_t rf_gpu_weight_number(const struct rf_gpu_weight *w)
+{
+    return (uint32_t)(w->kernel - RF_GPU_K_embed_f32) / (RF_GPU_K_embed_f16 - RF_GPU_K_embed_f32);
+}
 static inline const struct rf_gpu_weight *rf_gpu_weight_of(const struct rf_weight *w) { return (const struct rf_gpu_weight *)w; }
 
 #endif

@@ -15,26 +15,20 @@ G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threa
         }
     }
 }
-#if defined(G_MAT_NV) && MATRIX
 #define MM_DENSE 2
-#define M 1
-#include "matmul_mma_row.h"
-#undef M
-#define M 4
-#include "matmul_mma_row.h"
-#undef M
-#define M 8
-#include "matmul_mma_row.h"
-#undef M
-#undef MM_DENSE
+#if defined(G_MAT_NV) && MATRIX
+#define MM_ROW "matmul_mma_row.h"
 #else
+#define MM_ROW "matmul_row.h"
+#endif
 #define M 1
-#include "matmul_row.h"
+#include MM_ROW
 #undef M
 #define M 4
-#include "matmul_row.h"
+#include MM_ROW
 #undef M
 #define M 8
-#include "matmul_row.h"
+#include MM_ROW
 #undef M
-#endif
+#undef MM_ROW
+#undef MM_DENSE
