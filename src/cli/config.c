@@ -153,19 +153,22 @@ static bool read_environment(struct rf_cli *c, struct rf_error *err)
     return true;
 }
 
-bool rf_cli_config_apply(struct rf_cli *c)
+/* Commands without settings; config reads those of the others by itself. */
+static const unsigned without = RF_CMD_VERSION | RF_CMD_MAN | RF_CMD_COMPLETION | RF_CMD_CONFIG;
+
+static bool read_all(struct rf_cli *c)
 {
     struct rf_error err = {0};
-    static const unsigned without = RF_CMD_VERSION | RF_CMD_MAN | RF_CMD_COMPLETION | RF_CMD_CONFIG; /* config reads it by itself */
-    if (c->command->bit & without) return true;
     if (read_environment(c, &err) && !read_file(c, &err)) return true;
     rf_cli_fail(&err, 0);
     return false;
 }
 
+bool rf_cli_config_apply(struct rf_cli *c) { return c->command->bit & without || read_all(c); }
+
 /* ---- rocmforge config ---- */
 
-struct row { const struct rf_option *o; char value[512], where[RF_CLI_PATH_MAX + 16]; };
+struct row { const struct rf_option *o; enum rf_cli_from from; char value[512], where[RF_CLI_PATH_MAX + 16]; };
 
 static void origin_text(const struct rf_cli *c, const struct rf_option *o, char *out, size_t cap)
 {
@@ -181,18 +184,16 @@ static void origin_text(const struct rf_cli *c, const struct rf_option *o, char 
 /* What command cmd would see; the caller releases c. */
 static bool resolve(struct rf_cli *c, const struct rf_cli_command *cmd, const char *config)
 {
-    struct rf_error err = {0};
     rf_cli_defaults(c);
     c->command = cmd;
     c->config = config;
-    if (read_environment(c, &err) && !read_file(c, &err)) return true;
-    rf_cli_fail(&err, 0);
-    return false;
+    return read_all(c);
 }
 
 static void fill_row(struct row *r, const struct rf_cli *c, const struct rf_option *o)
 {
     r->o = o;
+    r->from = c->origin[o - rf_cli_options].from;
     rf_cli_option_text(c, o, r->value, sizeof r->value);
     if (o->flags & RF_OPTION_SECRET && strcmp(r->value, "unset")) snprintf(r->value, sizeof r->value, "(hidden)");
     origin_text(c, o, r->where, sizeof r->where);
@@ -201,10 +202,9 @@ static void fill_row(struct row *r, const struct rf_cli *c, const struct rf_opti
 static void print_row(json_t *rows, bool json, const char *command, const struct row *r)
 {
     static const char *const from[] = {"default", "file", "environment", "line"};
-    enum rf_cli_from kind = !strcmp(r->where, "default") ? RF_FROM_DEFAULT : !strncmp(r->where, "ROCMFORGE_", 10) ? RF_FROM_ENV : RF_FROM_FILE;
     char name[80];
     if (json) {
-        json_t *o = json_pack("{s:s, s:s*, s:s, s:s, s:s}", "name", r->o->name, "command", command, "value", r->value, "source", from[kind],
+        json_t *o = json_pack("{s:s, s:s*, s:s, s:s, s:s}", "name", r->o->name, "command", command, "value", r->value, "source", from[r->from],
                               "where", r->where);
         json_array_append_new(rows, o);
         return;
@@ -242,7 +242,7 @@ static bool print_options(const struct rf_cli *c, const struct rf_cli_command *o
     bool ok = true;
     const struct rf_cli_command *cmd[16];
     for (size_t i = 0; ok && i < rf_cli_n_commands && n < RF_COUNT(seen); i++) {
-        if (only ? only != &rf_cli_commands[i] : rf_cli_commands[i].bit & (RF_CMD_VERSION | RF_CMD_MAN | RF_CMD_COMPLETION | RF_CMD_CONFIG)) continue;
+        if (only ? only != &rf_cli_commands[i] : rf_cli_commands[i].bit & without) continue;
         cmd[n] = &rf_cli_commands[i];
         ok = resolve(&seen[n++], &rf_cli_commands[i], c->config);
     }
