@@ -75,12 +75,23 @@ static void park(struct rf_serve *s, struct rf_call *c)
     pthread_cond_broadcast(&s->pool.changed);
 }
 
-/* Takes out of the list those that want `id` (NULL: all), in their order. Locked. */
-static struct rf_job *take(struct rf_serve *s, const char *id)
+static bool any(struct rf_call *c, const char *id) { return (void)c, (void)id, true; }
+static bool wants(struct rf_call *c, const char *id) { return !strcmp(c->want, id); }
+static bool has_left(struct rf_call *c, const char *id)
+{
+    (void)id;
+    pthread_mutex_lock(&c->lock);
+    bool gone = c->gone;
+    pthread_mutex_unlock(&c->lock);
+    return gone;
+}
+
+/* Takes out of the list those that are `such`, in their order. Locked. */
+static struct rf_job *take(struct rf_serve *s, bool (*such)(struct rf_call *c, const char *id), const char *id)
 {
     struct rf_job *taken = NULL, **end = &taken, **at = &s->pool.waiting;
     for (struct rf_job *j; (j = *at);) {
-        if (id && strcmp(j->call->want, id)) {
+        if (!such(j->call, id)) {
             at = &j->next;
             continue;
         }
@@ -92,27 +103,6 @@ static struct rf_job *take(struct rf_serve *s, const char *id)
     }
     s->pool.tail = at;
     return taken;
-}
-
-/* Requests whose client left while they waited load nothing. Locked. */
-static struct rf_job *take_gone(struct rf_serve *s)
-{
-    struct rf_job *gone = NULL, **at = &s->pool.waiting;
-    for (struct rf_job *j; (j = *at);) {
-        pthread_mutex_lock(&j->call->lock);
-        bool left = j->call->gone;
-        pthread_mutex_unlock(&j->call->lock);
-        if (!left) {
-            at = &j->next;
-            continue;
-        }
-        *at = j->next;
-        s->pool.n_waiting--;
-        j->next = gone;
-        gone = j;
-    }
-    s->pool.tail = at;
-    return gone;
 }
 
 /* err NULL: on to the workers; else each is answered with it. */
@@ -184,7 +174,7 @@ static void serve_first(struct rf_serve *s) /* locked, and again on return */
         pthread_mutex_lock(&s->pool.lock);
         s->pool.current = on;
     }
-    struct rf_job *list = take(s, want);
+    struct rf_job *list = take(s, want ? wants : any, want); /* without memory for the name all are answered with that */
     for (struct rf_job *j = list; !st && j; j = j->next) {
         j->call->on = s->pool.current;
         s->pool.current->refs++;
@@ -202,7 +192,7 @@ static void *pool_main(void *arg)
     rf_fail(&end, RF_SHUTDOWN, "The server is shutting down");
     pthread_mutex_lock(&s->pool.lock);
     while (!s->pool.stop) {
-        struct rf_job *gone = take_gone(s);
+        struct rf_job *gone = take(s, has_left, NULL); /* they load nothing */
         if (gone) {
             pthread_mutex_unlock(&s->pool.lock);
             release(s, gone, &end);
@@ -213,7 +203,7 @@ static void *pool_main(void *arg)
             pthread_cond_wait(&s->pool.changed, &s->pool.lock);
         }
     }
-    struct rf_job *rest = take(s, NULL);
+    struct rf_job *rest = take(s, any, NULL);
     pthread_mutex_unlock(&s->pool.lock);
     release(s, rest, &end);
     return NULL;
@@ -270,7 +260,7 @@ static rf_status wanted(struct rf_call *c, struct rf_error *err)
     struct rf_serve *s = c->serve;
     char id[RF_SERVE_NAME_MAX];
     const char *name;
-    RF_TRY(rf_serve_call_json(c, &c->root, err));
+    RF_TRY(rf_serve_json_parse(rf_buf_str(&c->body), c->body.len, &c->root, err));
     const json_t *v = json_object_get(c->root, "model");
     if (v && !json_is_null(v) && !json_is_string(v))
         return rf_fail_param(err, RF_INVALID, "model", "model: expected a string");
