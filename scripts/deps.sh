@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
 #
-#   scripts/deps.sh [build|fetch|test|all]     build: to compile (default); fetch: to get the test models; test: what the
-#                                              tests need besides; all: everything
+#   scripts/deps.sh [build|test|all]     build: to compile (default); test: what the tests need besides; all: everything
 set -eu
 
 what=${1:-build}
@@ -22,11 +21,9 @@ zlib1g-dev|/usr/include/zlib.h|packed GPU code
 libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
 libedit-dev|/usr/include/histedit.h|line editing in conversations
 '
-fetch='
+test='
 python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models
 ca-certificates|/etc/ssl/certs/ca-certificates.crt|https for them
-'
-test=$fetch'
 python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python
 curl|cmd:curl|talks to the server in the tests
 binutils|cmd:strip|measures the stripped binary
@@ -39,9 +36,8 @@ chromium-driver|cmd:chromedriver|steers it
 
 case $what in
 build) list=$build ;;
-fetch) list=$fetch ;;
 test | all) list=$build$test ;;
-*) echo "usage: scripts/deps.sh [build|fetch|test|all]" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh [build|test|all]" >&2; exit 2 ;;
 esac
 
 there() {
