@@ -9,12 +9,11 @@ import re
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 import requests
 
-from rfapi import binary
+from rfapi import PATIENCE, binary, until
 
 REAL = os.environ.get("RF_BASE_URL")
 
@@ -40,14 +39,9 @@ class Server:
         self.port = int(self.url.rsplit(":", 1)[1])
         self.model = "fake"
         print("server", self.url)
-        end = time.time() + 20
-        while ready and time.time() < end:
-            if requests.get(self.url + "/health").status_code == 200:
-                return
-            time.sleep(0.02)
-        assert not ready, "not ready in time"
+        assert not ready or until(lambda: requests.get(self.url + "/health").status_code == 200), "not ready in time"
 
-    def stop(self, sig=signal.SIGTERM, timeout=20):
+    def stop(self, sig=signal.SIGTERM, timeout=PATIENCE):
         if self.proc.poll() is None:
             self.proc.send_signal(sig)
         try:
@@ -84,15 +78,10 @@ class Server:
     def running(self):
         return self.metric("vllm:num_requests_running") + self.metric("vllm:num_requests_waiting")
 
-    def wait_idle(self, seconds=5):
-        end = time.time() + seconds
-        while time.time() < end:
-            if self.running() == 0:
-                return True
-            time.sleep(0.02)
-        return False
+    def wait_idle(self):
+        return until(lambda: self.running() == 0)
 
-    def connect(self, timeout=10):
+    def connect(self, timeout=PATIENCE):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
 
@@ -109,7 +98,7 @@ def shared():
     if REAL:
         yield RealServer()
         return
-    s = Server("--ping", 1, "--slow", 2, "--header-timeout", 2, "--alias", "org/other-name")
+    s = Server("--ping", 1, "--alias", "org/other-name")
     yield s
     assert s.stop() == 0, s.err
     assert "Sanitizer" not in s.err, s.err

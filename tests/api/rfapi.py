@@ -3,10 +3,12 @@ import functools
 import json
 import os
 import pathlib
+import time
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE = 60  # seconds for what must happen, but need not happen fast: the machine may be slow and busy
 
 
 def binary():
@@ -25,6 +27,16 @@ def slow_factor():
         return 1
     data = pathlib.Path(binary()).read_bytes()
     return 10 if b"__asan_init" in data or b"__tsan_init" in data else 1
+
+
+def until(what, seconds=PATIENCE):
+    """Asks again and again; true as soon as `what()` is."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def frames(text):

@@ -4,6 +4,8 @@ import json
 import pytest
 import requests
 
+from rfapi import until
+
 PATHS = ["/v1/chat/completions", "/v1/completions"]
 INTS = {"n": (1, 128), "max_tokens": (1, 2**31 - 1), "max_completion_tokens": (1, 2**31 - 1), "min_tokens": (0, 2**31 - 1),
         "top_k": (-1, 2**31 - 1), "top_logprobs": (0, 20), "priority": (-2**31, 2**31 - 1), "seed": (-2**63, 2**63 - 1)}
@@ -198,17 +200,16 @@ def test_stop(server):
 @pytest.mark.fake
 def test_deadline_in_queue(launch):
     s = launch("--running", 1)
-    import threading
-    t = threading.Thread(target=s.chat, args=("@len=100 @delay=10",))
-    t.start()
-    while s.metric("vllm:num_requests_running") < 1:
-        pass
+    holds = s.connect()
+    body = b'{"messages":[{"role":"user","content":"@len=4000 @delay=50"}]}'
+    holds.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert until(lambda: s.metric("vllm:num_requests_running") == 1)
     before = s.metric("vllm:prompt_tokens_total")
     for stream in (False, True):
         r = s.chat("x", timeout=0.2, stream=stream)
         assert r.status_code == 408 and r.json()["error"]["code"] == "deadline_exceeded"
     assert s.metric("vllm:prompt_tokens_total") == before
-    t.join()
+    holds.close()
 
 
 @pytest.mark.fake
@@ -217,7 +218,7 @@ def test_queue_full(launch, limit):
     s = launch(*limit)
     import concurrent.futures as cf
     with cf.ThreadPoolExecutor(8) as ex:
-        got = [f.result() for f in [ex.submit(s.chat, "@len=20 @delay=10") for _ in range(8)]]
+        got = [f.result() for f in [ex.submit(s.chat, "@len=20 @delay=30") for _ in range(8)]]
     codes = sorted(r.status_code for r in got)
     assert codes.count(200) >= 3 and codes.count(503) >= 1 and set(codes) == {200, 503}
     for r in got:

@@ -7,6 +7,8 @@ import time
 import pytest
 import requests
 
+from rfapi import PATIENCE
+
 pytestmark = pytest.mark.fake
 
 
@@ -17,7 +19,7 @@ def pool(launch):
 
 def ask(server, model, text="hi", **kw):
     body = {"messages": [{"role": "user", "content": text}], **kw}
-    return requests.post(server.url + "/v1/chat/completions", json={"model": model, **body} if model else body, timeout=30)
+    return requests.post(server.url + "/v1/chat/completions", json={"model": model, **body} if model else body, timeout=PATIENCE)
 
 
 def loaded(server):
@@ -59,7 +61,7 @@ def test_running_requests_end_before_their_model_goes(pool):
 
     def stream():
         with requests.post(pool.url + "/v1/chat/completions", json={"model": "m0", "stream": True, "messages": [
-                {"role": "user", "content": "@len=40 @delay=20"}]}, stream=True, timeout=30) as r:
+                {"role": "user", "content": "@len=40 @delay=50"}]}, stream=True, timeout=PATIENCE) as r:
             for line in r.iter_lines():
                 if line.startswith(b"data: {"):
                     chunk = json.loads(line[6:])
@@ -75,7 +77,7 @@ def test_running_requests_end_before_their_model_goes(pool):
     threads = [threading.Thread(target=stream), threading.Thread(target=one, args=["m1"]), threading.Thread(target=one, args=["m0"])]
     for t in threads:
         t.start()
-        time.sleep(0.15)
+        time.sleep(0.5)
     for t in threads:
         t.join()
     assert order == ["stream", "m1", "m0"] and len("".join(words)) == 40
@@ -99,12 +101,12 @@ def test_a_model_that_does_not_open(pool):
 
 def test_a_client_that_leaves_while_it_waits_loads_nothing(pool):
     ask(pool, "m0")
-    hold = threading.Thread(target=ask, args=[pool, "m0", "@len=30 @delay=30"])
+    hold = threading.Thread(target=ask, args=[pool, "m0", "@len=40 @delay=60"])
     hold.start()
-    time.sleep(0.2)
+    time.sleep(0.4)
     queued = threading.Thread(target=ask, args=[pool, "m1"])  # the loader waits for m0 to end
     queued.start()
-    time.sleep(0.1)
+    time.sleep(0.4)
     with pytest.raises(requests.exceptions.ReadTimeout):
         requests.post(pool.url + "/v1/chat/completions", json={"model": "m2", "messages": [{"role": "user", "content": "x"}]}, timeout=0.2)
     hold.join()
@@ -118,10 +120,10 @@ def test_only_so_many_wait_for_another_model(launch):
     pool = launch("--pool", 2, "--pending", 2)
     ask(pool, "m0")
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
-        hold = threads.submit(ask, pool, "m0", "@len=30 @delay=30")
-        time.sleep(0.2)
+        hold = threads.submit(ask, pool, "m0", "@len=40 @delay=60")
+        time.sleep(0.4)
         first = threads.submit(ask, pool, "m1")  # the loader has this one in hand
-        time.sleep(0.1)
+        time.sleep(0.4)
         others = [threads.submit(ask, pool, "m1").result for _ in range(5)]
         answers = [first.result(), *(r() for r in others)]
     assert hold.result().json()["model"] == "m0"

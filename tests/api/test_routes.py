@@ -5,6 +5,8 @@ import time
 import pytest
 import requests
 
+from rfapi import PATIENCE, until
+
 
 def err(r, status, code=None):
     assert r.status_code == status, r.text
@@ -216,29 +218,25 @@ def test_cors(launch, server):
 
 @pytest.mark.fake
 def test_loading(launch):
-    s = launch("--load", 1, ready=False)
+    s = launch("--load", 3, ready=False)
     r = requests.get(s.url + "/health")
     assert err(r, 503)["message"] == "Loading model" and r.headers["Retry-After"]
     assert requests.get(s.url + "/v1/models").json()["data"][0]["id"] == "fake"
     r = s.chat("x")
     err(r, 503, "loading")
     assert r.headers["Retry-After"]
-    end = time.time() + 5
-    while requests.get(s.url + "/health").status_code != 200:
-        assert time.time() < end
-        time.sleep(0.05)
+    assert until(lambda: requests.get(s.url + "/health").status_code == 200)
     assert s.chat("x").status_code == 200
 
 
 @pytest.mark.fake
 def test_drain(launch):
-    s = launch("--drain", 20)
+    s = launch("--drain", PATIENCE)
     with cf.ThreadPoolExecutor(4) as ex:
-        running = [ex.submit(s.chat, "@len=100 @delay=10", stream=i % 2 == 0) for i in range(4)]
-        while s.running() < 4:
-            time.sleep(0.01)
+        running = [ex.submit(s.chat, "@len=100 @delay=30", stream=i % 2 == 0) for i in range(4)]
+        assert until(lambda: s.running() == 4)
         s.proc.terminate()
-        time.sleep(0.2)
+        assert until(lambda: requests.get(s.url + "/health").status_code == 503)
         assert err(requests.get(s.url + "/health"), 503)["code"] == "shutting_down"
         r = s.chat("x")
         err(r, 503, "shutting_down")
@@ -246,45 +244,43 @@ def test_drain(launch):
         for f in running:
             assert f.result().status_code == 200
         assert "[DONE]" in running[0].result().text
-    assert s.proc.wait(5) == 0
+    assert s.proc.wait(PATIENCE) == 0
 
 
 @pytest.mark.fake
 def test_drain_times_out(launch):
     s = launch("--drain", 0.3)
     with cf.ThreadPoolExecutor(2) as ex:
-        whole, stream = [ex.submit(s.chat, "@len=3000 @delay=10", stream=x) for x in (False, True)]
-        while s.running() < 2:
-            time.sleep(0.01)
+        whole, stream = [ex.submit(s.chat, "@len=4000 @delay=20", stream=x) for x in (False, True)]
+        assert until(lambda: s.running() == 2)
         time.sleep(0.1)
         t = time.time()
         s.proc.terminate()
         err(whole.result(), 503, "shutting_down")
         last = stream.result().text.strip().split("\n\n")[-1]
         assert '"error"' in last and "[DONE]" not in stream.result().text
-        assert s.proc.wait(5) == 0 and time.time() - t < 3
+        assert s.proc.wait(PATIENCE) == 0 and time.time() - t < 30  # alone they would take 80 s
 
 
 @pytest.mark.fake
 def test_second_signal(launch):
-    s = launch("--drain", 60)
+    s = launch("--drain", 80)
     with cf.ThreadPoolExecutor(1) as ex:
         f = ex.submit(s.chat, "@len=4000 @delay=20")
-        while s.running() < 1:
-            time.sleep(0.01)
+        assert until(lambda: s.running() == 1)
         s.proc.terminate()
         time.sleep(0.2)
         t = time.time()
         s.proc.terminate()
         err(f.result(), 503)
-        assert s.proc.wait(5) == 0 and time.time() - t < 3
+        assert s.proc.wait(PATIENCE) == 0 and time.time() - t < 30  # alone they would take 80 s
 
 
 @pytest.mark.fake
 def test_device_error_ends_it(launch):
     s = launch()
     err(s.chat("@error=device"), 500, "device_error")
-    assert s.proc.wait(10) == 3
+    assert s.proc.wait(PATIENCE) == 3
 
 
 @pytest.mark.fake

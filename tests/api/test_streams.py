@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from rfapi import events, frames
+from rfapi import PATIENCE, events, frames, slow_factor, until
 
 
 def stream(server, text, path="/v1/chat/completions", **kw):
@@ -118,7 +118,7 @@ def test_200_clients_vanish(server):
 
     def client(i):
         s = server.connect()
-        s.sendall(request_bytes(server, f"@len=100000 @delay={rng.choice([1, 5, 20])}", is_stream=i % 3 != 0, n=1 + i % 2, max_tokens=4000))
+        s.sendall(request_bytes(server, f"@len=100000 @delay={rng.choice([1, 5, 50])}", is_stream=i % 3 != 0, n=1 + i % 2, max_tokens=4000))
         time.sleep(rng.random() * 0.5)
         if i % 3:
             s.setblocking(False)
@@ -133,33 +133,27 @@ def test_200_clients_vanish(server):
         t.start()
     for t in threads:
         t.join()
-    assert server.wait_idle(3), server.running()
+    assert server.wait_idle(), server.running()  # those of 50 ms a token would take minutes to end by themselves
     assert server.metric("rocmforge_http_disconnects_total") - gone >= 150
-    t = time.time()
-    assert server.chat("after").status_code == 200 and time.time() - t < 0.5
+    assert server.chat("after").status_code == 200
 
 
 @pytest.mark.fake
 def test_queued_client_leaves_before_prefill(launch):
     s = launch("--running", 1)
     a = s.connect()
-    a.sendall(request_bytes(s, "@len=4000 @delay=10"))
-    while s.metric("vllm:num_requests_running") < 1:
-        time.sleep(0.01)
+    a.sendall(request_bytes(s, "@len=4000 @delay=50"))
+    assert until(lambda: s.metric("vllm:num_requests_running") == 1)
     before = s.metric("vllm:prompt_tokens_total")
     queued = []
     for is_stream in (True, False):
         c = s.connect()
         c.sendall(request_bytes(s, "never runs", is_stream=is_stream))
         queued.append(c)
-    while s.metric("vllm:num_requests_waiting") < 2:
-        time.sleep(0.01)
+    assert until(lambda: s.metric("vllm:num_requests_waiting") == 2)
     queued[0].close()
     queued[1].shutdown(socket.SHUT_WR)  # closing only the sending side counts as leaving
-    end = time.time() + 2
-    while s.metric("vllm:num_requests_waiting"):
-        assert time.time() < end
-        time.sleep(0.01)
+    assert until(lambda: s.metric("vllm:num_requests_waiting") == 0)
     assert queued[1].recv(100) == b""
     assert s.metric("vllm:prompt_tokens_total") == before
     a.close()
@@ -169,26 +163,27 @@ def test_queued_client_leaves_before_prefill(launch):
 
 @pytest.mark.fake
 def test_slow_reader(launch):
-    s = launch("--slow", 1, "--buffer", 65536, "--ping", 1)
+    """It is dropped, and until then nobody waits for it: a server that did would keep others for as long as `--slow` says."""
+    s = launch("--slow", 3, "--buffer", 65536, "--ping", 1)
     c = socket.socket()
     c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     c.connect(("127.0.0.1", s.port))
     c.sendall(request_bytes(s, "@len=4000 @chunk=4000", ignore_eos=True, max_tokens=3900, n=8))
-    gaps, end = [], time.time() + 6
+    gaps, end = [], time.time() + PATIENCE
     while time.time() < end and s.metric("rocmforge_http_slow_readers_total") < 1:
         t = time.time()
         assert s.chat("others").status_code == 200
         gaps.append(time.time() - t)
     assert s.metric("rocmforge_http_slow_readers_total") == 1
-    assert s.wait_idle() and max(gaps) < 0.5
-    assert s.rss_kb() < 100_000
+    assert s.wait_idle() and max(gaps) < 2.5, sorted(gaps)[-5:]
+    assert s.rss_kb() < 100_000 * slow_factor()
     c.close()
 
 
 @pytest.mark.fake
 def test_stream_to_end_while_reader_pauses(launch):
     """A reader that pauses for less than the limit loses nothing."""
-    s = launch("--slow", 5)
+    s = launch("--slow", 30)
     r = s.post("/v1/completions", {"prompt": "@len=20000 @chunk=50 x", "max_tokens": 400, "stream": True}, stream=True)
     it = r.iter_content(1000)
     first = next(it)

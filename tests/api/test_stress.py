@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from rfapi import until
+
 SEED = 20260101
 
 
@@ -52,10 +54,10 @@ def test_stress(launch):
     rng, count = random.Random(SEED), {"left": 0, "answered": 0}
 
     async def main():
-        await asyncio.wait_for(asyncio.gather(*[client(s.port, rng, count) for _ in range(400)]), 100)
+        await asyncio.wait_for(asyncio.gather(*[client(s.port, rng, count) for _ in range(400)]), 300)
 
     asyncio.run(main())
-    assert s.wait_idle(10)
+    assert s.wait_idle()
     assert count["left"] > 150 and count["answered"] > 400, count
-    assert s.metric("rocmforge_http_connections") <= 2
+    assert until(lambda: s.metric("rocmforge_http_connections") <= 2)
     assert s.stop() == 0 and "Sanitizer" not in s.err, s.err

@@ -146,7 +146,7 @@ static int ask(uint16_t port, const char *path, const char *body)
     char text[4096], got[65536];
     int fd = socket(AF_INET, SOCK_STREAM, 0), n;
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval patience = {.tv_sec = 10};
+    struct timeval patience = {.tv_sec = 60};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (connect(fd, (struct sockaddr *)&a, sizeof a)) return close(fd), -1;
     int len = snprintf(text, sizeof text,
@@ -232,7 +232,7 @@ TEST(freed_while_it_runs) /* without rf_serve_run: what runs is aborted, nothing
                 strlen(body) - (i == 3), body);
     }
     struct rf_stats st = {0};
-    for (int i = 0; i < 500 && st.n_running < 3; i++, usleep(10000)) rf_engine_stats(e, &st);
+    for (int i = 0; i < 6000 && st.n_running < 3; i++, usleep(10000)) rf_engine_stats(e, &st);
     CHECK_INT(st.n_running, 3);
     rf_serve_free(s);
     rf_engine_stats(e, &st);
