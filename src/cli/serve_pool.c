@@ -33,7 +33,8 @@ static void pool_list(void *ctx, void (*see)(void *to, const char *name), void *
 {
     struct rf_cli_pool *p = ctx;
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; rescan(p, LIST_AGE_S) && i < rf_registry_n(p->registry); i++)
+    bool any = rescan(p, LIST_AGE_S);
+    for (size_t i = 0; any && i < rf_registry_n(p->registry); i++)
         if (rf_registry_at(p->registry, i)->kind == RF_MODEL_CHAT) see(to, rf_registry_at(p->registry, i)->name);
     pthread_mutex_unlock(&p->lock);
 }

@@ -76,6 +76,7 @@ enum rf_route_flags {
     RF_ROUTE_GEN = 1u << 3,     /* starts sequences in the engine */
     RF_ROUTE_PREFIX = 1u << 4,  /* path is a prefix, the rest goes to call->rest */
     RF_ROUTE_METRICS = 1u << 5, /* needs no key if options say so */
+    RF_ROUTE_DISK = 1u << 6,    /* asks the pool, which may look through folders: runs on a worker then */
 };
 
 struct rf_route {

@@ -176,14 +176,28 @@ static enum MHD_Result sleep_or_close(struct rf_call *c) /* unlocks */
     return ok ? MHD_YES : MHD_NO;
 }
 
+static void run_whole(struct rf_call *c) /* a route that fills the reply and starts nothing */
+{
+    c->route->run(c);
+    if (c->reply.body.bad) rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
+}
+
+static void run_apart(struct rf_call *c) /* the same on a worker */
+{
+    run_whole(c);
+    rf_serve_call_ready(c);
+}
+
 static enum MHD_Result hand_over(struct rf_call *c)
 {
     struct rf_serve *s = c->serve;
+    void (*run)(struct rf_call *) = c->route->flags & RF_ROUTE_DISK ? run_apart : c->route->run;
+    if (s->opt.pool && c->route->flags & RF_ROUTE_MODEL) run = rf_serve_pool_run;
     rf_serve_conn_enter(c->conn, RF_CONN_BUSY);
     if (c->route->flags & RF_ROUTE_GEN) rf_serve_watch_add(s, c->conn, c);
     pthread_mutex_lock(&c->lock);
     c->phase = RF_PHASE_WORK;
-    rf_status st = rf_serve_work_post(s, c, s->opt.pool && c->route->flags & RF_ROUTE_MODEL ? rf_serve_pool_run : c->route->run, false);
+    rf_status st = rf_serve_work_post(s, c, run, false);
     if (st) c->phase = RF_PHASE_READ;
     pthread_mutex_unlock(&c->lock);
     if (st) {
@@ -212,13 +226,9 @@ static enum MHD_Result dispatch(struct rf_call *c)
                              "The queue is full: %u sequences run or wait; try again", s->opt.max_sequences);
         return answer(c);
     }
-    if (!(r->flags & RF_ROUTE_WORK)) {
-        r->run(c);
-        if (c->reply.body.bad)
-            rf_serve_reply_error(&c->reply, 503, NULL, "out_of_memory", "not enough memory for the answer");
-        return answer(c);
-    }
-    return hand_over(c);
+    if (r->flags & RF_ROUTE_WORK || (r->flags & RF_ROUTE_DISK && s->opt.pool)) return hand_over(c);
+    run_whole(c);
+    return answer(c);
 }
 
 /* A stream's first event decides whether it becomes a stream at all: an error before it is still an HTTP status. */

@@ -14,8 +14,8 @@ enum {
 static const struct rf_route routes[] = {
     {"/v1/chat/completions", RF_POST, POST_ALLOW, GEN, rf_serve_chat_run},
     {"/v1/completions", RF_POST, POST_ALLOW, GEN, rf_serve_completions_run},
-    {"/v1/models", GETS, GET_ALLOW, 0, rf_serve_models_run},
-    {"/v1/models/", GETS, GET_ALLOW, RF_ROUTE_PREFIX, rf_serve_model_run},
+    {"/v1/models", GETS, GET_ALLOW, RF_ROUTE_DISK, rf_serve_models_run},
+    {"/v1/models/", GETS, GET_ALLOW, RF_ROUTE_DISK | RF_ROUTE_PREFIX, rf_serve_model_run},
     {"/tokenize", RF_POST, POST_ALLOW, WORK, rf_serve_tokenize_run},
     {"/detokenize", RF_POST, POST_ALLOW, WORK, rf_serve_detokenize_run},
     {"/health", GETS, GET_ALLOW, RF_ROUTE_OPEN, rf_serve_health_run},

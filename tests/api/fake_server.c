@@ -20,7 +20,7 @@ static void on_signal(int sig)
     rf_serve_stop(serve);
 }
 
-struct args { struct rf_serve_options o; double load_s, drain_s; uint32_t running, queue; const char *list[4][8]; int pool; };
+struct args { struct rf_serve_options o; double load_s, list_s, drain_s; uint32_t running, queue; const char *list[4][8]; int pool; };
 
 /* ---- models on demand: m0, m1, ... and "broken", which does not open; never two at once ---- */
 
@@ -30,6 +30,7 @@ static void pool_list(void *ctx, void (*see)(void *to, const char *name), void *
 {
     struct args *a = ctx;
     char name[16];
+    if (a->list_s > 0) poll(NULL, 0, (int)(a->list_s * 1e3)); /* a slow disk */
     for (int i = 0; i < a->pool; i++) {
         snprintf(name, sizeof name, "m%d", i);
         see(to, name);
@@ -78,7 +79,7 @@ static const char *const lists[] = {"--key", "--alias", "--allow-host", "--cors"
 static const struct { const char *name; size_t at; } numbers[] = {
 #define O(f) offsetof(struct args, f)
     {"--ping", O(o.ping_s)}, {"--slow", O(o.slow_reader_s)}, {"--header-timeout", O(o.header_timeout_s)},
-    {"--idle", O(o.idle_timeout_s)}, {"--load", O(load_s)}, {"--drain", O(drain_s)},
+    {"--idle", O(o.idle_timeout_s)}, {"--load", O(load_s)}, {"--list", O(list_s)}, {"--drain", O(drain_s)},
 };
 
 static void parse(struct args *a, int argc, char **argv)

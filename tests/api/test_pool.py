@@ -38,6 +38,18 @@ def test_what_is_listed_and_what_is_loaded(pool):
     assert ask(pool, "M2").json()["model"] == "m2" and loaded(pool) == ["m2"]
 
 
+def test_a_slow_disk_does_not_stop_the_others(launch):
+    s = launch("--pool", 2, "--list", 3)
+    listing = threading.Thread(target=requests.get, args=[s.url + "/v1/models"])
+    began = time.monotonic()
+    listing.start()
+    time.sleep(0.2)
+    assert requests.get(s.url + "/health").status_code == 200
+    assert listing.is_alive() and time.monotonic() - began < 3  # answered while the list was being made
+    listing.join()
+    assert time.monotonic() - began >= 3
+
+
 def test_no_name_is_the_default_then_the_one_in_service(pool):
     assert ask(pool, None).json()["model"] == "m0"
     assert ask(pool, "m2").json()["model"] == "m2"
