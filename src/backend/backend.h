@@ -35,6 +35,7 @@ struct rf_backend_info {
     uint64_t memory_total, memory_free;
     uint32_t n_threads;
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
+    bool fine_inputs;     /* products round their inputs to 16-bit floats at most: precise is worth its time only where somebody asks for it */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
 

@@ -115,12 +115,18 @@ static bool add_norm(struct rf_runner *r, enum rows rows, rf_dev x, rf_dev y, ui
     return true;
 }
 
+/* The tables mark roles for backends that round inputs coarsely. */
+static bool is_precise(const struct rf_runner *r, enum rf_role role)
+{
+    return r->opt.precise || (rf_role_rows[role].precise && !r->m->b->info.fine_inputs);
+}
+
 static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
     struct entry *e = push(r, CALL_MATMUL, rows);
     if (!e) return false;
     e->u.matmul.x = r->reg[s->in];
-    e->u.matmul.precise = r->opt.precise || rf_role_rows[s->role[0]].precise;
+    e->u.matmul.precise = is_precise(r, s->role[0]);
     for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
         const struct rf_lm_tensor *t = &l->t[s->role[i]];
         e->u.matmul.w[i] = t->w;
@@ -229,7 +235,7 @@ static bool add_ends(struct rf_runner *r, bool head)
     if (!(e = push(r, CALL_MATMUL, ROWS_OUT))) return false;
     e->u.matmul = (struct rf_matmul_args){.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
                                           .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab},
-                                          .precise = rf_role_rows[RF_ROLE_OUTPUT].precise};
+                                          .precise = is_precise(r, RF_ROLE_OUTPUT)};
     if (m->hp.logit_softcap > 0) {
         if (!(e = push(r, CALL_SOFTCAP, ROWS_OUT))) return false;
         e->per_row = m->shape.n_vocab;

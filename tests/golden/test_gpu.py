@@ -1,7 +1,7 @@
 """The tiny models on emulated GPUs: the whole engine through the driver libraries' names, warp 32 as cuda:0, warp 64 as hip:0.
 
 Greedy text must be the expected one (transformers', which the CPU gives too), logits as near as the CPU's. A prompt's products take
-activations rounded to bf16 (8 bits): nearer than the CPU's int8 for quantised types, farther than its f32 for F16.
+activations rounded to bf16 (8 bits), in all products alike: nearer than the CPU's int8 for quantised types, farther than its f32 for F16.
 """
 import json
 import os
@@ -16,7 +16,7 @@ DEVICES = ["cuda:0", "hip:0"]
 # Every family once, every type once: each takes seconds on emulated threads.
 FAMILY = {c[0].split("-")[0]: c for c in reversed(FAMILIES)}
 PAIRS = [(c, DEVICES[i % 2]) for i, c in enumerate(FAMILY[k] for k in ("llama", "qwen2", "qwen3", "mistral_window", "gemma3"))]
-NEAR = {**TOLERANCE, "F16": 0.05}
+NEAR = {**TOLERANCE, "F16": 0.08}
 OTHERS = list({c[2]: c for c in CASES if c[2] != "F32"}.values())
 
 

@@ -359,7 +359,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     struct rf_backend_info *i = &g->base.info;
     i->name = g->dev.id;
     i->n_threads = 1;
-    i->records = true;
+    i->records = i->fine_inputs = true;
     count_memory(g);
     snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB free", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
              g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));

@@ -20,6 +20,7 @@ TEST(opens_by_name)
         CHECK_STR(b->info.name, "cpu");
         CHECK(b->info.memory_total > 0 && b->info.memory_free > 0 && b->info.memory_free <= b->info.memory_total);
         CHECK_INT(b->info.n_threads, 1);
+        CHECK(!b->info.fine_inputs);
         CHECK(strstr(b->info.detail, "1 thread of"));
         rf_backend_close(b);
     }

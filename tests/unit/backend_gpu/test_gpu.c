@@ -23,7 +23,7 @@ TEST(opens_by_name)
     REQUIRE(try_open(device, &b, &err) == RF_OK);
     CHECK_STR(b->info.name, device);
     CHECK(strstr(b->info.detail, "emulator") && b->info.memory_total == 1u << 30 && b->info.memory_free <= b->info.memory_total);
-    CHECK(!b->info.host_memory);
+    CHECK(!b->info.host_memory && b->info.fine_inputs);
     void *const *p = (void *const *)b->mem, *const *q = (void *const *)b->ops;
     for (size_t i = 0; i < sizeof *b->mem / sizeof(void *); i++) CHECK(p[i] != NULL);
     for (size_t i = 0; i < sizeof *b->ops / sizeof(void *); i++) CHECK(q[i] != NULL);
