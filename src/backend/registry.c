@@ -14,11 +14,22 @@ static rf_status cpu_open(struct rf_backend **out, const struct rf_backend_optio
     return rf_cpu_open(out, opt, err);
 }
 
+/* A card without code for it is an error like any other; without a card there is nothing to say. */
+static rf_status no_code(const struct rf_gpu_vendor *v, int index, struct rf_error *err)
+{
+    struct rf_gpu_device d;
+    RF_TRY(rf_gpu_device_open(&d, v, index, err));
+    rf_fail(err, RF_DEVICE, "%s: %s%s%s is there, but this build has no code for such devices: build with -D%s=enabled, or use --device cpu or "
+                            "--allow-cpu", d.id, d.name, d.arch[0] ? ", " : "", d.arch, v->name);
+    rf_gpu_device_close(&d);
+    return RF_DEVICE;
+}
+
 static rf_status gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, const struct rf_backend_options *opt, int index, struct rf_error *err)
 {
     const struct rf_gpu_object *o = rf_gpu_objects;
     while (o->vendor && strcmp(o->vendor, v->name)) o++;
-    if (!o->vendor) return rf_fail(err, RF_NOT_FOUND, "%s: this build has no code for such devices (-D%s=enabled)", v->name, v->name);
+    if (!o->vendor) return no_code(v, index, err);
     return rf_gpu_open(out, v, opt, index, err);
 }
 
@@ -32,18 +43,17 @@ static rf_status hip_open(struct rf_backend **out, const struct rf_backend_optio
     return gpu_open(out, &rf_gpu_hip, opt, index, err);
 }
 
-/* Best first: "auto" takes the first that is there. One that is there and does not work is an error, not a reason to go on,
- * unless the caller allows the CPU. */
+/* In the order in which "auto" asks: AMD before NVIDIA, GPUs before the CPU. */
 static const struct {
     const char *name;
     bool numbered; /* "cuda" is "cuda:0" */
     rf_status (*open)(struct rf_backend **out, const struct rf_backend_options *opt, int index, struct rf_error *err);
 } devices[] = {
-    {"cuda", true, cuda_open},
     {"hip", true, hip_open},
+    {"cuda", true, cuda_open},
     {"cpu", false, cpu_open},
 };
-enum { N_DEVICE = sizeof devices / sizeof *devices };
+enum { N_DEVICE = sizeof devices / sizeof *devices, AUTO_CARDS = 16 };
 
 /* Does `want` name device i? Sets *index. */
 static bool named(int i, const char *want, int *index)
@@ -58,26 +68,55 @@ static bool named(int i, const char *want, int *index)
     return true;
 }
 
+/* Why devices that are there were passed over: the first of them. */
+static void note_passed(struct rf_backend *b, const struct rf_error *why)
+{
+    size_t n = strlen(b->info.detail);
+    snprintf(b->info.detail + n, sizeof b->info.detail - n, "; instead of %s", why->message);
+}
+
+/* The first GPU that works. RF_NOT_FOUND: there is none at all; else the error of the first one that is there and does not work. */
+static rf_status any_gpu(struct rf_backend **out, const struct rf_backend_options *opt, struct rf_error *err)
+{
+    struct rf_error first = {0}, e = {0};
+    for (int i = 0; i < N_DEVICE; i++)
+        for (int index = 0; devices[i].numbered && index < AUTO_CARDS; index++) {
+            rf_status s = devices[i].open(out, opt, index, &e);
+            if (!s && first.status) note_passed(*out, &first);
+            if (!s) return RF_OK;
+            if (s == RF_NOT_FOUND || (s == RF_INVALID && index)) break; /* no more of this kind */
+            if (!first.status) first = e;
+            if (s == RF_INVALID) break; /* an option: no card will like it */
+        }
+    if (!first.status) return RF_NOT_FOUND;
+    if (err) *err = first;
+    return first.status;
+}
+
+/* A GPU that is there and does not work is an error, not a reason to take the CPU, unless the caller allows that. */
+static rf_status open_auto(struct rf_backend **out, const struct rf_backend_options *opt, struct rf_error *err)
+{
+    struct rf_error gpu = {0};
+    rf_status s = any_gpu(out, opt, &gpu);
+    if (s && s != RF_NOT_FOUND && (s == RF_INVALID || !opt->allow_cpu)) {
+        if (err) *err = gpu;
+        return s;
+    }
+    if (!s) return RF_OK;
+    RF_TRY(cpu_open(out, opt, 0, err));
+    if (gpu.status) note_passed(*out, &gpu);
+    return RF_OK;
+}
+
 rf_status rf_backend_open(struct rf_backend **out, const struct rf_backend_options *opt, struct rf_error *err)
 {
     static const struct rf_backend_options defaults;
     if (!opt) opt = &defaults;
     *out = NULL;
     const char *want = opt->device && *opt->device ? opt->device : "auto";
-    bool any = !strcmp(want, "auto");
-    char passed[sizeof((struct rf_error *)0)->message] = ""; /* why a device that is there was passed over */
-    for (int i = 0; i < N_DEVICE; i++) {
-        int index = 0;
-        if (!any && !named(i, want, &index)) continue;
-        rf_status s = devices[i].open(out, opt, index, err);
-        bool cpu = !devices[i].numbered;
-        if (any && cpu && !s && passed[0]) {
-            size_t n = strlen((*out)->info.detail);
-            snprintf((*out)->info.detail + n, sizeof (*out)->info.detail - n, "; instead of %s", passed);
-        }
-        if (!any || cpu || (s != RF_NOT_FOUND && !(s && opt->allow_cpu))) return s;
-        if (s != RF_NOT_FOUND && err) snprintf(passed, sizeof passed, "%s", err->message);
-    }
+    if (!strcmp(want, "auto")) return open_auto(out, opt, err);
+    for (int i = 0, index; i < N_DEVICE; i++)
+        if (named(i, want, &index)) return devices[i].open(out, opt, index, err);
     return rf_fail_param(err, RF_INVALID, "device", "device \"%.40s\" does not exist here: expected one of auto, cpu, cuda:N, hip:N", want);
 }
 

@@ -119,7 +119,7 @@ const struct rf_option rf_cli_options[] = {
     {"yes", NULL, 'y', FLAG(yes), RM, LINE, NULL, "do not ask"},
     {"ctx", "N", 'c', INT(ctx, 1, 1 << 28), WEIGHTS, 0, NULL, "context length (default: the model's, cut to memory)"},
     {"threads", "N", 0, INT(threads, 1, 1024), WEIGHTS | DOCTOR, 0, NULL, "CPU threads (default: one per usable core)"},
-    {"device", "NAME", 0, TEXT(device), WEIGHTS, 0, NULL, "auto, cpu, cuda:0 or hip:0 (default auto: the best there is)"},
+    {"device", "NAME", 0, TEXT(device), WEIGHTS, 0, NULL, "auto, cpu, hip:0 or cuda:0 (default auto: AMD, then NVIDIA, then the CPU)"},
     {"attention", "NAME", 0, TEXT(attention), WEIGHTS, 0, "auto reference flash paged-split", "what a GPU attends with (default auto; serve says what was chosen)"},
     {"allow-cpu", NULL, 0, FLAG(allow_cpu), WEIGHTS, 0, NULL, "use the CPU where a GPU is there but cannot be used"},
     {"isa", "NAME", 0, TEXT(isa), WEIGHTS, 0, "auto ref avx2 avx512 amx neon", "cap on CPU instructions"},

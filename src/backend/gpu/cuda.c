@@ -4,7 +4,7 @@
 
 #include "backend/gpu/driver.h"
 
-enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
+enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, MISMATCH = 803, NO_COMPAT = 804, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
 enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX };
 enum { PROGRAMMATIC_SERIALIZATION = 6 };
 
@@ -13,8 +13,11 @@ static const char *const libraries[] = {"libcuda.so.1", NULL};
 static rf_status absent(int rc, struct rf_error *err)
 {
     if (!rc || rc == NO_DEVICE) return rf_fail(err, RF_NOT_FOUND, "cuda: the driver is there, but it finds no device");
+    const char *why = rc == DRIVER_TOO_OLD || rc == NO_COMPAT ? ", too old for this card"
+                      : rc == MISMATCH                        ? ", its library and its kernel module are of different versions: reboot"
+                                                              : "";
     return rf_fail(err, RF_DEVICE, "cuda: the driver does not start (error %d%s): update the NVIDIA driver (nvidia-smi must work), or use --device cpu or --allow-cpu",
-                   rc, rc == DRIVER_TOO_OLD ? ", too old for this card" : "");
+                   rc, why);
 }
 
 static void fetch(struct rf_gpu_device *d, int i, const char *name)

@@ -69,6 +69,10 @@ struct rf_gpu_vendor {
 };
 extern const struct rf_gpu_vendor rf_gpu_cuda, rf_gpu_hip;
 
+/* hip.c: "gfx90a" of the index-th card that the kernel driver lists below `root` (its nodes' gfx_target_version); "" where that cannot be
+ * told: visible devices were narrowed and the cards differ. */
+void rf_gpu_hip_arch(const char *root, int index, char *out, size_t cap);
+
 struct rf_gpu_device {
     const struct rf_gpu_vendor *vendor;
     struct rf_gpu_api api;

@@ -290,14 +290,15 @@ static void gpu_close(struct rf_backend *b)
 }
 
 /* Unpacks an object, a zero byte behind it (PTX is text), and gives it to the driver. */
-static rf_status try_object(struct rf_gpu *g, const struct rf_gpu_object *o, struct rf_error *err)
+static rf_status try_object(struct rf_gpu *g, const struct rf_gpu_object *o, int *rc, struct rf_error *err)
 {
     unsigned char *code = rf_alloc(o->bytes + 1);
     uLongf n = o->bytes;
     if (!code) return rf_fail_nomem(err, "GPU code", o->bytes + 1);
     bool whole = uncompress(code, &n, o->packed, o->packed_bytes) == Z_OK && n == o->bytes;
     code[o->bytes] = 0;
-    if (whole && !g->dev.api.module_load(&g->module, code)) g->object = o;
+    *rc = whole ? g->dev.api.module_load(&g->module, code) : 0;
+    if (whole && !*rc) g->object = o;
     else g->module = NULL;
     rf_free(code);
     return RF_OK;
@@ -307,16 +308,19 @@ static rf_status try_object(struct rf_gpu *g, const struct rf_gpu_object *o, str
 static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
 {
     char tried[160] = "";
+    int rc = 0;
     for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor && !g->module; o++) {
         if (strcmp(o->vendor, g->dev.vendor->name)) continue;
-        RF_TRY(try_object(g, o, err));
+        RF_TRY(try_object(g, o, &rc, err));
         size_t n = strlen(tried);
         snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", o->arch);
     }
-    if (!g->module)
-        return rf_fail(err, RF_DEVICE, "%s: %s (%s): none of the embedded code objects fits (%s): build with -Dgpu_targets=all, update the "
-                                       "driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name, g->dev.arch[0] ? g->dev.arch : "architecture unknown",
-                       tried[0] ? tried : "this build has none");
+    if (!g->module) {
+        const char *text = rc ? g->dev.vendor->text(&g->dev, rc) : NULL;
+        return rf_fail(err, RF_DEVICE, "%s: %s: no code object for %s among those of this build (%s; the driver says: %s, error %d): build with "
+                                       "-Dgpu_targets=all, update the driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name,
+                       g->dev.arch[0] ? g->dev.arch : "its architecture", tried, text ? text : "nothing", rc);
+    }
     for (int i = 0; i < RF_GPU_N_KERNEL; i++)
         RF_TRY(rf_gpu_check(&g->dev, g->dev.api.module_function(&g->fn[i], g->module, kernel_names[i]), kernel_names[i], err));
     return RF_OK;

@@ -1,5 +1,7 @@
 /* hip.c - the HIP runtime's names, numbers and habits. One of the two files that know a vendor. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,12 +24,46 @@ static rf_status absent(int rc, struct rf_error *err)
 
 static int bind(struct rf_gpu_device *d) { return ((int (*)(int))d->extra[0])(d->index); }
 
+#define KFD_NODES "/sys/class/kfd/kfd/topology/nodes"
+
+/* The target of one node: 90010 is gfx90a, 110000 gfx1100; 0 for a CPU, -1 where there is no such node. */
+static long node_target(const char *root, int node)
+{
+    char path[512], key[64];
+    long long v, target = 0;
+    snprintf(path, sizeof path, "%s/%d/properties", root, node);
+    FILE *f = fopen(path, "re");
+    if (!f) return -1;
+    while (fscanf(f, "%63s %lld", key, &v) == 2)
+        if (!strcmp(key, "gfx_target_version")) target = v;
+    fclose(f);
+    return target > 0 && target < 1000000 ? (long)target : 0;
+}
+
+void rf_gpu_hip_arch(const char *root, int index, char *out, size_t cap)
+{
+    static const char *const narrows[] = {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"};
+    long found = 0, first = 0, target;
+    bool narrowed = false, differ = false;
+    for (size_t i = 0; i < sizeof narrows / sizeof *narrows; i++) narrowed |= getenv(narrows[i]) != NULL;
+    for (int node = 0, card = 0; (target = node_target(root, node)) >= 0; node++) {
+        if (!target) continue;
+        if (!first) first = target;
+        differ |= target != first;
+        if (card++ == index) found = target;
+    }
+    if (narrowed) found = differ ? 0 : first;
+    out[0] = 0;
+    if (found) snprintf(out, cap, "gfx%ld%lx%lx", found / 10000, found / 100 % 100, found % 100);
+}
+
 static int start(struct rf_gpu_device *d)
 {
     void *p = rf_gpu_symbol(d, "hipSetDevice");
     if (!p) return NO_DEVICE;
     memcpy(&d->extra[0], &p, sizeof p);
     d->shared_max = SHARED_MAX;
+    rf_gpu_hip_arch(KFD_NODES, d->index, d->arch, sizeof d->arch);
     d->context = d; /* there is none to hold: only a mark that the device was started */
     return bind(d);
 }

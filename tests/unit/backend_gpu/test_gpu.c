@@ -1,6 +1,11 @@
 /* The GPU backend as a device on the emulated drivers: opening by name, what auto does, memory and streams, refusals with
  * numbers, and the k-th driver call or allocation of a small life failing. RF_TEST_DEVICE names the device. */
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "backend/backend.h"
+#include "backend/gpu/driver.h"
 #include "backend/probe.h"
 #include "base/mem.h"
 #include "check.h"
@@ -43,7 +48,7 @@ TEST(auto_takes_a_gpu_or_says_why_not)
     struct rf_backend *b;
     struct rf_error err;
     REQUIRE(try_open("auto", &b, &err) == RF_OK);
-    CHECK_STR(b->info.name, "cuda:0");
+    CHECK_STR(b->info.name, "hip:0"); /* AMD is asked before NVIDIA */
     rf_backend_close(b);
     set("RF_EMU_DEVICES", "0");
     REQUIRE(try_open("auto", &b, &err) == RF_OK);
@@ -53,7 +58,7 @@ TEST(auto_takes_a_gpu_or_says_why_not)
     set("RF_EMU_DEVICES", NULL);
     set("RF_EMU_FAIL_AT", "1"); /* a card that is there and does not start: never silently the CPU */
     CHECK_INT(try_open("auto", &b, &err), RF_DEVICE);
-    CHECK(strstr(err.message, "cuda") && strstr(err.message, "700") && strstr(err.message, "--device cpu"));
+    CHECK(strstr(err.message, "hip") && strstr(err.message, "700") && strstr(err.message, "--device cpu"));
     CHECK(strstr(err.message, "--allow-cpu"));
     REQUIRE(try_open("cpu", &b, &err) == RF_OK);
     CHECK(!strstr(b->info.detail, "instead of"));
@@ -64,6 +69,108 @@ TEST(auto_takes_a_gpu_or_says_why_not)
     rf_backend_close(b);
     CHECK_INT(rf_backend_open(&b, &(struct rf_backend_options){.device = device, .n_threads = 1, .allow_cpu = true}, &err), RF_DEVICE);
     set("RF_EMU_FAIL_AT", NULL);
+}
+
+/* Stands before the C library's: a device node that is there and may not be opened. */
+static bool kfd_refuses, kfd_there;
+int access(const char *path, int mode)
+{
+    struct stat st;
+    errno = EACCES;
+    if (!strcmp(path, "/dev/kfd") && (kfd_there || kfd_refuses)) return mode == F_OK || !kfd_refuses ? 0 : -1;
+    return stat(path, &st);
+}
+
+TEST(unusable_gpu_is_an_error_with_device_reason_remedy)
+{
+    bool hip = device[0] == 'h';
+    static const struct { const char *init; bool refuses, there, hip, cuda; const char *says; } row[] = {
+        {"100", true, true, true, false, "/dev/kfd may not be opened (Permission denied): add this user to the groups render and video"},
+        {"101", false, true, true, false, "rocminfo"},
+        {"35", false, false, false, true, "too old for this card"},
+        {"804", false, false, false, true, "too old for this card"},
+        {"803", false, false, false, true, "different versions"},
+        {"999", false, true, true, true, "error 999"},
+    };
+    struct rf_backend *b;
+    struct rf_error err;
+    for (size_t i = 0; i < RF_COUNT(row); i++) {
+        if (!(hip ? row[i].hip : row[i].cuda)) continue;
+        set("RF_EMU_INIT", row[i].init);
+        kfd_refuses = row[i].refuses, kfd_there = row[i].there;
+        CHECK_INT(try_open(device, &b, &err), RF_DEVICE);
+        CHECK(!b && strstr(err.message, row[i].says) && strstr(err.message, "--device cpu") && strstr(err.message, "--allow-cpu"));
+        CHECK(!strncmp(err.message, hip ? "hip" : "cuda", 3));
+        kfd_refuses = kfd_there = false;
+    }
+    set("RF_EMU_INIT", "100"); /* a driver and no card is no error */
+    CHECK_INT(try_open(device, &b, &err), RF_NOT_FOUND);
+    REQUIRE(try_open("auto", &b, &err) == RF_OK);
+    CHECK_STR(b->info.name, "cpu");
+    CHECK(!strstr(b->info.detail, "instead of"));
+    rf_backend_close(b);
+    set("RF_EMU_INIT", NULL);
+}
+
+TEST(no_code_object_for_the_card)
+{
+    struct rf_backend *b;
+    struct rf_error err;
+    set("RF_EMU_NO_CODE", "1");
+    CHECK_INT(try_open(device, &b, &err), RF_DEVICE);
+    CHECK(strstr(err.message, device) && strstr(err.message, "emulator, warp") && strstr(err.message, "no code object for"));
+    CHECK(strstr(err.message, "error 209") && strstr(err.message, "-Dgpu_targets=all") && strstr(err.message, "--device cpu"));
+    if (device[0] == 'c') CHECK(strstr(err.message, "sm_90"));
+    CHECK_INT(try_open("auto", &b, &err), RF_DEVICE); /* the first card's error, not a later one's */
+    CHECK(strstr(err.message, "hip:0"));
+    REQUIRE(rf_backend_open(&b, &(struct rf_backend_options){.allow_cpu = true, .n_threads = 1}, &err) == RF_OK);
+    CHECK(!strcmp(b->info.name, "cpu") && strstr(b->info.detail, "instead of hip:0"));
+    rf_backend_close(b);
+    set("RF_EMU_DEVICES", "2"); /* a second card that works serves, and says instead of what */
+    REQUIRE(try_open("auto", &b, &err) == RF_OK);
+    CHECK(!strcmp(b->info.name, "hip:1") && strstr(b->info.detail, "instead of hip:0"));
+    rf_backend_close(b);
+    set("RF_EMU_DEVICES", NULL);
+    set("RF_EMU_NO_CODE", NULL);
+}
+
+static void put_node(const char *root, int node, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%d", root, node);
+    mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/%d/properties", root, node);
+    FILE *f = fopen(path, "we");
+    REQUIRE(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+TEST(kernel_driver_names_amd_architectures)
+{
+    char root[] = "/tmp/rf-kfd-XXXXXX", arch[32], command[64];
+    REQUIRE(mkdtemp(root));
+    put_node(root, 0, "cpu_cores_count 16\nsimd_count 0\ngfx_target_version 0\n");
+    put_node(root, 1, "cpu_cores_count 0\nsimd_count 440\ngfx_target_version 90010\n");
+    put_node(root, 2, "simd_count 192\ngfx_target_version 110000\n");
+    put_node(root, 3, "gfx_target_version 120001\nsimd_count 1\n");
+    static const char *const want[] = {"gfx90a", "gfx1100", "gfx1201", ""};
+    for (int i = 0; i < 4; i++) {
+        rf_gpu_hip_arch(root, i, arch, sizeof arch);
+        CHECK_STR(arch, want[i]);
+    }
+    set("HIP_VISIBLE_DEVICES", "1"); /* which of three different ones is not known */
+    rf_gpu_hip_arch(root, 0, arch, sizeof arch);
+    CHECK_STR(arch, "");
+    put_node(root, 2, "gfx_target_version 90010\n");
+    put_node(root, 3, "garbage");
+    rf_gpu_hip_arch(root, 0, arch, sizeof arch);
+    CHECK_STR(arch, "gfx90a");
+    set("HIP_VISIBLE_DEVICES", NULL);
+    rf_gpu_hip_arch("/nowhere", 0, arch, sizeof arch);
+    CHECK_STR(arch, "");
+    snprintf(command, sizeof command, "rm -r %s", root);
+    CHECK_INT(system(command), 0);
 }
 
 TEST(probe_tells_what_is_there)
@@ -260,6 +367,9 @@ int main(void)
     device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
     RUN(opens_by_name);
     RUN(auto_takes_a_gpu_or_says_why_not);
+    RUN(unusable_gpu_is_an_error_with_device_reason_remedy);
+    RUN(no_code_object_for_the_card);
+    RUN(kernel_driver_names_amd_architectures);
     RUN(probe_tells_what_is_there);
     RUN(memory_streams_events);
     RUN(too_large_is_refused_with_numbers);

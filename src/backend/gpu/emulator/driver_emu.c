@@ -2,13 +2,14 @@
  * or libamdhip64.so.6. First on LD_LIBRARY_PATH it lets the whole backend run without a GPU.
  *
  * Environment: RF_EMU_ORDER=forward|backward|random, RF_EMU_SEED, RF_EMU_MEMORY (bytes of the device, 1 GiB by default),
- * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES.
+ * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES, RF_EMU_INIT (what the
+ * driver's init returns), RF_EMU_NO_CODE=k (cards up to k take no code object).
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/gpu/emulator/emu.h"
-#include "backend/gpu/kernels/all.gpu"
 
 #define EXPORT __attribute__((visibility("default")))
 #ifdef RF_EMU_HIP
@@ -22,18 +23,8 @@ enum { MAX_SHARED = 64 << 10 };
 #else
 enum { MAX_SHARED = 227 << 10 };
 #endif
-enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500 };
-
-#define X(name, args) \
-    static void call_##name(const void *a) { name(*(const struct args *)a); }
-RF_GPU_KERNELS(X)
-#undef X
-struct entry { const char *name; void (*call)(const void *args); size_t bytes; };
-static const struct entry kernels[] = {
-#define X(name, args) {#name, call_##name, sizeof(struct args)},
-    RF_GPU_KERNELS(X)
-#undef X
-};
+enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500, NO_BINARY = 209 };
+static int current; /* the card that was opened last */
 
 static uint64_t number(const char *name, uint64_t otherwise)
 {
@@ -62,7 +53,8 @@ N(cuInit, hipInit)(unsigned flags)
     const char *order = getenv("RF_EMU_ORDER");
     rf_emu_set_order(!order || order[0] == 'f' ? RF_EMU_FORWARD : order[0] == 'b' ? RF_EMU_BACKWARD : RF_EMU_RANDOM,
                      (uint32_t)number("RF_EMU_SEED", 1));
-    return step();
+    int rc = (int)number("RF_EMU_INIT", 0);
+    return rc ? rc : step();
 }
 N(cuDeviceGetCount, hipGetDeviceCount)(int *n)
 {
@@ -73,7 +65,7 @@ N(cuDeviceGetCount, hipGetDeviceCount)(int *n)
 N(cuDeviceGet, hipDeviceGet)(int *d, int i)
 {
     STEP();
-    *d = i;
+    *d = current = i;
     return 0;
 }
 N(cuDeviceGetName, hipDeviceGetName)(char *s, int n, int d)
@@ -108,7 +100,7 @@ EXPORT int cuDevicePrimaryCtxRetain(void **c, int d)
 {
     (void)d;
     STEP();
-    *c = (void *)(uintptr_t)kernels;
+    *c = (void *)(uintptr_t)rf_emu_kernels;
     return 0;
 }
 EXPORT int cuDevicePrimaryCtxRelease_v2(int d)
@@ -215,7 +207,8 @@ N(cuModuleLoadData, hipModuleLoadData)(void **m, const void *image)
 {
     (void)image;
     STEP();
-    *m = (void *)(uintptr_t)kernels;
+    if (current < (int)number("RF_EMU_NO_CODE", 0)) return NO_BINARY;
+    *m = (void *)(uintptr_t)rf_emu_kernels;
     return 0;
 }
 N(cuModuleUnload, hipModuleUnload)(void *m)
@@ -227,19 +220,19 @@ N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name
 {
     (void)m;
     STEP();
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
-        if (!strcmp(kernels[i].name, name)) {
-            *f = (void *)(uintptr_t)&kernels[i];
+    for (size_t i = 0; i < rf_emu_n_kernels; i++)
+        if (!strcmp(rf_emu_kernels[i].name, name)) {
+            *f = (void *)(uintptr_t)&rf_emu_kernels[i];
             return 0;
         }
     return NOT_FOUND;
 }
 /* Recorded launches: a list with copies of their arguments. */
-struct node { struct node *next; const struct entry *e; unsigned grid[3], threads, shared; void *args; };
+struct node { struct node *next; const struct rf_emu_kernel *e; unsigned grid[3], threads, shared; void *args; };
 struct graph { struct node *first, **end; int uses; };
 static struct graph *capturing;
 
-static int graph_add(const struct entry *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
+static int graph_add(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
 {
     struct node *n = calloc(1, sizeof *n);
     if (!n || !(n->args = malloc(e->bytes))) return NO_MEMORY;
@@ -266,7 +259,7 @@ N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsi
     (void)stream;
     STEP();
     if (by != 1 || bz != 1 || shared > MAX_SHARED || extra) return BAD;
-    const struct entry *e = f;
+    const struct rf_emu_kernel *e = f;
     if (capturing) return graph_add(e, (unsigned[]){gx, gy, gz}, bx, shared, params[0]);
     return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx, shared) ? 0 : BAD;
 }

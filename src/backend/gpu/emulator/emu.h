@@ -23,6 +23,10 @@
 
 #define G_DYNAMIC(T, name) T *name = (T *)rf_emu_shared(0, rf_emu_dynamic())
 
+struct rf_emu_kernel { const char *name; void (*call)(const void *args); size_t bytes; }; /* bytes: of its arguments */
+extern const struct rf_emu_kernel rf_emu_kernels[];
+extern const size_t rf_emu_n_kernels;
+
 struct rf_emu_thread { uint32_t tid, bx, by, bz; };
 extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
 
