@@ -58,6 +58,8 @@ enum rf_open_flags {
     RF_OPEN_VOCAB = 1u << 1, /* header and tokenizer and template: no weights */
 };
 
+struct rf_engine_options;
+
 struct rf_model_options {
     const char *device;        /* "auto" (default), "cpu", "cuda:N", "hip:N" */
     uint32_t n_threads;        /* 0: one per usable core */
@@ -65,6 +67,8 @@ struct rf_model_options {
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
     const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
+    double gpu_memory_fraction; /* of a GPU's memory, most that model and engine take in all; 0: 0.9 */
+    const struct rf_engine_options *engine; /* NULL, or what the engine to come will ask for: a GPU too small for it is said before loading */
     bool allow_cpu;            /* device "auto": the CPU serves where a GPU is there but cannot be used */
     void (*progress)(void *ctx, double fraction);
     void *progress_ctx;
@@ -126,7 +130,7 @@ enum rf_kv_type { RF_KV_AUTO = 0, RF_KV_F16, RF_KV_F32, RF_KV_BF16 };
 
 struct rf_engine_options {
     uint32_t max_model_len;      /* tokens per sequence; 0: the model's own, cut to what the pool holds */
-    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 (or max_seqs) sequences, at most 1/4 of free memory, 3/4 on a GPU */
+    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 (or max_seqs) sequences, at most 1/4 of free memory, on a GPU what its fraction leaves */
     uint32_t kv_blocks;          /* overrides kv_bytes when not 0 */
     enum rf_kv_type kv_type;
     uint32_t max_seqs;           /* sequences running together; 0: 256 */

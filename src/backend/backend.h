@@ -20,7 +20,8 @@
 
 typedef uintptr_t rf_dev; /* device address, 0 = none */
 
-enum { RF_KV_BLOCK_TOKENS = 16 };
+enum { RF_KV_BLOCK_TOKENS = 16, RF_DEV_ALIGN = 256 }; /* RF_DEV_ALIGN: bytes in whose multiples a reservation is used up */
+#define RF_MEMORY_FRACTION 0.9
 
 struct rf_backend;
 struct rf_stream;   /* NULL is the default stream */
@@ -32,7 +33,7 @@ struct rf_backend_info {
     const char *name;     /* "cpu", "cuda:0" */
     char detail[256];     /* one line for people: what was chosen and why */
     char attention[192];  /* the same about attention, "" before a KV store is made */
-    uint64_t memory_total, memory_free;
+    uint64_t memory_total, memory_free; /* free: that the engine may still take (a GPU: within options.memory_fraction) */
     uint32_t n_threads;
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool fine_inputs;     /* products round their inputs to 16-bit floats at most: precise is worth its time only where somebody asks for it */
@@ -56,6 +57,16 @@ struct rf_kv_desc {
     uint32_t n_slot;      /* layers that share one block id: slot 0..n_slot-1 */
     uint32_t n_kv_head, head_dim; /* of the widest layer */
     enum rf_kv_type type; /* never AUTO here */
+};
+
+/* What a step may look like, for scratch_bytes. */
+struct rf_scratch_desc {
+    uint32_t rows, max_seq;      /* most tokens of a step, and sequences */
+    uint32_t cols, widest;       /* most inputs and outputs of a product */
+    uint32_t n_head, head_dim, n_group;
+    uint32_t rot_dim, n_angles;  /* of rotary embedding, and how many sets of frequencies */
+    uint32_t n_ctx;              /* positions */
+    enum rf_kv_type type;        /* of the cache; never AUTO */
 };
 
 /* ---- one step's shape, host arrays, valid during the step ---- */
@@ -147,6 +158,13 @@ struct rf_backend_mem {
     rf_status (*event_wait)(struct rf_backend *b, struct rf_stream *s, struct rf_dev_event *e); /* stream waits */
     rf_status (*event_sync)(struct rf_backend *b, struct rf_dev_event *e);                      /* caller waits */
 
+    /* Device memory for weights and small allocations to come, as one piece. What is not reserved is allocated as it comes. */
+    rf_status (*reserve)(struct rf_backend *b, uint64_t bytes, struct rf_error *err);
+    /* What weight_create will take of a reservation, data not read; refuses what it would refuse. */
+    rf_status (*weight_size)(const struct rf_backend *b, const struct rf_weight_desc *d, uint64_t *bytes, struct rf_error *err);
+    /* Most device memory that the slots take on first use, about. */
+    uint64_t (*scratch_bytes)(const struct rf_backend *b, const struct rf_scratch_desc *d);
+
     /* Takes one matrix. *copied says that desc->data is no longer needed and its pages may go. RF_UNSUPPORTED names the
      * tensor and type. resident counts bytes of device memory. */
     rf_status (*weight_create)(struct rf_backend *b, const struct rf_weight_desc *d, struct rf_weight **out, bool *copied,
@@ -200,6 +218,7 @@ struct rf_backend_options {
     bool allow_cpu;      /* auto: a GPU that is there but does not work is passed over; info.detail says why */
     uint32_t n_threads;  /* 0: one per usable core */
     const char *isa;     /* "auto" or a cap */
+    double memory_fraction; /* of a GPU's memory, most that the engine takes in all; 0: RF_MEMORY_FRACTION */
     const char *attention; /* NULL or "auto", "reference", "flash", "paged-split": what a GPU attends with */
 };
 

@@ -72,8 +72,6 @@ static bool probe_one(const struct rf_gpu_vendor *v, int index, struct rf_probe_
     if (s) return true;
     struct rf_gpu *g = rf_gpu_of(b);
     snprintf(out->code, sizeof out->code, "%s", g->object->arch);
-    out->memory_free = b->info.memory_free;
-    out->memory_total = b->info.memory_total;
     measure_copies(g, out);
     rf_backend_close(b);
     return true;

@@ -47,9 +47,11 @@ rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t fl
 {
     struct rf_buf tmpl = {0};
     struct rf_cli_progress bar = {.what = "loading"};
+    struct rf_engine_options engine;
     *out = NULL;
+    rf_cli_engine_options(c, &engine);
     struct rf_model_options o = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .flags = flags,
-                                 .allow_cpu = c->allow_cpu};
+                                 .allow_cpu = c->allow_cpu, .gpu_memory_fraction = c->gpu_memory_fraction, .engine = &engine};
     if (c->chat_template) {
         RF_TRY(rf_file_read(&tmpl, c->chat_template, 1 << 20, err));
         o.chat_template = rf_buf_str(&tmpl);

@@ -1,9 +1,10 @@
 /* engine.c - the engine's life, its thread and its mailbox. What a step does is in step.c.
  *
  * KV pool by default: room for 8 sequences (max_seqs if fewer) of max_model_len tokens, but at most a quarter of the
- * device's free memory. max_model_len by default: the model's own, cut to what the pool holds for one sequence.
+ * machine's free memory; on a GPU what the engine may use of it beside weights and scratch. max_model_len by default: the model's own, cut to what the pool holds for one sequence.
  */
 #include "engine/engine.h"
+#include "engine/fit.h"
 
 #include <errno.h>
 #include <math.h>
@@ -18,27 +19,28 @@
 _Static_assert((int)RF_KV_TOKENS == (int)RF_KV_BLOCK_TOKENS, "one block size in src/kv and in the backends");
 _Static_assert((int)RF_KV_MAX_GROUPS == (int)RF_MAX_KV_GROUPS, "as many cache groups in src/kv as in src/model");
 
-enum { DEFAULT_SEQS = 256, DEFAULT_STEP = 512, DEFAULT_DEVICE_STEP = 2048, DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8,
-       MIN_ROWS = 64, UNKNOWN_CTX = 4096 };
+enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8, UNKNOWN_CTX = 4096 };
 #define UNKNOWN_MEMORY (UINT64_C(4) << 30)
 
 /* ---- create ---- */
 
 static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_options *o, const struct rf_kv_options *k,
-                          uint64_t block_bytes, uint32_t ctx)
+                          uint64_t block_bytes, uint64_t scratch, uint32_t ctx)
 {
-    uint64_t room = e->model->backend->info.memory_free, need = rf_kv_options_need(k, ctx);
+    const struct rf_backend_info *b = &e->model->backend->info;
+    uint64_t room = b->memory_free, need = rf_kv_options_need(k, ctx);
     if (o->kv_blocks) return o->kv_blocks;
     if (o->kv_bytes) return o->kv_bytes / block_bytes;
+    uint64_t wish = need * (o->max_seqs ? e->max_seqs : RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS));
+    if (!b->host_memory) return RF_MIN(wish, (room > scratch ? room - scratch : 0) / block_bytes);
     if (!room) room = UNKNOWN_MEMORY;
-    uint64_t most = (e->model->backend->info.host_memory ? room / 4 : room / 4 * 3) / block_bytes,
-             wish = need * (o->max_seqs ? e->max_seqs : RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS));
+    uint64_t most = room / 4 / block_bytes;
     if (o->max_model_len && most < need && need <= most * 3) return need; /* asked for: then up to three quarters */
     return RF_MIN(wish, most);
 }
 
-/* Sets k->n_block and k->max_tokens. */
-static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_options *o, struct rf_kv_options *k,
+/* Sets k->n_block and k->max_tokens. scratch: device memory that is not taken yet. */
+static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_options *o, const struct rf_runner_options *r, struct rf_kv_options *k,
                              struct rf_error *err)
 {
     uint32_t own = rf_lm_shape_get(e->model->lm)->n_ctx_train, ctx = own ? own : UNKNOWN_CTX;
@@ -50,24 +52,19 @@ static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_o
     if (own && ctx > own)
         return rf_fail_param(err, RF_INVALID, "max_model_len",
                              "max_model_len: found %u, expected at most the model's own, %u", ctx, own);
-    uint64_t n = RF_MIN(pool_wish(e, o, k, block_bytes, ctx), (uint64_t)INT32_MAX / 2);
-    if (rf_kv_options_need(k, ctx) > n && o->max_model_len)
+    uint64_t n = RF_MIN(pool_wish(e, o, k, block_bytes, rf_runner_scratch_bytes(e->model->lm, r, ctx), ctx), (uint64_t)INT32_MAX / 2);
+    uint32_t longest = rf_fit_longest(k, ctx, n);
+    if (longest < ctx && o->max_model_len)
         return rf_fail_param(err, RF_INVALID, "max_model_len",
-                             "max_model_len %u needs %u KV blocks (%llu bytes), but the pool has %llu", ctx,
+                             "max_model_len %u needs %u KV blocks (%llu bytes), but the pool has %llu; at most %u tokens fit", ctx,
                              rf_kv_options_need(k, ctx), (unsigned long long)(rf_kv_options_need(k, ctx) * block_bytes),
-                             (unsigned long long)n);
-    uint32_t low = 0, high = ctx; /* the longest sequence that fits */
-    while (low < high) {
-        uint32_t mid = low + (high - low + 1) / 2;
-        if (rf_kv_options_need(k, mid) <= n) low = mid;
-        else high = mid - 1;
-    }
-    if (!low)
+                             (unsigned long long)n, longest);
+    if (!longest)
         return rf_fail_param(err, RF_INVALID, o->kv_blocks ? "kv_blocks" : "kv_bytes",
                              "KV pool of %llu blocks of %llu bytes: expected at least %u", (unsigned long long)n,
                              (unsigned long long)block_bytes, rf_kv_options_need(k, 1));
     k->n_block = (uint32_t)n;
-    k->max_tokens = low;
+    k->max_tokens = longest;
     return RF_OK;
 }
 
@@ -101,15 +98,16 @@ static rf_status make_inputs(struct rf_engine *e, struct rf_error *err)
     return ok ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_step_tokens * sizeof *e->tok);
 }
 
-static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options *o, struct rf_error *err)
+static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options *o, struct rf_runner_options *r, struct rf_error *err)
 {
     const struct rf_lm_shape *shape = rf_lm_shape_get(e->model->lm);
-    struct rf_kv_options k = {.n_group = shape->n_group, .max_seqs = e->max_seqs, .max_step_tokens = e->max_step_tokens,
-                              .no_prefix = o->no_prefix_cache};
-    for (uint32_t g = 0; g < shape->n_group; g++) k.window[g] = shape->group[g].window;
-    RF_TRY(choose_pool(e, o, &k, err));
+    struct rf_kv_options k;
+    rf_fit_kv_options(e->model, e->max_step_tokens, &k);
+    k.max_seqs = e->max_seqs;
+    k.no_prefix = o->no_prefix_cache;
+    RF_TRY(choose_pool(e, o, r, &k, err));
     e->n_group = shape->n_group;
-    e->n_block = k.n_block;
+    e->n_block = r->n_block = k.n_block;
     e->limits.n_vocab = shape->n_vocab;
     e->limits.max_model_len = k.max_tokens;
     RF_TRY(find_eog(e, err));
@@ -118,10 +116,8 @@ static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options 
     RF_TRY(rf_sched_create(&e->sched, &s, e->kv, err));
     RF_TRY(rf_sampler_create(&e->sampler, shape->n_vocab, err));
     RF_TRY(make_inputs(e, err));
-    struct rf_runner_options r = {.max_tok = e->max_step_tokens, .max_seq = e->max_seqs, .max_out = e->max_out,
-                                  .n_block = k.n_block, .kv_type = o->kv_type, .precise = o->precise};
     pthread_mutex_lock(&e->model->device);
-    rf_status st = rf_runner_create(&e->runner, e->model->lm, &r, err);
+    rf_status st = rf_runner_create(&e->runner, e->model->lm, r, err);
     pthread_mutex_unlock(&e->model->device);
     return st;
 }
@@ -173,14 +169,16 @@ rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const str
     struct rf_engine *e = rf_alloc_array(1, sizeof *e);
     if (!e) return rf_fail_nomem(err, "engine", sizeof *e);
     e->model = m;
-    e->max_step_tokens = or_default(opt->max_step_tokens, m->backend->info.host_memory ? DEFAULT_STEP : DEFAULT_DEVICE_STEP);
-    e->max_seqs = RF_MIN(or_default(opt->max_seqs, DEFAULT_SEQS), e->max_step_tokens); /* each decodes in each step */
-    e->max_out = RF_MAX(e->max_seqs, RF_MIN(e->max_step_tokens, (uint32_t)MIN_ROWS));
+    struct rf_runner_options r;
+    rf_fit_runner_options(m, opt, &r);
+    e->max_step_tokens = r.max_tok;
+    e->max_seqs = r.max_seq;
+    e->max_out = r.max_out;
     e->max_queue = or_default(opt->max_queue, DEFAULT_QUEUE);
     e->max_queue_tokens = opt->max_queue_tokens ? opt->max_queue_tokens : DEFAULT_QUEUE_TOKENS;
     if (getrandom(&e->seed, sizeof e->seed, GRND_NONBLOCK) != sizeof e->seed) e->seed = (uint64_t)(rf_now() * 1e9);
     rf_status st = make_locks(e, err);
-    if (!st) st = make_rooms(e, opt, err);
+    if (!st) st = make_rooms(e, opt, &r, err);
     if (!st) {
         publish(e);
         st = start_thread(e, err);

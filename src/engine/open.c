@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "engine/handle.h"
+#include "engine/fit.h"
 
 struct text_job {
     struct rf_model *m;
@@ -35,9 +35,14 @@ static void *text_main(void *arg)
 
 static rf_status weights_load(struct rf_model *m, const struct rf_model_options *opt, struct rf_error *err)
 {
-    struct rf_backend_options b = {.device = opt->device, .n_threads = opt->n_threads, .isa = opt->isa, .attention = opt->attention, .allow_cpu = opt->allow_cpu};
+    struct rf_backend_options b = {.device = opt->device, .n_threads = opt->n_threads, .isa = opt->isa, .attention = opt->attention, .allow_cpu = opt->allow_cpu,
+                                   .memory_fraction = opt->gpu_memory_fraction > 0 ? opt->gpu_memory_fraction : RF_MEMORY_FRACTION};
+    if (!(b.memory_fraction <= 1))
+        return rf_fail_param(err, RF_INVALID, "gpu_memory_fraction", "gpu_memory_fraction: found %g, expected more than 0 and at most 1", b.memory_fraction);
     RF_TRY(rf_backend_open(&m->backend, &b, err));
-    return rf_lm_open(&m->lm, m->weights, m->backend, opt->progress, opt->progress_ctx, err);
+    RF_TRY(rf_lm_open(&m->lm, m->weights, m->backend, err));
+    RF_TRY(rf_fit_check(m, opt->engine, b.memory_fraction, err));
+    return rf_lm_load(m->lm, opt->progress, opt->progress_ctx, err);
 }
 
 /* Both halves at once; on one thread after the other if no thread can be had. */

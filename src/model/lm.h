@@ -20,6 +20,8 @@ struct rf_lm_layer {
 
 struct rf_lm {
     struct rf_backend *b;
+    const struct rf_weights *w;
+    uint64_t weight_bytes;                      /* of device memory */
     const struct rf_arch *arch;
     struct rf_hparams hp;
     enum rf_rotation rotation;                  /* of this file's spelling */

@@ -7,6 +7,7 @@
 #include "model/lm.h"
 
 struct loader {
+    bool plan;                /* sizes only: everything is looked up and checked, nothing is handed over */
     struct rf_lm *m;
     const struct rf_weights *w;
     const char *prefix;       /* Hugging Face: "model." and the like */
@@ -83,6 +84,14 @@ static void advance(struct loader *l, uint64_t bytes)
     if (l->progress && l->all_bytes) l->progress(l->progress_ctx, RF_MIN((double)l->done_bytes / (double)l->all_bytes, 1.0));
 }
 
+/* Counts a piece of device memory. Sums of what a file holds fit 64 bits. */
+static rf_status need(struct loader *l, uint64_t bytes)
+{
+    const uint64_t align = RF_DEV_ALIGN;
+    l->m->weight_bytes += (RF_MAX(bytes, UINT64_C(1)) + align - 1) & ~(align - 1);
+    return RF_OK;
+}
+
 /* A vector of any type becomes f32 in device memory, with `offset` added to each value. */
 static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, const char *name, uint64_t n, double offset,
                              rf_dev *out)
@@ -90,6 +99,7 @@ static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, c
     struct rf_backend *b = l->m->b;
     RF_TRY(check_type(l, t, name));
     RF_TRY(check_shape(l, t, name, 1, n));
+    if (l->plan) return need(l, n * sizeof(float));
     float *v = rf_alloc_array(n, sizeof *v);
     if (!v) return rf_fail_nomem(l->err, name, n * sizeof *v);
     rf_type_get(t->type)->decode(t->data, v, n);
@@ -111,6 +121,11 @@ static rf_status load_matrix(struct loader *l, const struct rf_tensor_view *t, c
     RF_TRY(check_shape(l, t, name, rows, cols));
     struct rf_weight_desc d = {.name = name, .type = t->type, .rows = rows, .cols = cols, .data = t->data, .gather = gather};
     bool copied = false;
+    uint64_t bytes;
+    if (l->plan) {
+        RF_TRY(b->mem->weight_size(b, &d, &bytes, l->err));
+        return need(l, bytes);
+    }
     RF_TRY(b->mem->weight_create(b, &d, out, &copied, l->err));
     if (copied) rf_weights_drop(l->w, t);
     l->m->shape.n_params += rows * cols;
@@ -199,6 +214,10 @@ static rf_status load_rope(struct loader *l)
         rf_rope_inv_freq(&m->hp, local ? m->hp.rope_theta_local : m->hp.rope_theta, !local, m->rope_dim, inv,
                          local ? &unused : &m->mscale);
         for (uint32_t i = 0; i < half && t && !local; i++) inv[i] /= factor[i];
+        if (l->plan) {
+            RF_TRY(need(l, half * sizeof *inv));
+            continue;
+        }
         rf_dev *dst = local ? &m->inv_freq_local : &m->inv_freq;
         RF_TRY(b->mem->alloc(b, RF_MAX(half, 1u) * sizeof *inv, dst, l->err));
         rf_status s = b->mem->upload(b, NULL, *dst, inv, half * sizeof *inv);
@@ -250,41 +269,50 @@ static rf_status plan_layers(struct loader *l)
     return st;
 }
 
-static rf_status load_all(struct loader *l)
+static rf_status load_tensors(struct loader *l)
 {
     struct rf_lm *m = l->m;
-    RF_TRY(find_vocab(l));
-    RF_TRY(plan_layers(l));
-    for (size_t i = 0; i < rf_weights_n_tensor(l->w); i++) l->all_bytes += rf_weights_tensor(l->w, i)->bytes;
     RF_TRY(load_role(l, RF_ROLE_TOKEN_EMBD, 0, &m->t[RF_ROLE_TOKEN_EMBD]));
     RF_TRY(load_rope(l));
     for (uint32_t i = 0; i < m->shape.n_layer; i++) RF_TRY(load_layer(l, i));
     RF_TRY(load_role(l, RF_ROLE_OUTPUT_NORM, 0, &m->t[RF_ROLE_OUTPUT_NORM]));
     /* A config that says "tied" wins over a leftover lm_head. */
-    if (m->hp.tied != 1) RF_TRY(load_role(l, RF_ROLE_OUTPUT, 0, &m->t[RF_ROLE_OUTPUT]));
-    m->output = m->t[RF_ROLE_OUTPUT].w ? m->t[RF_ROLE_OUTPUT].w : m->t[RF_ROLE_TOKEN_EMBD].w;
+    return m->hp.tied != 1 ? load_role(l, RF_ROLE_OUTPUT, 0, &m->t[RF_ROLE_OUTPUT]) : RF_OK;
+}
+
+static rf_status plan_all(struct loader *l)
+{
+    struct rf_lm *m = l->m;
     char name[256];
+    RF_TRY(find_vocab(l));
+    RF_TRY(plan_layers(l));
+    RF_TRY(load_tensors(l));
     role_name(l, RF_ROLE_Q, 0, name, sizeof name);
     const struct rf_tensor_view *q = find(l, name);
     m->shape.auto_kv_type = q && q->type == RF_TYPE_F32 ? RF_KV_F32 : RF_KV_F16;
     return check_unused(l);
 }
 
-rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b,
-                     void (*progress)(void *ctx, double fraction), void *progress_ctx, struct rf_error *err)
+static rf_status loader_init(struct loader *l, struct rf_lm *m, struct rf_error *err)
 {
+    *l = (struct loader){.m = m, .w = m->w, .gguf = rf_weights_source(m->w) == RF_SOURCE_GGUF, .prefix = "", .err = err};
+    l->used = rf_alloc_array(rf_weights_n_tensor(m->w), sizeof *l->used);
+    return l->used ? RF_OK : rf_fail_nomem(err, "model", rf_weights_n_tensor(m->w));
+}
+
+rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b, struct rf_error *err)
+{
+    struct loader l = {0};
     *out = NULL;
     struct rf_lm *m = rf_alloc_array(1, sizeof *m);
-    struct loader l = {.m = m, .w = w, .gguf = rf_weights_source(w) == RF_SOURCE_GGUF, .prefix = "", .progress = progress,
-                       .progress_ctx = progress_ctx, .err = err};
-    l.used = rf_alloc_array(rf_weights_n_tensor(w), sizeof *l.used);
-    rf_status s = m && l.used ? RF_OK : rf_fail_nomem(err, "model", sizeof *m);
-    if (!s) {
-        m->b = b;
-        s = rf_hparams_read(&m->hp, &m->arch, w, err);
-    }
+    if (!m) return rf_fail_nomem(err, "model", sizeof *m);
+    m->b = b;
+    m->w = w;
+    rf_status s = loader_init(&l, m, err);
+    l.plan = true;
+    if (!s) s = rf_hparams_read(&m->hp, &m->arch, w, err);
     if (!s) m->rotation = l.gguf ? m->arch->rotation_gguf : m->arch->rotation_hf;
-    if (!s) s = load_all(&l);
+    if (!s) s = plan_all(&l);
     rf_free(l.used);
     if (s) {
         rf_lm_close(m);
@@ -292,6 +320,23 @@ rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_b
     }
     *out = m;
     return RF_OK;
+}
+
+uint64_t rf_lm_weight_bytes(const struct rf_lm *m) { return m->weight_bytes; }
+
+rf_status rf_lm_load(struct rf_lm *m, void (*progress)(void *ctx, double fraction), void *progress_ctx, struct rf_error *err)
+{
+    struct loader l;
+    rf_status s = loader_init(&l, m, err);
+    l.progress = progress;
+    l.progress_ctx = progress_ctx;
+    for (size_t i = 0; i < rf_weights_n_tensor(m->w); i++) l.all_bytes += rf_weights_tensor(m->w, i)->bytes;
+    if (!s) s = m->b->mem->reserve(m->b, m->weight_bytes, err);
+    if (!s) s = find_vocab(&l); /* the names' prefix */
+    if (!s) s = load_tensors(&l);
+    rf_free(l.used);
+    m->output = m->t[RF_ROLE_OUTPUT].w ? m->t[RF_ROLE_OUTPUT].w : m->t[RF_ROLE_TOKEN_EMBD].w;
+    return s;
 }
 
 static void release_tensor(struct rf_backend *b, struct rf_lm_tensor *t)

@@ -27,8 +27,11 @@ struct rf_lm_shape {
     enum rf_kv_type auto_kv_type; /* F32 where the weights are F32, else F16 */
 };
 
-rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b,
-                     void (*progress)(void *ctx, double fraction), void *progress_ctx, struct rf_error *err);
+/* Header and tensor list: everything is checked and sized, nothing is on the device yet. w and b must outlive it. */
+rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b, struct rf_error *err);
+/* Device memory that load takes for weights. */
+uint64_t rf_lm_weight_bytes(const struct rf_lm *m);
+rf_status rf_lm_load(struct rf_lm *m, void (*progress)(void *ctx, double fraction), void *progress_ctx, struct rf_error *err);
 void rf_lm_close(struct rf_lm *m);
 const struct rf_lm_shape *rf_lm_shape_get(const struct rf_lm *m);
 /* The backend's bytes for one block id (16 tokens of n_slot layers). kv_type may be AUTO. */
@@ -40,6 +43,9 @@ struct rf_runner_options {
     enum rf_kv_type kv_type;
     bool precise;                       /* no product rounds its input; else only those that the tables mark */
 };
+/* Device memory beside weights and KV store for sequences of at most n_ctx tokens, about: the runner's, and what the slots take on
+ * first use. n_block is not read. */
+uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx);
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
 void rf_runner_free(struct rf_runner *r);
 /* One step. *logits: [n_out][n_vocab] host memory of the runner, valid until the next call. May hold NaN or Inf: the

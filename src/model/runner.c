@@ -58,22 +58,50 @@ uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type kv_type)
 
 /* ---- layout ---- */
 
-static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
+static void widths(const struct rf_lm *m, uint32_t width[RF_REG_COUNT])
 {
-    const struct rf_hparams *hp = &r->m->hp;
-    struct rf_backend *b = r->m->b;
+    const struct rf_hparams *hp = &m->hp;
     uint32_t embd = (uint32_t)hp->n_embd, q = (uint32_t)(hp->n_head * hp->head_dim), kv = (uint32_t)(hp->n_kv_head * hp->head_dim);
-    const uint32_t width[RF_REG_COUNT] = {
+    const uint32_t w[RF_REG_COUNT] = {
         [RF_REG_X] = embd, [RF_REG_H] = embd, [RF_REG_Q] = q, [RF_REG_K] = kv, [RF_REG_V] = kv, [RF_REG_A] = q,
         [RF_REG_Y] = embd, [RF_REG_G] = (uint32_t)hp->n_ff, [RF_REG_U] = (uint32_t)hp->n_ff,
     };
-    memcpy(r->width, width, sizeof width);
-    uint64_t at[RF_REG_COUNT], bytes = 0, one, logits;
+    memcpy(width, w, sizeof w);
+}
+
+/* Where each register lies in scratch memory, and how much that is; false where it is too much for 64 bits. */
+static bool place(const uint32_t width[RF_REG_COUNT], uint32_t max_tok, uint64_t at[RF_REG_COUNT], uint64_t *bytes)
+{
+    uint64_t one;
+    *bytes = 0;
     for (int i = 0; i < RF_REG_COUNT; i++) {
-        at[i] = bytes;
-        if (!rf_mul64(r->opt.max_tok, (uint64_t)width[i] * sizeof(float), &one) || !rf_add64(bytes, (one + 63) & ~63ull, &bytes))
-            return rf_fail(err, RF_TOO_LARGE, "scratch for %u tokens a step is too large", r->opt.max_tok);
+        at[i] = *bytes;
+        if (!rf_mul64(max_tok, (uint64_t)width[i] * sizeof(float), &one) || !rf_add64(*bytes, (one + 63) & ~63ull, bytes)) return false;
     }
+    return true;
+}
+
+uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx)
+{
+    uint32_t w[RF_REG_COUNT], embd = (uint32_t)m->hp.n_embd;
+    uint64_t at[RF_REG_COUNT], bytes;
+    widths(m, w);
+    if (!place(w, opt->max_tok, at, &bytes)) return UINT64_MAX;
+    struct rf_scratch_desc d = {.rows = opt->max_tok, .max_seq = opt->max_seq, .cols = RF_MAX(RF_MAX(w[RF_REG_Q], w[RF_REG_G]), embd),
+                                .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
+                                .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
+                                .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx,
+                                .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type};
+    return bytes + (uint64_t)opt->max_out * (m->shape.n_vocab + (uint64_t)embd) * sizeof(float) + m->b->mem->scratch_bytes(m->b, &d);
+}
+
+static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
+{
+    struct rf_backend *b = r->m->b;
+    uint32_t embd = (uint32_t)r->m->hp.n_embd;
+    uint64_t at[RF_REG_COUNT], bytes, logits;
+    widths(r->m, r->width);
+    if (!place(r->width, r->opt.max_tok, at, &bytes)) return rf_fail(err, RF_TOO_LARGE, "scratch for %u tokens a step is too large", r->opt.max_tok);
     if (!rf_mul64(r->opt.max_out, (uint64_t)r->m->shape.n_vocab * sizeof(float), &logits))
         return rf_fail(err, RF_TOO_LARGE, "logits of %u rows are too large", r->opt.max_out);
     RF_TRY(b->mem->alloc(b, bytes, &r->scratch, err));
@@ -368,7 +396,7 @@ rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *given, c
     uint64_t bytes = (uint64_t)batch.n_out * r->m->shape.n_vocab * sizeof(float);
     if (!s && bytes && r->host_logits) s = b->mem->download(b, NULL, r->host_logits, r->logits, bytes);
     if (!s) s = b->mem->stream_sync(b, NULL);
-    if (s) return rf_fail(err, s, "%s: a step of %u tokens failed", b->info.name, batch.n_tok);
+    if (s) return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, batch.n_tok, s == RF_DEVICE ? b->info.detail : "failed");
     *logits = r->host_logits ? r->host_logits : (const float *)r->logits;
     return RF_OK;
 }

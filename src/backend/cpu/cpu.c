@@ -164,6 +164,26 @@ static void weight_free(struct rf_backend *b, struct rf_weight *w)
 
 static uint64_t weight_bytes(const struct rf_weight *w) { return rf_linear_bytes((const struct rf_linear *)w); }
 
+static rf_status reserve(struct rf_backend *b, uint64_t bytes, struct rf_error *err)
+{
+    (void)b, (void)bytes, (void)err; /* the system hands out pages as they are touched */
+    return RF_OK;
+}
+
+static rf_status weight_size(const struct rf_backend *b, const struct rf_weight_desc *d, uint64_t *bytes, struct rf_error *err)
+{
+    uint64_t row;
+    (void)b;
+    if (rf_type_row_bytes(d->type, d->cols, &row) && rf_mul64(row, d->rows, bytes)) return RF_OK;
+    return rf_fail(err, RF_UNSUPPORTED, "%s: rows of %llu values of type %s", d->name, (unsigned long long)d->cols, rf_type_name(d->type));
+}
+
+static uint64_t scratch_bytes(const struct rf_backend *b, const struct rf_scratch_desc *d)
+{
+    (void)b, (void)d;
+    return 0;
+}
+
 static const struct rf_backend_mem cpu_mem = {
     .alloc = mem_alloc,
     .free = mem_free,
@@ -179,6 +199,9 @@ static const struct rf_backend_mem cpu_mem = {
     .event_record = event_record,
     .event_wait = event_wait,
     .event_sync = event_sync,
+    .reserve = reserve,
+    .weight_size = weight_size,
+    .scratch_bytes = scratch_bytes,
     .weight_create = weight_create,
     .weight_free = weight_free,
     .weight_bytes = weight_bytes,

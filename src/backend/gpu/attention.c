@@ -187,6 +187,14 @@ static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
     return RF_OK;
 }
 
+uint64_t rf_gpu_attention_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)
+{
+    const uint64_t row = (uint64_t)(d->head_dim + 2) * sizeof(float), single = (uint64_t)d->max_seq * d->n_head * RF_GPU_SPLITS * row;
+    const uint64_t chunks = (uint64_t)SPLIT_BLOCKS * RF_GPU_TILE * row * (d->n_ctx / RF_GPU_CHUNK + 1); /* plain: where keys are cut */
+    const bool flashes = g->attention != RF_GPU_ATTENTION_SPLIT && rf_gpu_flash_takes(g, d->head_dim, d->type);
+    return RF_MAX(single, flashes ? 0 : RF_MIN(chunks, SPLIT_BYTES)) * 5 / 4;
+}
+
 /* Sequences at the front that bring one token each: row i is sequence i. */
 static uint32_t ones(const struct rf_batch *b)
 {

@@ -11,6 +11,7 @@ enum { GEMM_PAD = 256 }; /* both sides' tiles come in pairs */
 enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, MOST_SPLITS = 8 };
 #define W_SCRATCH ((uint64_t)128 << 20)
 #define X_SCRATCH ((uint64_t)128 << 20)
+#define PART_SCRATCH ((uint64_t)32 << 20) /* splits go as far as there are processors: this is more than they take */
 
 /* A piece of a weight: rows from..from+n, column tiles of the product from `first` on, expanded to scratch tiles from `at` on. */
 struct piece { uint32_t w, from, n, first, at; };
@@ -156,4 +157,11 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
                           .x_terms = x_rest ? 2 : 0, .w_terms = w_rest ? x_rest ? 4 : 2 : 0};
     for (uint32_t row = 0; row < a->rows; row += step) RF_TRY(rows_run(g, s, a, row, RF_MIN(step, a->rows - row), w_lo, &m));
     return g->fault;
+}
+
+uint64_t rf_gpu_gemm_scratch(const struct rf_scratch_desc *d)
+{
+    const uint64_t cols = ((uint64_t)d->cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K * RF_GPU_GEMM_K, terms = 2 * sizeof(uint16_t);
+    const uint64_t widest = (uint64_t)tiles_of(d->widest) * RF_GPU_GEMM_ROWS, rows = (uint64_t)tiles_of(d->rows) * RF_GPU_GEMM_ROWS;
+    return RF_MIN(W_SCRATCH, widest * cols * terms) + RF_MIN(X_SCRATCH, rows * cols * terms) + RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * sizeof(float));
 }

@@ -1,4 +1,4 @@
-/* gpu.c - opening a GPU, its memory, streams and events. */
+/* gpu.c - opening a GPU, launches, streams and events. */
 #include "backend/gpu/gpu.h"
 
 #include <inttypes.h>
@@ -64,41 +64,6 @@ rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kerne
 
 /* ---- memory ---- */
 
-static void count_memory(struct rf_gpu *g)
-{
-    size_t free_, total;
-    if (g->dev.api.mem_info(&free_, &total)) return;
-    g->base.info.memory_free = free_;
-    g->base.info.memory_total = total;
-}
-
-rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err)
-{
-    *out = 0;
-    uint64_t p = 0;
-    if (g->fault) return rf_fail(err, g->fault, "%s: %s", g->dev.id, g->base.info.detail);
-    RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
-    count_memory(g);
-    if (bytes > g->base.info.memory_free)
-        return rf_fail(err, RF_NOMEM, "%s: %s needs %" PRIu64 " bytes, but %" PRIu64 " of %" PRIu64 " bytes of device memory are free",
-                       g->dev.id, what, bytes, g->base.info.memory_free, g->base.info.memory_total);
-    RF_TRY(rf_gpu_check(&g->dev, g->dev.api.alloc(&p, RF_MAX(bytes, (uint64_t)MIN_ALLOC)), what, err));
-    *out = (rf_dev)p;
-    count_memory(g);
-    return RF_OK;
-}
-
-void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
-{
-    if (!p) return;
-    rf_gpu_angles_drop(g, p, RF_MAX(bytes, 1u));
-    g->act.of = 0;
-    g->epoch++;
-    g->dev.vendor->bind(&g->dev);
-    g->dev.api.free(p); /* waits for work that uses it; after a fault it reports that fault again */
-    count_memory(g);
-}
-
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes)
 {
     if (b->sent && b->bytes) {
@@ -137,16 +102,16 @@ void rf_gpu_buffer_release(struct rf_gpu *g, struct rf_gpu_buffer *b)
 static rf_status mem_alloc(struct rf_backend *b, uint64_t bytes, rf_dev *out, struct rf_error *err)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    RF_TRY(rf_gpu_alloc(g, bytes, "an allocation", out, err));
+    RF_TRY(rf_gpu_piece_take(g, bytes, false, "an allocation", out, err));
     rf_status s = bytes ? rf_gpu_check(&g->dev, g->dev.api.fill(*out, 0, bytes, g->stream), "clearing memory", err) : RF_OK;
     if (s) {
-        rf_gpu_free(g, *out, bytes);
+        rf_gpu_piece_give(g, *out);
         *out = 0;
     }
     return s;
 }
 
-static void mem_free(struct rf_backend *b, rf_dev p) { rf_gpu_free(rf_gpu_of(b), p, 1); }
+static void mem_free(struct rf_backend *b, rf_dev p) { rf_gpu_piece_give(rf_gpu_of(b), p); }
 
 static rf_status mem_host_alloc(struct rf_backend *b, uint64_t bytes, void **out, struct rf_error *err)
 {
@@ -255,6 +220,9 @@ static const struct rf_backend_mem gpu_mem = {
     .event_record = event_record,
     .event_wait = event_wait,
     .event_sync = event_sync,
+    .reserve = rf_gpu_reserve,
+    .weight_size = rf_gpu_weight_size,
+    .scratch_bytes = rf_gpu_scratch_bytes,
     .weight_create = rf_gpu_weight_create,
     .weight_free = rf_gpu_weight_free,
     .weight_bytes = rf_gpu_weight_bytes,
@@ -272,7 +240,7 @@ static void gpu_close(struct rf_backend *b)
         g->dev.vendor->bind(&g->dev);
         if (g->stream) g->dev.api.stream_sync(g->stream);
         rf_gpu_record_drop(b, NULL);
-        for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, 0);
+        for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, rf_gpu_angles_bytes(&g->angles[i]));
         rf_gpu_free(g, g->parts, g->parts_bytes);
         rf_gpu_scratch_release(g, &g->gemm.x);
         rf_gpu_scratch_release(g, &g->gemm.w);
@@ -282,6 +250,7 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_buffer_release(g, &g->flash.tiles);
         for (int i = 0; i < 2; i++) rf_gpu_buffer_release(g, &g->staging[i]);
         rf_gpu_free(g, g->act.dev, g->act.bytes);
+        rf_gpu_memory_release(g);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
         if (g->module) g->dev.api.module_unload(g->module);
         rf_gpu_device_close(&g->dev);
@@ -350,6 +319,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     *out = NULL;
     struct rf_gpu *g = rf_alloc_array(1, sizeof *g);
     if (!g) return rf_fail_nomem(err, "gpu backend", sizeof *g);
+    g->memory_fraction = opt->memory_fraction > 0 ? opt->memory_fraction : RF_MEMORY_FRACTION;
     g->base = (struct rf_backend){.mem = &gpu_mem, .ops = &rf_gpu_ops, .close = gpu_close};
     rf_status s = rf_gpu_attention_named(opt->attention, &g->attention, err);
     if (!s) s = rf_gpu_device_open(&g->dev, v, index, err);
@@ -364,8 +334,8 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     i->name = g->dev.id;
     i->n_threads = 1;
     i->records = i->fine_inputs = true;
-    count_memory(g);
-    snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB free", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
+    rf_gpu_memory_count(g);
+    snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB may be used", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
              g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));
     *out = &g->base;
     return RF_OK;

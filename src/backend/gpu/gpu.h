@@ -40,6 +40,7 @@ struct rf_gpu_angles {
     float mscale;
     rf_dev table; /* [n_pos][rot_dim]: cosines, then sines */
 };
+static inline uint64_t rf_gpu_angles_bytes(const struct rf_gpu_angles *t) { return (uint64_t)t->n_pos * t->rot_dim * sizeof(float); }
 enum { RF_GPU_ANGLES = 4, RF_GPU_CHECKS = 8 };
 
 /* Rows of block tables that were found whole in this step. */
@@ -79,7 +80,7 @@ struct rf_gpu_record {
 };
 enum { RF_GPU_RECORDS = 16, RF_GPU_CAPTURE_RELAXED = 2 };
 
-struct rf_gpu_slab; /* weights.c: a large allocation that weights share */
+struct rf_gpu_slab; /* memory.c: a large allocation that weights share */
 
 struct rf_gpu {
     struct rf_backend base;
@@ -91,6 +92,8 @@ struct rf_gpu {
     uint32_t warp;
     bool has_mma; /* products of few rows take x as kernels/act.h says */
     rf_status fault;
+    double memory_fraction;
+    uint64_t memory_used; /* bytes that are allocated */
 
     const struct rf_batch *batch; /* of the running step */
     struct rf_gpu_buffer plan, tiles;
@@ -134,11 +137,24 @@ rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);
 void rf_gpu_buffer_release(struct rf_gpu *g, struct rf_gpu_buffer *b);
-/* Device memory, not zeroed. Refuses, with numbers, what does not fit, before asking the driver. */
+/* memory.c. Device memory, not zeroed. Refuses, with numbers, what does not fit, before asking the driver; bytes are the same at both. */
 rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err);
 void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes);
 
+void rf_gpu_memory_count(struct rf_gpu *g);   /* fills info.memory_free and memory_total */
+void rf_gpu_memory_release(struct rf_gpu *g); /* slabs that are left */
+/* A piece of a slab with room, else an allocation of its own, or (share, small) a slab that others will share. */
+rf_status rf_gpu_piece_take(struct rf_gpu *g, uint64_t bytes, bool share, const char *what, rf_dev *out, struct rf_error *err);
+void rf_gpu_piece_give(struct rf_gpu *g, rf_dev p);
+rf_status rf_gpu_reserve(struct rf_backend *b, uint64_t bytes, struct rf_error *err);
+uint64_t rf_gpu_scratch_bytes(const struct rf_backend *b, const struct rf_scratch_desc *d);
+/* Its parts: gemm.c, attention.c, weights.c. */
+uint64_t rf_gpu_gemm_scratch(const struct rf_scratch_desc *d);
+uint64_t rf_gpu_attention_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d);
+uint64_t rf_gpu_stage_bytes(void);
+
 /* weights.c */
+rf_status rf_gpu_weight_size(const struct rf_backend *b, const struct rf_weight_desc *d, uint64_t *bytes, struct rf_error *err);
 rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc *d, struct rf_weight **out, bool *copied,
                                struct rf_error *err);
 void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *w);

@@ -167,12 +167,12 @@ rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct 
         t = &g->angles[g->next_angles];
         g->next_angles = (g->next_angles + 1) % RF_GPU_ANGLES;
     }
-    rf_dev old = t->table;
+    struct rf_gpu_angles old = *t;
     uint32_t n_pos = 1024;
     while (n_pos <= g->max_pos) n_pos *= 2; /* max_pos is below 2^31 */
     size_t n = (size_t)n_pos * a->rot_dim;
     *t = (struct rf_gpu_angles){.rot_dim = a->rot_dim, .mscale = a->mscale, .n_pos = n_pos};
-    rf_gpu_free(g, old, 0);
+    rf_gpu_free(g, old.table, rf_gpu_angles_bytes(&old));
     RF_TRY(rf_gpu_alloc(g, n * sizeof(float), "rotary angles", &t->table, NULL));
     float *table = rf_alloc(n * sizeof *table), *freq = rf_alloc(a->rot_dim * sizeof *freq);
     t->inv_freq = a->inv_freq;

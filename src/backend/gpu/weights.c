@@ -1,6 +1,6 @@
 /* weights.c - weight matrices in device memory, in the order of kernels/weights.h, and the products with them.
  *
- * Small matrices share slabs, so that a model is a few large allocations. File rows travel through two pinned buffers that take turns, one
+ * File rows travel through two pinned buffers that take turns, one
  * filled while the other is on its way; the device packs them.
  */
 #include <inttypes.h>
@@ -9,16 +9,9 @@
 #include "backend/gpu/weights.h"
 #include "base/mem.h"
 
-enum { SLAB = 64 << 20, STAGE = 16 << 20, ALIGN = 256 };
+enum { STAGE = 16 << 20 };
 /* Up to MM_ONE row tiles a block takes one; else so many that all blocks run at once, or (bf16) in nearly two turns: measured. */
 enum { MM_ONE = 528, MM_BLOCKS = 264, MM_BLOCKS_BF16 = 528 };
-
-struct rf_gpu_slab {
-    struct rf_gpu_slab *next;
-    rf_dev dev;
-    uint64_t bytes, used;
-    uint32_t n_live;
-};
 
 /* Values and bytes of a chunk. */
 static const struct layout {
@@ -59,45 +52,6 @@ static bool is_matrix_type(uint32_t type)
     }
 }
 
-/* ---- slabs ---- */
-
-static rf_status slab_take(struct rf_gpu *g, uint64_t bytes, const char *what, struct rf_gpu_weight *w, struct rf_error *err)
-{
-    struct rf_gpu_slab *s = g->slabs;
-    bytes = (bytes + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
-    while (s && s->bytes - s->used < bytes) s = s->next;
-    if (!s) {
-        if (!(s = rf_alloc_array(1, sizeof *s))) return rf_fail_nomem(err, what, sizeof *s);
-        size_t free_ = 0, total = 0;
-        g->dev.api.mem_info(&free_, &total);
-        s->bytes = bytes < SLAB / 4 && free_ > 4 * (uint64_t)SLAB ? SLAB : bytes;
-        rf_status st = rf_gpu_alloc(g, s->bytes, what, &s->dev, err);
-        if (st) {
-            rf_free(s);
-            return st;
-        }
-        s->next = g->slabs;
-        g->slabs = s;
-    }
-    w->slab = s;
-    w->dev = s->dev + s->used;
-    s->used += bytes;
-    s->n_live++;
-    return RF_OK;
-}
-
-static void slab_give(struct rf_gpu *g, struct rf_gpu_slab *s)
-{
-    if (!s || --s->n_live) return;
-    for (struct rf_gpu_slab **p = &g->slabs; *p; p = &(*p)->next)
-        if (*p == s) {
-            *p = s->next;
-            break;
-        }
-    rf_gpu_free(g, s->dev, s->bytes);
-    rf_free(s);
-}
-
 /* ---- create ---- */
 
 static rf_status stage_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_error *err)
@@ -134,28 +88,47 @@ static rf_status upload(struct rf_gpu *g, const struct rf_gpu_weight *w, const s
     return RF_OK;
 }
 
+uint64_t rf_gpu_stage_bytes(void) { return 2 * (uint64_t)STAGE; }
+
+/* Where and how large; file_row: bytes of a row in the file. */
+static rf_status plan(const struct rf_gpu *g, const struct rf_weight_desc *d, struct rf_gpu_weight *w, uint64_t *file_row, struct rf_error *err)
+{
+    const struct layout *l = layout_of(d->type);
+    if (!l) return rf_fail(err, RF_UNSUPPORTED, "%s: %s: this backend has no type %s", g->dev.id, d->name, rf_type_name(d->type));
+    if (!d->rows || !d->cols || d->cols % 8 || !rf_type_row_bytes(d->type, d->cols, file_row))
+        return rf_fail(err, RF_UNSUPPORTED, "%s: %s: %" PRIu64 " x %" PRIu64 " values of %s, expected rows of a multiple of 8 and of the type's block",
+                       g->dev.id, d->name, d->rows, d->cols, rf_type_name(d->type));
+    if (d->cols > INT32_MAX / 4 || d->rows > INT32_MAX)
+        return rf_fail(err, RF_TOO_LARGE, "%s: %s: %" PRIu64 " x %" PRIu64 " values are too many", g->dev.id, d->name, d->rows, d->cols);
+    uint32_t pad = d->type == RF_TYPE_BF16 ? 8 : 1; /* row tiles */
+    *w = (struct rf_gpu_weight){.rows = d->rows, .cols = d->cols, .type = d->type, .kernel = l->kernel};
+    w->n_chunk = (uint32_t)((d->cols + l->values - 1) / l->values);
+    w->n_tile = ((uint32_t)((d->rows + 15) / 16) + pad - 1) / pad * pad;
+    w->bytes = (uint64_t)w->n_tile * w->n_chunk * l->bytes; /* below 2^27 * 2^22 * 2^13 */
+    return RF_OK;
+}
+
+rf_status rf_gpu_weight_size(const struct rf_backend *b, const struct rf_weight_desc *d, uint64_t *bytes, struct rf_error *err)
+{
+    struct rf_gpu_weight w;
+    uint64_t file_row;
+    RF_TRY(plan((const struct rf_gpu *)b, d, &w, &file_row, err));
+    *bytes = (w.bytes + RF_DEV_ALIGN - 1) & ~(uint64_t)(RF_DEV_ALIGN - 1);
+    return RF_OK;
+}
+
 rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc *d, struct rf_weight **out, bool *copied,
                                struct rf_error *err)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    const struct layout *l = layout_of(d->type);
+    struct rf_gpu_weight v;
     uint64_t file_row;
     *out = NULL;
-    if (!l) return rf_fail(err, RF_UNSUPPORTED, "%s: %s: this backend has no type %s", g->dev.id, d->name, rf_type_name(d->type));
-    if (!d->rows || !d->cols || d->cols % 8 || !rf_type_row_bytes(d->type, d->cols, &file_row))
-        return rf_fail(err, RF_UNSUPPORTED, "%s: %s: %" PRIu64 " x %" PRIu64 " values of %s, expected rows of a multiple of 8 and of the type's block",
-                       g->dev.id, d->name, d->rows, d->cols, rf_type_name(d->type));
-    uint32_t pad = d->type == RF_TYPE_BF16 ? 8 : 1; /* row tiles */
-    struct rf_gpu_weight v = {.rows = d->rows, .cols = d->cols, .type = d->type, .kernel = l->kernel};
-    if (d->cols > INT32_MAX / 4 || d->rows > INT32_MAX)
-        return rf_fail(err, RF_TOO_LARGE, "%s: %s: %" PRIu64 " x %" PRIu64 " values are too many", g->dev.id, d->name, d->rows, d->cols);
-    v.n_chunk = (uint32_t)((d->cols + l->values - 1) / l->values);
-    v.n_tile = ((uint32_t)((d->rows + 15) / 16) + pad - 1) / pad * pad;
-    v.bytes = (uint64_t)v.n_tile * v.n_chunk * l->bytes; /* below 2^27 * 2^22 * 2^13 */
+    RF_TRY(plan(g, d, &v, &file_row, err));
     struct rf_gpu_weight *w = rf_alloc_array(1, sizeof *w);
     if (!w) return rf_fail_nomem(err, d->name, sizeof *w);
     *w = v;
-    rf_status s = slab_take(g, w->bytes, d->name, w, err);
+    rf_status s = rf_gpu_piece_take(g, w->bytes, true, d->name, &w->dev, err);
     if (!s) s = upload(g, w, d, file_row, err);
     if (s) {
         rf_gpu_weight_free(b, (struct rf_weight *)w);
@@ -172,7 +145,7 @@ void rf_gpu_weight_free(struct rf_backend *b, struct rf_weight *weight)
 {
     struct rf_gpu_weight *w = (struct rf_gpu_weight *)weight;
     if (!w) return;
-    slab_give(rf_gpu_of(b), w->slab);
+    rf_gpu_piece_give(rf_gpu_of(b), w->dev);
     rf_free(w);
 }
 

@@ -5,7 +5,6 @@
 #include "backend/gpu/gpu.h"
 
 struct rf_gpu_weight {
-    struct rf_gpu_slab *slab;
     rf_dev dev;
     uint64_t rows, cols, bytes;
     uint32_t type;             /* enum rf_type */

@@ -3,11 +3,14 @@
  *
  * Environment: RF_EMU_ORDER=forward|backward|random, RF_EMU_SEED, RF_EMU_MEMORY (bytes of the device, 1 GiB by default),
  * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES, RF_EMU_INIT (what the
- * driver's init returns), RF_EMU_NO_CODE=k (cards up to k take no code object).
+ * driver's init returns), RF_EMU_NO_CODE=k (cards up to k take no code object), RF_EMU_FAULT (a file: while it is there, waiting for the
+ * device fails, or, if the file begins with h, hangs), RF_EMU_STATS (a file that gets, when the process ends, "allocations N peak BYTES
+ * live BYTES calls N").
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/gpu/emulator/emu.h"
 
@@ -126,16 +129,40 @@ EXPORT int cuGetErrorString(int rc, const char **s)
 }
 #endif
 
+static struct { uint64_t allocations, used, peak; } memory;
+
+__attribute__((destructor)) static void tell(void)
+{
+    const char *path = getenv("RF_EMU_STATS");
+    FILE *f = path && n_calls ? fopen(path, "we") : NULL;
+    if (!f) return;
+    fprintf(f, "allocations %llu peak %llu live %llu calls %llu\n", (unsigned long long)memory.allocations, (unsigned long long)memory.peak,
+            (unsigned long long)memory.used, (unsigned long long)n_calls);
+    fclose(f);
+}
+
+/* RF_EMU_FAULT: asked where the host waits. */
+static int wait_device(void)
+{
+    const char *path = getenv("RF_EMU_FAULT");
+    for (FILE *f; path && (f = fopen(path, "re"));) {
+        int kind = fgetc(f);
+        fclose(f);
+        if (kind != 'h') return FAULT;
+        usleep(20000);
+    }
+    return step();
+}
+
 /* ---- memory: a size stands in front of each piece ---- */
 
-static uint64_t memory_used;
 static uint64_t memory_total(void) { return number("RF_EMU_MEMORY", UINT64_C(1) << 30); }
 
 N(cuMemGetInfo_v2, hipMemGetInfo)(size_t *free_, size_t *total)
 {
     STEP();
     *total = memory_total();
-    *free_ = *total - memory_used;
+    *free_ = *total - memory.used;
     return 0;
 }
 N(cuMemAlloc_v2, hipMalloc)(uint64_t *p, size_t n)
@@ -143,11 +170,13 @@ N(cuMemAlloc_v2, hipMalloc)(uint64_t *p, size_t n)
     STEP();
     *p = 0;
     if (!n) return BAD;
-    if (n > memory_total() - memory_used) return NO_MEMORY;
+    if (n > memory_total() - memory.used) return NO_MEMORY;
     uint64_t *q = aligned_alloc(256, (n + 256 + 255) & ~(size_t)255);
     if (!q) return NO_MEMORY;
     q[0] = n;
-    memory_used += n;
+    memory.used += n;
+    memory.allocations++;
+    if (memory.used > memory.peak) memory.peak = memory.used;
     memset((char *)q + 256, 0xff, n); /* NaN: device memory is not zeroed */
     *p = (uint64_t)(uintptr_t)q + 256;
     return 0;
@@ -156,7 +185,7 @@ N(cuMemFree_v2, hipFree)(uint64_t p)
 {
     if (!p) return 0;
     uint64_t *q = (uint64_t *)(uintptr_t)(p - 256);
-    memory_used -= q[0];
+    memory.used -= q[0];
     free(q);
     return 0;
 }
@@ -293,7 +322,7 @@ N(cuStreamDestroy_v2, hipStreamDestroy)(void *s)
 N(cuStreamSynchronize, hipStreamSynchronize)(void *s)
 {
     (void)s;
-    return step();
+    return wait_device();
 }
 N(cuStreamWaitEvent, hipStreamWaitEvent)(void *s, void *e, unsigned flags)
 {

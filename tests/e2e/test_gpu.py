@@ -1,0 +1,76 @@
+"""What a person gets with a GPU: sizes said before anything is loaded, and limits that are kept. On emulated drivers (cuda:0 warp 32,
+hip:0 warp 64), which count their calls and bytes."""
+import re
+
+import program
+import pytest
+
+TINY = ("--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 3, "hello")
+
+
+@pytest.fixture(scope="module")
+def gpu(build, tmp_path_factory):
+    """run(device, *args) -> out, err, stats"""
+    emulator = build / "src/backend/gpu/emulator"
+    if not (emulator / "libcuda.so.1").exists():
+        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+    root = tmp_path_factory.mktemp("gpu")
+    p = program.Program(build, root, shipped=False)
+    stats = root / "stats"
+
+    def run(*args, code=0, **env):
+        stats.unlink(missing_ok=True)
+        out, err = p.run("run", *args, code=code, LD_LIBRARY_PATH=str(emulator), RF_EMU_STATS=str(stats), **{k: str(v) for k, v in env.items()})
+        words = stats.read_text().split() if stats.exists() else []
+        return out, err, dict(zip(words[::2], map(int, words[1::2])))
+
+    run.model = program.tiny(str(root / "tiny.gguf"))
+    run.demo = build.parent / "models/demo/rocmforge-demo.gguf"
+    return run
+
+
+def megabytes(err):
+    """weights, cache, scratch, sum, usable, total"""
+    found = re.search(r"weights of ([\d.]+) MB, a KV cache of ([\d.]+) MB for \d+ tokens and ([\d.]+) MB of scratch memory make ([\d.]+) MB, "
+                      r"but ([\d.]+) of ([\d.]+) MB may be used \(free, and within --gpu-memory-fraction ([\d.]+)\)", err)
+    assert found, err
+    return [float(x) for x in found.groups()]
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "hip:0"])
+def test_too_large_is_refused_before_allocating(gpu, device):
+    _, err, stats = gpu(gpu.model, "--device", device, *TINY, RF_EMU_MEMORY=2_000_000, code=3)
+    weights, cache, scratch, all_, usable, total, fraction = megabytes(err)
+    assert device in err and (usable, total, fraction) == (1.8, 2.0, 0.9) and abs(weights + cache + scratch - all_) < 0.2
+    assert "no context fits" in err and "--device cpu" in err
+    assert stats["allocations"] == 1 and stats["peak"] <= 256  # the first kernel's, which proves that code runs here
+
+
+def test_the_context_that_is_named_fits(gpu):
+    args = (gpu.model, "--device", "cuda:0", *TINY)
+    need = megabytes(gpu(*args, RF_EMU_MEMORY=2_000_000, code=3)[1])[3]  # with a cache of 0.3 MB for all 512 tokens
+    memory = int((need - 0.1) * 1e6 / 0.9)
+    named = re.search(r"a context of (\d+) tokens would fit: --ctx (\d+)", gpu(*args, "--ctx", 512, RF_EMU_MEMORY=memory, code=3)[1])
+    assert named and 1 <= int(named[1]) < 512 and named[1] == named[2]
+    _, _, stats = gpu(*args, "--ctx", named[1], RF_EMU_MEMORY=memory)
+    assert stats["peak"] <= 0.9 * memory and stats["live"] == 0
+    assert "would fit" in gpu(*args, "--ctx", int(named[1]) + 32, RF_EMU_MEMORY=memory, code=3)[1]
+
+
+def test_the_fraction_is_kept(gpu):
+    args = (gpu.model, "--device", "hip:0", *TINY)
+    memory = 400_000_000
+    assert gpu(*args, "--gpu-memory-fraction", 0.2, RF_EMU_MEMORY=memory)[2]["peak"] <= 0.2 * memory
+    err = gpu(*args, RF_EMU_MEMORY=memory, ROCMFORGE_GPU_MEMORY_FRACTION=0.05, code=3)[1]
+    assert megabytes(err)[4:] == [20, 400, 0.05]
+    assert "gpu-memory-fraction" in gpu(*args, "--gpu-memory-fraction", 1.5, code=2)[1]
+
+
+@pytest.mark.slow
+def test_weights_stay_packed_in_one_allocation(gpu):
+    size = gpu.demo.stat().st_size
+    weights, cache = megabytes(gpu(gpu.demo, "--device", "cuda:0", RF_EMU_MEMORY=30_000_000, code=3)[1])[:2]
+    assert weights * 1e6 <= 1.05 * size
+    _, _, stats = gpu(gpu.demo, "--device", "cuda:0", "--kv-blocks", 64, "--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 2, "hello")
+    assert stats["allocations"] <= 16 and stats["live"] == 0, stats
+    assert stats["peak"] <= 1.05 * size + 300e6, stats
