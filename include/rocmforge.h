@@ -137,6 +137,8 @@ struct rf_engine_options {
     uint32_t max_step_tokens;    /* token budget of one step; 0: 512, on a GPU 2048 */
     uint32_t max_queue;          /* waiting requests; 0: 1024 */
     uint64_t max_queue_tokens;   /* prompt tokens waiting; 0: 4 M */
+    double step_timeout_s;       /* a step that takes longer has hung: all requests end with RF_DEVICE, no more are taken; 0: 120 on a GPU,
+                                    never on a CPU; < 0: never */
     bool no_prefix_cache, precise; /* precise: inputs of products keep 16 bits, not 8; prompts take about twice as long */
 };
 
@@ -198,7 +200,7 @@ struct rf_event {
     const struct rf_error *error; /* on ERROR */
 };
 
-/* Engine thread; must not block. ev and all it points to are valid during the call only. It may call rf_engine_abort and
+/* Engine thread (after a step that hung: the one that watched it); must not block. ev and all it points to are valid during the call only. It may call rf_engine_abort and
  * rf_engine_submit, never rf_engine_drain, rf_engine_free or rf_engine_poll. */
 typedef void (*rf_event_fn)(void *ctx, const struct rf_event *ev);
 
@@ -214,11 +216,12 @@ struct rf_request {
 };
 
 RF_API rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const struct rf_engine_options *opt, struct rf_error *err);
-/* Aborts what runs, waits for the engine's thread, frees all. NULL is fine. */
+/* Aborts what runs, waits for the engine's thread, frees all. NULL is fine. A thread that hangs in a driver is left behind after a
+ * second, with the engine's and its model's memory: end the process. */
 RF_API void rf_engine_free(struct rf_engine *e);
 
 /* Admits all n requests or none. Everything pointed to is copied. ids[n] name them from then on. Fails with RF_INVALID,
- * RF_TOO_LONG, RF_FULL, RF_SHUTDOWN. */
+ * RF_TOO_LONG, RF_FULL, RF_SHUTDOWN, RF_DEVICE (a step hung). */
 RF_API rf_status rf_engine_submit(struct rf_engine *e, const struct rf_request *reqs, size_t n, uint64_t *ids, struct rf_error *err);
 /* Next event of a request without callback. timeout_ms < 0 waits for ever. RF_AGAIN on timeout, RF_NOT_FOUND for an
  * unknown id or after its last event. *out is freed with rf_event_free. */

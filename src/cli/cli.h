@@ -29,7 +29,7 @@ struct rf_cli {
     /* model and device */
     const char *model, *device, *isa, *attention, *chat_template;
     int64_t threads;
-    double gpu_memory_fraction;
+    double gpu_memory_fraction, step_timeout;
     struct rf_cli_words model_dir;
     bool all, names, yes, allow_cpu;
     /* engine */

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -88,17 +89,19 @@ static void watch_signals(struct rf_serve *s)
     sigaction(SIGTERM, &sa, NULL);
 }
 
-static int run(const struct rf_cli *c, struct rf_serve *s)
+static int run(const struct rf_cli *c, struct rf_serve *s, bool *device_failed)
 {
     printf("ready: %s\n", rf_serve_url(s));
     fflush(stdout);
     rf_cli_notify("READY=1");
     rf_status st = rf_serve_run(s, c->drain_timeout);
     rf_cli_notify("STOPPING=1");
+    if (st == RF_DEVICE) fprintf(stderr, "rocmforge: a device failed; this process ends, its supervisor may start it anew\n");
+    *device_failed = st == RF_DEVICE;
     return st ? RF_EXIT_FAILED : RF_EXIT_OK;
 }
 
-static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_model **m, struct rf_engine **e)
+static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_model **m, struct rf_engine **e, bool *device_failed)
 {
     struct rf_error err = {0};
     struct rf_model_info info;
@@ -110,15 +113,15 @@ static int serve_fixed(const struct rf_cli *c, struct rf_serve *s, struct rf_mod
     struct rf_stats stats;
     rf_engine_stats(*e, &stats);
     if (*stats.attention) fprintf(stderr, "attention: %s\n", stats.attention);
-    return run(c, s);
+    return run(c, s, device_failed);
 }
 
-static int serve_listed(const struct rf_cli *c, struct rf_serve *s, struct rf_cli_pool *pool)
+static int serve_listed(const struct rf_cli *c, struct rf_serve *s, struct rf_cli_pool *pool, bool *device_failed)
 {
     size_t n = rf_cli_pool_n(pool);
     if (n) fprintf(stderr, "%zu model%s; a request loads the one that it names: rocmforge list\n", n, n == 1 ? "" : "s");
     else fprintf(stderr, "no model yet: put a GGUF file into ~/models, or name a folder with --model-dir; it is found without a restart\n");
-    return run(c, s);
+    return run(c, s, device_failed);
 }
 
 /* Names that belong to one model make no sense for many. */
@@ -137,6 +140,7 @@ int rf_cli_serve(const struct rf_cli *c)
     struct rf_model *m = NULL;
     struct rf_engine *e = NULL;
     struct rf_cli_pool *pool = NULL;
+    bool device_failed = false;
     if (!check_names(c)) return RF_EXIT_USAGE;
     if (!fixed_model(c) && rf_cli_pool_create(&pool, c, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
     rf_status st = start(c, pool, &s, &err);
@@ -144,12 +148,16 @@ int rf_cli_serve(const struct rf_cli *c)
     if (!st) {
         watch_signals(s);
         if (c->config_path) fprintf(stderr, "settings: %s\n", c->config_path); /* one in the folder where it starts counts: it is said */
-        code = pool ? serve_listed(c, s, pool) : serve_fixed(c, s, &m, &e);
+        code = pool ? serve_listed(c, s, pool, &device_failed) : serve_fixed(c, s, &m, &e, &device_failed);
         atomic_store(&running, NULL);
     }
     rf_serve_free(s);
     rf_engine_free(e);
     rf_model_close(m);
     rf_cli_pool_free(pool);
+    if (device_failed) { /* a driver's own exit handlers may wait for the device */
+        fflush(NULL);
+        _exit(code);
+    }
     return code;
 }

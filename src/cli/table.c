@@ -130,6 +130,7 @@ const struct rf_option rf_cli_options[] = {
     {"precise", NULL, 0, FLAG(precise), WEIGHTS, 0, NULL, "keep 16 bits of every product's input; prompts take twice as long"},
     {"max-seqs", "N", 0, INT(max_seqs, 1, 65536), WEIGHTS, 0, NULL, "sequences running together (default 256)"},
     {"max-step-tokens", "N", 0, INT(max_step_tokens, 1, 1 << 20), WEIGHTS, 0, NULL, "token budget of one step (default 512, on a GPU 2048)"},
+    {"step-timeout", "SECONDS", 0, REAL(step_timeout, 0, 1e6), WEIGHTS, 0, NULL, "a step that takes longer has hung (default 120 on a GPU; 0 = never)"},
     {"max-queue", "N", 0, INT(max_queue, 1, 1 << 24), SERVE, 0, NULL, "requests waiting (default 1024)"},
     {"max-queue-tokens", "N", 0, INT(max_queue_tokens, 1, 1e15), SERVE, 0, NULL, "prompt tokens waiting (default 4 M)"},
     {"no-prefix-cache", NULL, 0, FLAG(no_prefix_cache), RUN | SERVE, 0, NULL, "compute every prompt anew"},

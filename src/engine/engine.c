@@ -19,7 +19,8 @@
 _Static_assert((int)RF_KV_TOKENS == (int)RF_KV_BLOCK_TOKENS, "one block size in src/kv and in the backends");
 _Static_assert((int)RF_KV_MAX_GROUPS == (int)RF_MAX_KV_GROUPS, "as many cache groups in src/kv as in src/model");
 
-enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8, UNKNOWN_CTX = 4096 };
+enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8, UNKNOWN_CTX = 4096,
+       DEVICE_STEP_S = 120, HUNG_JOIN_S = 1 };
 #define UNKNOWN_MEMORY (UINT64_C(4) << 30)
 
 /* ---- create ---- */
@@ -130,21 +131,24 @@ static rf_status make_locks(struct rf_engine *e, struct rf_error *err)
     e->has_lock = !pthread_mutex_init(&e->lock, NULL);
     e->has_wake = !pthread_cond_init(&e->wake, &attr);
     e->has_news = !pthread_cond_init(&e->news, &attr);
+    e->has_tick = !pthread_cond_init(&e->tick, &attr);
     pthread_condattr_destroy(&attr);
-    return e->has_lock && e->has_wake && e->has_news ? RF_OK : rf_fail_nomem(err, "engine locks", sizeof *e);
+    return e->has_lock && e->has_wake && e->has_news && e->has_tick ? RF_OK : rf_fail_nomem(err, "engine locks", sizeof *e);
 }
 
 static void *thread_main(void *arg);
 
-/* The engine's thread takes no signals: they are the program's. */
+/* Our threads take no signals: they are the program's. */
 static rf_status start_thread(struct rf_engine *e, struct rf_error *err)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int no = pthread_create(&e->thread, NULL, thread_main, e);
+    rf_status watched = rf_engine_watch_start(e, err);
+    int no = watched ? 0 : pthread_create(&e->thread, NULL, thread_main, e);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    e->has_thread = !no;
+    e->has_thread = !watched && !no;
+    if (watched) return watched;
     return no ? rf_fail(err, RF_NOMEM, "engine thread: %s", strerror(no)) : RF_OK;
 }
 
@@ -174,6 +178,7 @@ rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const str
     e->max_step_tokens = r.max_tok;
     e->max_seqs = r.max_seq;
     e->max_out = r.max_out;
+    e->step_timeout_s = opt->step_timeout_s > 0 ? opt->step_timeout_s : opt->step_timeout_s < 0 || m->backend->info.host_memory ? 0 : DEVICE_STEP_S;
     e->max_queue = or_default(opt->max_queue, DEFAULT_QUEUE);
     e->max_queue_tokens = opt->max_queue_tokens ? opt->max_queue_tokens : DEFAULT_QUEUE_TOKENS;
     if (getrandom(&e->seed, sizeof e->seed, GRND_NONBLOCK) != sizeof e->seed) e->seed = (uint64_t)(rf_now() * 1e9);
@@ -188,6 +193,23 @@ rf_status rf_engine_create(struct rf_engine **out, struct rf_model *m, const str
     return st;
 }
 
+/* False: the thread hangs in a driver, and what it may still touch has to stay. */
+static bool join(struct rf_engine *e)
+{
+    for (bool hung = false;;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += HUNG_JOIN_S;
+        if (!pthread_timedjoin_np(e->thread, NULL, &until)) return true;
+        if (hung) break;
+        pthread_mutex_lock(&e->lock);
+        hung = e->hung;
+        pthread_mutex_unlock(&e->lock);
+    }
+    atomic_store(&e->model->stuck, true);
+    return false;
+}
+
 void rf_engine_free(struct rf_engine *e)
 {
     if (!e) return;
@@ -196,11 +218,12 @@ void rf_engine_free(struct rf_engine *e)
         e->stopping = e->draining = true;
         pthread_cond_signal(&e->wake);
         pthread_mutex_unlock(&e->lock);
-        pthread_join(e->thread, NULL);
+        if (!join(e)) return;
         pthread_mutex_lock(&e->lock);
         while (e->n_pollers) pthread_cond_wait(&e->news, &e->lock);
         pthread_mutex_unlock(&e->lock);
     }
+    rf_engine_watch_stop(e);
     for (size_t i = 0; i < RF_ENGINE_HASH; i++)
         for (struct rf_box *b = e->box[i], *next; b; b = next) {
             next = b->hash_next;
@@ -218,6 +241,7 @@ void rf_engine_free(struct rf_engine *e)
     void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->eog};
     for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
     if (e->has_news) pthread_cond_destroy(&e->news);
+    if (e->has_tick) pthread_cond_destroy(&e->tick);
     if (e->has_wake) pthread_cond_destroy(&e->wake);
     if (e->has_lock) pthread_mutex_destroy(&e->lock);
     rf_free(e);
@@ -321,6 +345,7 @@ static void *thread_main(void *arg)
         if (m.stop) return NULL;
         expire(e);
         if (rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched)) rf_engine_step(e);
+        if (e->gave_up) return NULL;
         publish(e);
     }
 }
@@ -330,6 +355,7 @@ static void *thread_main(void *arg)
 /* Under lock: may n more come in? */
 static rf_status may_enter(const struct rf_engine *e, size_t n, uint64_t n_token, struct rf_error *err)
 {
+    if (e->hung) return rf_fail(err, RF_DEVICE, "%s: a step did not end: the device hangs, no more requests are taken", e->model->backend->info.name);
     if (e->draining) return rf_fail(err, RF_SHUTDOWN, "the engine is draining: it takes no new requests");
     uint64_t most = (uint64_t)e->max_queue + e->max_seqs;
     if (n > most || e->n_live > most - n)

@@ -2,6 +2,7 @@
  *
  * One thread owns sequences, blocks, scheduler, sampler and the runner. Others post requests to its mailbox and flag
  * aborts; `lock` guards what both touch (marked so below) and is never held during a forward pass or a callback.
+ * When a step hangs, the watchdog's thread becomes the owner, under `lock` (watch.c), and ends all requests.
  */
 #ifndef RF_ENGINE_ENGINE_H
 #define RF_ENGINE_ENGINE_H
@@ -21,8 +22,9 @@ struct rf_engine {
     int32_t *eog;
     uint32_t n_group, max_seqs, max_step_tokens, max_out, n_block, max_queue;
     uint64_t max_queue_tokens;
-    pthread_t thread;
-    bool has_lock, has_wake, has_news, has_thread;
+    pthread_t thread, watcher;
+    double step_timeout_s;                    /* 0: nobody watches */
+    bool has_lock, has_wake, has_news, has_tick, has_thread, has_watcher;
 
     /* The engine's thread alone. */
     struct rf_runner *runner;
@@ -33,6 +35,7 @@ struct rf_engine {
     int32_t *table[RF_MAX_KV_GROUPS];         /* [max_seqs][blocks of max_model_len] */
     struct rf_stats now;                      /* published at the end of each step */
     uint64_t started_tokens;                  /* prompt tokens that left the queue since then */
+    bool gave_up;                             /* came back from a step that had hung: owns nothing any more */
 
     /* Guarded by lock. */
     pthread_mutex_t lock;
@@ -44,6 +47,9 @@ struct rf_engine {
     uint64_t next_id, seed, waiting_tokens, n_rejected;
     uint32_t n_live, n_pollers;
     bool any_aborted, draining, abort_all, stopping;
+    pthread_cond_t tick;                      /* the watchdog waits for a step, or for the end */
+    double step_since;                        /* when the running forward pass began; 0: none runs */
+    bool watch_idle, watch_stop, hung;
     struct rf_stats stats;
 };
 
@@ -51,6 +57,15 @@ struct rf_engine {
 void rf_engine_step(struct rf_engine *e);
 /* step.c: ends a request with its last event; err only for RF_FINISH_ERROR. r is gone after it. */
 void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token, const struct rf_error *err);
+
+/* step.c: ends all requests, running and waiting, with an error. */
+void rf_engine_fail_everyone(struct rf_engine *e, const struct rf_error *err);
+
+/* watch.c: the watchdog over forward passes. begin and end go around each; gave_up is set at the end of one that had hung. */
+rf_status rf_engine_watch_start(struct rf_engine *e, struct rf_error *err);
+void rf_engine_watch_begin(struct rf_engine *e);
+void rf_engine_watch_end(struct rf_engine *e);
+void rf_engine_watch_stop(struct rf_engine *e); /* joins the watchdog; nothing is watched from then on */
 
 /* engine.c: hands an event to its callback or box; takes the request out of the shared tables. */
 void rf_engine_tell(struct rf_engine *e, const struct rf_req *r, struct rf_event *ev);

@@ -18,6 +18,7 @@ struct rf_model {
     struct rf_backend *backend;     /* NULL without weights */
     struct rf_lm *lm;
     _Atomic bool lost;              /* a file changed under it: nothing is computed any more */
+    _Atomic bool stuck;             /* an engine's thread hangs in the driver: nothing of this may be given back */
     pthread_mutex_t device;         /* the backend serves one thread at a time: engines hold this during a step */
     bool device_ready;              /* the mutex exists */
     struct rf_model_info info;

@@ -102,7 +102,7 @@ rf_status rf_guard_files(struct rf_error *err) { return rf_file_guard(err); }
 
 void rf_model_close(struct rf_model *m)
 {
-    if (!m) return;
+    if (!m || atomic_load(&m->stuck)) return;
     if (m->lm) rf_lm_close(m->lm);
     if (m->backend) rf_backend_close(m->backend);
     rf_template_free(m->chat);

@@ -89,8 +89,8 @@ static void fail_all(struct rf_engine *e, const struct rf_sched_plan *p, rf_stat
         if (p->item[i].seq) rf_engine_finish(e, req_of(&p->item[i]), RF_FINISH_ERROR, -1, err);
 }
 
-/* The model's file was changed: nothing computed from it can be believed, for those that wait neither. */
-static void fail_everyone(struct rf_engine *e, const struct rf_error *err)
+/* The model's file was changed, or the device hangs: there is nothing to be believed, for those that wait neither. */
+void rf_engine_fail_everyone(struct rf_engine *e, const struct rf_error *err)
 {
     static const enum rf_sched_state states[] = {RF_SCHED_RUNNING, RF_SCHED_WAITING};
     for (size_t i = 0; i < RF_COUNT(states); i++)
@@ -297,13 +297,16 @@ void rf_engine_step(struct rf_engine *e)
     e->now.n_preemptions += p->n_preempted;
     if (!p->n_item) return;
     gather(e, p, t0, &batch);
+    rf_engine_watch_begin(e);
     rf_status st = forward(e, &batch, &logits, &err);
+    rf_engine_watch_end(e);
+    if (e->gave_up) return;
     if (st) {
         fail_all(e, p, st, &err);
         return;
     }
     if (rf_handle_check(e->model, &err)) {
-        fail_everyone(e, &err);
+        rf_engine_fail_everyone(e, &err);
         return;
     }
     note_step(e, p, rf_now() - t0);

@@ -4,6 +4,7 @@ import re
 
 import program
 import pytest
+import requests
 
 TINY = ("--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 3, "hello")
 
@@ -24,6 +25,7 @@ def gpu(build, tmp_path_factory):
         words = stats.read_text().split() if stats.exists() else []
         return out, err, dict(zip(words[::2], map(int, words[1::2])))
 
+    run.program, run.emulator = p, emulator
     run.model = program.tiny(str(root / "tiny.gguf"))
     run.demo = build.parent / "models/demo/rocmforge-demo.gguf"
     return run
@@ -74,3 +76,31 @@ def test_weights_stay_packed_in_one_allocation(gpu):
     _, _, stats = gpu(gpu.demo, "--device", "cuda:0", "--kv-blocks", 64, "--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 2, "hello")
     assert stats["allocations"] <= 16 and stats["live"] == 0, stats
     assert stats["peak"] <= 1.05 * size + 300e6, stats
+
+
+@pytest.mark.parametrize("kind", ["hang", "fault"])
+@pytest.mark.parametrize("listed", [False, True], ids=["one model", "models on demand"])
+def test_a_failed_device_ends_the_server(gpu, kind, listed, tmp_path):
+    """In-flight requests get an error, /health is 503, the process exits with 1 for its supervisor."""
+    fault = tmp_path / "fault"
+    env = {"LD_LIBRARY_PATH": str(gpu.emulator), "RF_EMU_FAULT": str(fault)}
+    args = ("--model-dir", str(gpu.program.root)) if listed else (gpu.model,)
+    s = gpu.program.serve(*args, "--device", "cuda:0", "--max-step-tokens", 64, "--max-seqs", 4, "--step-timeout", 1, **env)
+    body = {"model": "tiny", "prompt": "hello", "max_tokens": 400, "temperature": 0, "ignore_eos": True, "stream": True}
+    with requests.post(s.url + "/v1/completions", json=body, stream=True, timeout=60) as r:
+        lines, health = [], []
+        for line in r.iter_lines():
+            lines.append(line)
+            if len(lines) == 3:
+                fault.write_text(kind)
+            if b'"error"' in line:
+                try:
+                    health.append(requests.get(s.url + "/health", timeout=10).status_code)
+                except requests.ConnectionError:
+                    health.append("gone")
+    assert len(lines) > 3 and any(b'"error"' in x for x in lines), lines[-5:]
+    assert health[0] in (503, "gone")
+    assert s.p.wait(20) == 1, "".join(s.err)
+    assert "a device failed" in "".join(s.err)
+    told = b"".join(lines).decode()
+    assert ("did not end within 1 s" if kind == "hang" else "emulated fault") in told, told[-600:]
