@@ -67,6 +67,11 @@ unsigned rf_utf8_encode(uint32_t cp, char *out)
 bool rf_utf8_valid(const char *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
+        uint64_t w;
+        if (n - i >= sizeof w && (memcpy(&w, s + i, sizeof w), !(w & 0x8080808080808080u))) {
+            i += sizeof w;
+            continue;
+        }
         if (!(s[i] & 0x80)) {
             i++;
             continue;

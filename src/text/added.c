@@ -12,13 +12,59 @@ static int cmp_added(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
+struct keyed { uint64_t key; uint32_t at; };
+
+/* First eight bytes, the first one highest: orders as memcmp does, as far as it goes. */
+static uint64_t head_of(struct rf_str s)
+{
+    uint64_t k = 0;
+    for (size_t i = 0; i < 8; i++) k = k << 8 | (i < s.n ? (unsigned char)s.s[i] : 0);
+    return k;
+}
+
+/* Counts and deals out by each byte of the key, last one first: stable. Returns where the result lies, k or tmp. */
+static struct keyed *radix(struct keyed *k, struct keyed *tmp, uint32_t n)
+{
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        uint32_t start[257] = { 0 };
+        for (uint32_t i = 0; i < n; i++) start[(k[i].key >> shift & 255) + 1]++;
+        if (start[(k[0].key >> shift & 255) + 1] == n) continue;
+        for (unsigned b = 0; b < 255; b++) start[b + 1] += start[b];
+        for (uint32_t i = 0; i < n; i++) tmp[start[k[i].key >> shift & 255]++] = k[i];
+        struct keyed *t = k;
+        k = tmp, tmp = t;
+    }
+    return k;
+}
+
+/* Sorts as qsort with cmp_added would; false: no memory. A Unigram vocabulary of 250,000 is sorted at every start. */
+static bool sort_added(struct rf_added *tok, uint32_t n)
+{
+    struct keyed *k = rf_alloc_array(n, 2 * sizeof *k);
+    struct rf_added *copy = rf_alloc_array(n, sizeof *copy);
+    if (k && copy) {
+        for (uint32_t i = 0; i < n; i++) k[i] = (struct keyed){ head_of(tok[i].text), i };
+        memcpy(copy, tok, n * sizeof *tok);
+        const struct keyed *sorted = radix(k, k + n, n);
+        for (uint32_t i = 0; i < n; i++) tok[i] = copy[sorted[i].at];
+        for (uint32_t i = 0, j; i < n; i = j) {
+            for (j = i + 1; j < n && sorted[j].key == sorted[i].key; j++) continue;
+            if (j - i > 1) qsort(tok + i, j - i, sizeof *tok, cmp_added);
+        }
+    }
+    bool ok = k && copy;
+    rf_free(k);
+    rf_free(copy);
+    return ok;
+}
+
 void rf_added_build(struct rf_added_set *a, struct rf_added *tok, uint32_t n)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++)
         if (tok[i].text.n && tok[i].text.n <= RF_TOK_MAX_ADDED_LEN) tok[kept++] = tok[i];
     n = kept;
-    if (n) qsort(tok, n, sizeof *tok, cmp_added);
+    if (n && (n < 1024 || !sort_added(tok, n))) qsort(tok, n, sizeof *tok, cmp_added);
     kept = 0;
     for (uint32_t i = 0; i < n; i++) {
         bool again = kept && tok[kept - 1].text.n == tok[i].text.n && !memcmp(tok[kept - 1].text.s, tok[i].text.s, tok[i].text.n);

@@ -83,10 +83,10 @@ static const struct family *find_family(const struct rf_weights *w, uint32_t n_r
 /* One line: "base64 rank". Moves behind it; false where it is none. */
 static bool next_line(const char *s, size_t n, size_t *at, struct rf_str *b64, uint64_t *rank)
 {
-    size_t i = *at, digits = 0;
-    while (i < n && s[i] != ' ' && s[i] != '\n') i++;
+    const char *gap = memchr(s + *at, ' ', n - *at);
+    size_t i = gap ? (size_t)(gap - s) : n, digits = 0;
     *b64 = (struct rf_str){ s + *at, i - *at };
-    if (i == n || s[i] != ' ' || !b64->n) return false;
+    if (i == n || !b64->n || memchr(b64->s, '\n', b64->n)) return false;
     for (*rank = 0, i++; i < n && s[i] >= '0' && s[i] <= '9' && digits < 9; i++, digits++) *rank = *rank * 10 + (uint64_t)(s[i] - '0');
     if (i < n && s[i] == '\r') i++;
     if (!digits || (i < n && s[i] != '\n')) return false;
@@ -188,8 +188,7 @@ void rf_tok_set_ranked(struct rf_tokenizer *t)
 static rf_status build(struct rf_tokenizer *t, const struct rf_weights *w, const char *name, struct rf_added_list *added, struct rf_error *err)
 {
     uint32_t n_rank = 0, more = added->end;
-    for (size_t i = 0; i < t->file.len; i++) n_rank += t->file.data[i] == '\n';
-    n_rank += t->file.len && t->file.data[t->file.len - 1] != '\n';
+    for (const char *s = t->file.data, *end = s + t->file.len, *nl; s < end; s = nl ? nl + 1 : end, n_rank++) nl = memchr(s, '\n', (size_t)(end - s));
     const struct family *f = find_family(w, n_rank);
     if (!f)
         return rf_fail(err, RF_UNSUPPORTED, "%s: found %u ranks and no known tokenizer_class, expected a family whose pre-tokenizer is known "

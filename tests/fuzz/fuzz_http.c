@@ -110,7 +110,7 @@ static void call(const struct rf_route *r, const char *target, const char *rest,
     while (work && !answered(c, &stream)) sched_yield();
     if (stream) drain(c);
     else if (c->reply.status < 200 || c->reply.status > 599 || c->reply.body.bad) abort();
-    else if (!c->reply.type || strstr(c->reply.type, "json")) check_json(c->reply.body.data, c->reply.body.len);
+    else if (!c->reply.file && c->reply.status != 304 && (!c->reply.type || strstr(c->reply.type, "json"))) check_json(c->reply.body.data, c->reply.body.len);
     void *con = c;
     rf_serve_on_completed(serve, NULL, &con, MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }

@@ -1,6 +1,7 @@
 /* base: buffers, arenas, the map, UTF-8, checked allocation, status text. */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -217,6 +218,69 @@ TEST(utf8_bad_subparts)
     for (size_t i = 0; i < RF_COUNT(cases); i++) CHECK_INT(rf_utf8_bad(cases[i].s, strlen(cases[i].s)), cases[i].n);
 }
 
+static rf_status read_scalar(const char *s, size_t n, struct rf_arena *a, struct rf_json_value *v)
+{
+    struct rf_error err = {0};
+    struct rf_json j = {.s = s, .n = n, .name = "t", .arena = a, .err = &err};
+    rf_status st = rf_json_scalar(&j, v);
+    return st ? st : rf_json_end(&j);
+}
+
+TEST(json_numbers_are_strtods)
+{
+    static const char *const hard[] = {"0.1", "-0.0", "0.30000000000000004", "9007199254740993.0", "9007199254740992.5", "9007199254740993.5",
+        "1.7976931348623157", "0.0000000000000000001", "9999999999999999999", "18446744073709551615", "9223372036854775808", "-3.4494800567626953",
+        "4503599627370497.5", "4503599627370496.5", "1234567890.123456789", "0.999999999999999999", "1e-7", "2.5E3", "1.00000000000000011102230246251565"};
+    struct rf_rng r = {check_seed()};
+    struct rf_json_value v;
+    for (int i = 0; i < 200000; i++) {
+        char s[64];
+        if (i < (int)RF_COUNT(hard)) snprintf(s, sizeof s, "%s", hard[i]);
+        else if (i % 3 == 0) snprintf(s, sizeof s, "%.*f", 1 + (int)rf_rng_below(&r, 18), (double)(float)((double)rf_rng_below(&r, 1 << 24) / 1e5 - 50));
+        else {
+            unsigned whole = 1 + rf_rng_below(&r, 12), places = 1 + rf_rng_below(&r, 9);
+            size_t k = 0;
+            s[k++] = (char)('1' + rf_rng_below(&r, 9));
+            while (k < whole) s[k++] = (char)('0' + rf_rng_below(&r, 10));
+            s[k++] = '.';
+            while (places--) s[k++] = (char)('0' + rf_rng_below(&r, 10));
+            s[k] = 0;
+        }
+        CHECK(!read_scalar(s, strlen(s), NULL, &v) && v.kind == RF_JSON_NUMBER);
+        double want = strtod(s, NULL);
+        if (memcmp(&v.f, &want, sizeof want) && strcmp(s, "-0")) CHECK_FAIL_("%s: found %.17g, expected %.17g", s, v.f, want);
+    }
+}
+
+TEST(json_strings_end_where_they_end) /* quotes, escapes and control bytes at every place of a word of eight */
+{
+    for (int n = 0; n < 40; n++)
+        for (int at = 0; at <= n; at++) {
+            char s[64] = "\"";
+            struct rf_json_value v;
+            struct rf_arena a = {0};
+            memset(s + 1, 'x', (size_t)n);
+            s[n + 1] = '"';
+            CHECK(!read_scalar(s, (size_t)n + 2, &a, &v) && v.str.n == (size_t)n && (!n || !memcmp(v.str.s, s + 1, (size_t)n)));
+            CHECK(read_scalar(s, (size_t)n + 1, &a, &v) == RF_CORRUPT);
+            if (at == n) continue;
+            s[at + 1] = '"';
+            CHECK(read_scalar(s, (size_t)n + 2, &a, &v) == RF_CORRUPT && v.str.n == (size_t)at);
+            s[at + 1] = '\n';
+            CHECK(read_scalar(s, (size_t)n + 2, &a, &v) == RF_CORRUPT);
+            s[at + 1] = '\xc3';
+            CHECK(read_scalar(s, (size_t)n + 2, &a, &v) == RF_CORRUPT);
+            if (at + 1 == n) continue;
+            s[at + 2] = '\xa9';
+            CHECK(!read_scalar(s, (size_t)n + 2, &a, &v) && v.str.n == (size_t)n);
+            memcpy(s + at + 1, "\\n", 2);
+            CHECK(!read_scalar(s, (size_t)n + 2, &a, &v) && v.str.n == (size_t)n - 1 && v.str.s[at] == '\n');
+            s[at + 2] = '\xc3';
+            CHECK(read_scalar(s, (size_t)n + 2, &a, &v) == RF_CORRUPT);
+            rf_arena_release(&a);
+        }
+}
+
 int main(void)
 {
     RUN(checked_arithmetic);
@@ -229,5 +293,7 @@ int main(void)
     RUN(utf8_every_code_point);
     RUN(utf8_refuses_what_rfc_3629_refuses);
     RUN(utf8_bad_subparts);
+    RUN(json_numbers_are_strtods);
+    RUN(json_strings_end_where_they_end);
     return check_end();
 }
