@@ -64,7 +64,7 @@ struct rf_model_options {
     const char *device;        /* "auto" (default), "cpu", "cuda:N", "hip:N" */
     uint32_t n_threads;        /* 0: one per usable core */
     uint32_t flags;            /* enum rf_open_flags */
-    const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "amx", "neon" */
+    const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "avx512bf16", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
     const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
     double gpu_memory_fraction; /* of a GPU's memory, most that model and engine take in all; 0: 0.9 */

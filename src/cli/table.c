@@ -123,7 +123,7 @@ const struct rf_option rf_cli_options[] = {
     {"attention", "NAME", 0, TEXT(attention), WEIGHTS, 0, "auto reference flash paged-split", "what a GPU attends with (default auto; serve says what was chosen)"},
     {"allow-cpu", NULL, 0, FLAG(allow_cpu), WEIGHTS, 0, NULL, "use the CPU where a GPU is there but cannot be used"},
     {"gpu-memory-fraction", "X", 0, REAL(gpu_memory_fraction, 0.01, 1), WEIGHTS, 0, NULL, "most of a GPU's memory that we take in all (default 0.9)"},
-    {"isa", "NAME", 0, TEXT(isa), WEIGHTS, 0, "auto ref avx2 avx512 amx neon", "cap on CPU instructions"},
+    {"isa", "NAME", 0, TEXT(isa), WEIGHTS, 0, "auto ref avx2 avx512 avx512bf16 amx neon", "cap on CPU instructions"},
     {"kv-type", "TYPE", 0, TEXT(kv_type), WEIGHTS, 0, "auto f16 bf16 f32", "type of the KV cache (default: f16, f32 for F32 models)"},
     {"kv-memory", "MB", 0, INT(kv_memory_mb, 1, 1 << 30), WEIGHTS, 0, NULL, "size of the KV cache"},
     {"kv-blocks", "N", 0, INT(kv_blocks, 1, 1 << 30), WEIGHTS, 0, NULL, "the same in blocks of 16 tokens"},

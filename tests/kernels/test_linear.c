@@ -1,14 +1,17 @@
 /* Every kernel of rf_linear, every type and instruction set, against plain C: packing, rows, products, bits.
  *
  * Tolerance classes. "sum": |y - exact| <= 2e-6 * sum |w x| for f32 sums (activations as the kernel sees them). "round": rms error
- * against the product with unrounded activations, relative to the root of the sum of (w x)^2: 4e-2 with outlier channels.
+ * against the product with unrounded activations, relative to the root of the sum of (w x)^2: 4e-2 with outlier channels,
+ * 4e-3 where they are rounded to bf16.
  */
 #include "../check.h"
+#include <float.h>
+
 #include "linear_help.h"
 
 static uint64_t seed;
 static struct rf_pool *pools[2]; /* 1 and 3 threads */
-static const char *const isa_names[] = {"ref", "avx2", "avx512", "neon"};
+static const char *const isa_names[] = {"ref", "avx2", "avx512", "avx512bf16", "amx", "neon"};
 static struct { const char *name; unsigned isa; } isas[8];
 static int n_isa;
 
@@ -34,7 +37,7 @@ struct fixture {
     double *exact; /* [rows][cols] */
     struct rf_linear *w;
     struct rf_linear_scratch *scratch;
-    bool rounds;
+    bool int8, bf16; /* what activations are rounded to */
 };
 
 static bool fixture_init(struct fixture *f, const struct lin_type *t, size_t rows, size_t cols, float factor, unsigned isa,
@@ -57,7 +60,8 @@ static bool fixture_init(struct fixture *f, const struct lin_type *t, size_t row
     rf_status s = rf_linear_create(&f->w, &d, isa, pools[1], &copied, &err);
     CHECK_INT(s, RF_OK);
     CHECK_INT(copied, isa != 0);
-    f->rounds = isa && ti->block > 1;
+    f->int8 = isa && ti->block > 1;
+    f->bf16 = (isa & (RF_ISA_AVX512BF16 | RF_ISA_AMX)) && t->type == RF_TYPE_BF16;
     CHECK_INT(rf_linear_scratch_create(&f->scratch, NULL), RF_OK);
     return s == RF_OK;
 }
@@ -88,7 +92,8 @@ static void check_product(const struct fixture *f, const float *x, size_t m_rows
     for (size_t m = 0; m < m_rows; m++) {
         const float *xr = x + m * f->cols;
         for (size_t k = 0; k < f->cols; k++) q[k] = xr[k];
-        if (f->rounds) rounded(xr, f->cols, q);
+        if (f->int8) rounded(xr, f->cols, q);
+        for (size_t k = 0; f->bf16 && k < f->cols; k++) q[k] = rf_bf16_to_f32(rf_f32_to_bf16(xr[k]));
         for (size_t r = 0; r < f->rows; r++) {
             double sum = 0, size = 0, exact = 0;
             for (size_t k = 0; k < f->cols; k++) {
@@ -108,7 +113,7 @@ static void check_product(const struct fixture *f, const float *x, size_t m_rows
         }
     }
     double rms = sqrt(err / (norm + 1e-300));
-    if (!(rms <= (f->rounds ? 4e-2 : 2e-6)) && norm > 1e-20)
+    if (!(rms <= (f->int8 ? 4e-2 : f->bf16 ? 4e-3 : 2e-6)) && norm > 1e-20)
         CHECK_FAIL_("%s %s %zux%zu: relative rms error %.3g", isa, rf_type_name(f->t->type), f->rows, f->cols, rms);
     rf_free(q);
 }
@@ -345,6 +350,62 @@ TEST(precise_products)
     rf_free(alone);
 }
 
+/* What linear_kern.h says that amx computes. x and w are bf16 already. */
+static float amx_sum(const float *w, const float *x, size_t n)
+{
+    float y = 0;
+    for (size_t k = 0; k < n; k += 32) {
+        float chain[2] = {0, 0};
+        for (size_t i = k; i < n && i < k + 32; i++) chain[i % 2] = fmaf(w[i], x[i], chain[i % 2]);
+        y += chain[0] + chain[1];
+    }
+    return y;
+}
+
+/* BF16 weights where activations become bf16: the order of the sums bit for bit (amx), numbers too small for it, the largest
+ * float, and weights that are Inf or NaN. */
+TEST(bf16_products)
+{
+    enum { M = 67, COLS = 419, ROWS = 41 };
+    static const struct lin_type bf16 = {RF_TYPE_BF16, {-1, -1}};
+    struct rf_rng rng = {seed + 7};
+    uint16_t *b = rf_alloc(ROWS * COLS * 2);
+    float *x = rf_alloc(M * COLS * 4), *y = rf_alloc(M * ROWS * 4), w[COLS], r[COLS];
+    for (int i = 0; i < n_isa; i++) {
+        struct fixture f;
+        if (!fixture_init(&f, &bf16, ROWS, COLS, 1.0f, isas[i].isa, &rng)) return;
+        for (size_t k = 0; k < ROWS * COLS; k++) b[k] = rf_f32_to_bf16(ldexpf((float)rf_rng_normal(&rng), (int)rf_rng_below(&rng, 40) - 20));
+        for (size_t k = 0; k < M * COLS; k++) x[k] = ldexpf((float)rf_rng_normal(&rng), (int)rf_rng_below(&rng, 40) - 20);
+        for (size_t k = 0; k < COLS; k++) b[COLS + k] = 0x8001, x[COLS + k] = 0x1p-130f; /* output 1, row 1: all below 2^-126 */
+        memset(x + 2 * COLS, 0, COLS * 4);
+        x[2 * COLS + 418] = FLT_MAX; /* row 2: one product, by 2^-20 */
+        for (size_t o = 0; o < ROWS; o++) b[o * COLS + 418] = rf_f32_to_bf16(0x1p-20f);
+        b[1 * COLS + 418] = 0;
+        b[3 * COLS + 7] = 0x7f80, b[4 * COLS + 9] = 0x7fc1; /* outputs 3 and 4: Inf, NaN */
+        rf_linear_free(f.w);
+        struct rf_weight_desc d = {.name = "w", .type = RF_TYPE_BF16, .rows = ROWS, .cols = COLS, .data = b};
+        bool copied;
+        CHECK_INT(rf_linear_create(&f.w, &d, isas[i].isa, pools[1], &copied, NULL), RF_OK);
+        CHECK_INT(lin_run1(pools[1], f.scratch, f.w, x, M, NULL, y, ROWS), RF_OK);
+        for (size_t m = 0; m < M; m++)
+            for (size_t o = 0; o < ROWS; o++) {
+                float got = y[m * ROWS + o];
+                if (o == 3 || o == 4) CHECK(!isfinite(got));
+                else if (o == 1 || m == 1) CHECK(fabsf(got) < 1e-30f);
+                else if (m == 2) CHECK(fabsf(got / FLT_MAX * 0x1p20f - 1) < 0x1p-8f);
+                else if (isas[i].isa & RF_ISA_AMX) {
+                    for (size_t k = 0; k < COLS; k++) w[k] = rf_bf16_to_f32(b[o * COLS + k]), r[k] = rf_bf16_to_f32(rf_f32_to_bf16(x[m * COLS + k]));
+                    float want = amx_sum(w, r, COLS);
+                    if (memcmp(&want, &got, 4)) CHECK_FAIL_("row %zu output %zu: %.9g, want %.9g", m, o, (double)got, (double)want);
+                }
+            }
+        fixture_release(&f);
+    }
+    rf_free(b);
+    rf_free(x);
+    rf_free(y);
+}
+
 TEST(refusals)
 {
     uint8_t data[64] = {0};
@@ -381,6 +442,7 @@ int main(void)
     RUN(odd_inputs_stay_in_their_row);
     RUN(three_weights_one_input);
     RUN(precise_products);
+    RUN(bf16_products);
     RUN(refusals);
     rf_pool_free(pools[0]);
     rf_pool_free(pools[1]);

@@ -1,6 +1,6 @@
 /* linear.c - weight matrices: packing at load, and handing the panels of a product out to the threads.
  *
- * A call has two phases. First the activations are rounded to int8 (a few rows: by the caller alone; more: shared, then a
+ * A call has two phases. First the activations are rounded to int8 or bf16 (a few rows: by the caller alone; more: shared, then a
  * barrier). Then threads take panels, of all weights in a row, from one counter, because cores of one host differ in speed
  * from second to second. A result depends on neither the split nor the number of rows (see kernels/linear_kern.h).
  */
@@ -163,7 +163,7 @@ struct piece {
     size_t bytes;
 };
 struct rf_linear_scratch {
-    struct piece q, scale, sum, aux[RF_MATMUL_MAX], tmp, pair_x, pair_out;
+    struct piece q, scale, sum, b, aux[RF_MATMUL_MAX], tmp, pair_x, pair_out;
 };
 
 static bool piece_grow(struct piece *b, size_t n, size_t size)
@@ -186,16 +186,26 @@ rf_status rf_linear_scratch_create(struct rf_linear_scratch **out, struct rf_err
 void rf_linear_scratch_free(struct rf_linear_scratch *s)
 {
     if (!s) return;
-    struct piece *all[] = {&s->q, &s->scale, &s->sum, &s->aux[0], &s->aux[1], &s->aux[2], &s->tmp,
+    struct piece *all[] = {&s->q, &s->scale, &s->sum, &s->b, &s->aux[0], &s->aux[1], &s->aux[2], &s->tmp,
                            &s->pair_x, &s->pair_out};
     for (size_t i = 0; i < RF_COUNT(all); i++) rf_free(all[i]->p);
     rf_free(s);
 }
 
-/* Do this weight's kernels round the activations? */
-static bool rounds(const struct rf_linear *w)
+/* Do this weight's kernels round the activations to int8, or to bf16? */
+static bool rounds_int8(const struct rf_linear *w)
 {
     return w->kern.packed && w->l->sub;
+}
+
+static bool rounds_bf16(const struct rf_linear *w)
+{
+    return w->kern.act_bf16 && w->l->type == RF_TYPE_BF16;
+}
+
+static bool rounds(const struct rf_linear *w)
+{
+    return rounds_int8(w) || rounds_bf16(w);
 }
 
 /* ---- a product ---- */
@@ -216,8 +226,9 @@ struct run_job {
     struct rf_lin_tmp *tmp;
     uint32_t n_task;
     size_t panels, chunks, grain;
-    bool round, round_shared; /* any quantised weight; rounded inside the job */
-    bool precise;             /* rows are pairs */
+    bool int8, bf16;   /* what weights want the activations rounded to */
+    bool round_shared; /* rounded inside the job */
+    bool precise;      /* rows are pairs */
 };
 
 /* From the sums of 16: see struct rf_lin_task. */
@@ -242,6 +253,8 @@ static void round_items(const struct run_job *j, size_t from, size_t to)
     size_t row_items = (j->act.rows + ACT_ROWS - 1) / ACT_ROWS;
     for (size_t i = from; i < to; i++) {
         size_t slab = i / row_items, m0 = i % row_items * ACT_ROWS, m1 = RF_MIN(m0 + ACT_ROWS, j->act.rows);
+        if (j->bf16) j->kern->act_bf16(&j->act, slab, slab + 1, m0, m1);
+        if (!j->int8) continue;
         j->kern->act(&j->act, slab, slab + 1, m0, m1);
         for (uint32_t k = 0; k < j->n_task; k++)
             if (j->task[k].aux) make_aux(&j->task[k], slab, m0, m1);
@@ -261,10 +274,26 @@ static void leave_rest(const struct rf_lin_act *a, size_t m)
     }
 }
 
-/* Items are pairs of rows of a precise product: the second is known once the first is rounded. */
+static void leave_rest_bf16(const struct rf_lin_act *a, size_t m)
+{
+    const float *x = a->x + m * a->cols;
+    float *rest = (float *)(uintptr_t)x + a->cols;
+    for (size_t s = 0, k = 0; k < a->cols; s++) {
+        const uint16_t *b = a->b + (s * a->rows + m) * RF_LIN_SLAB;
+        for (size_t i = 0; i < RF_LIN_SLAB && k < a->cols; i++, k++) rest[k] = x[k] - rf_bf16_to_f32(b[i]);
+    }
+}
+
+/* Items are pairs of rows of a precise product: the second is known once the first is rounded, and depends on to what. */
 static void round_pairs(const struct run_job *j, size_t from, size_t to)
 {
     for (size_t m = 2 * from; m < 2 * to; m += 2) {
+        if (j->bf16) {
+            j->kern->act_bf16(&j->act, 0, j->act.n_slab, m, m + 1);
+            leave_rest_bf16(&j->act, m);
+            j->kern->act_bf16(&j->act, 0, j->act.n_slab, m + 1, m + 2);
+        }
+        if (!j->int8) continue;
         j->kern->act(&j->act, 0, j->act.n_slab, m, m + 1);
         leave_rest(&j->act, m);
         j->kern->act(&j->act, 0, j->act.n_slab, m + 1, m + 2);
@@ -293,7 +322,7 @@ static void run_thread(void *ctx, unsigned tid, unsigned n_threads)
     (void)n_threads;
     const struct run_job *j = ctx;
     size_t from, to;
-    if (j->round && j->precise) {
+    if (j->precise && (j->int8 || j->bf16)) {
         while (rf_pool_next(j->pool, j->act.rows / 2, 1, &from, &to)) round_pairs(j, from, to);
         rf_pool_barrier(j->pool);
     } else if (j->round_shared) {
@@ -309,8 +338,10 @@ static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigne
     size_t cells;
     if (!piece_grow(&s->tmp, n_threads, sizeof(struct rf_lin_tmp))) return false;
     j->tmp = s->tmp.p;
-    if (!j->round) return true;
     if (!rf_mul(j->act.n_slab, j->act.rows, &cells)) return false;
+    if (j->bf16 && !piece_grow(&s->b, cells, RF_LIN_SLAB * sizeof(uint16_t))) return false;
+    j->act.b = s->b.p;
+    if (!j->int8) return true;
     if (!piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
         !piece_grow(&s->sum, cells, 16 * sizeof(int16_t)))
         return false;
@@ -338,7 +369,8 @@ static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const st
                                          .bias = (const float *)a->bias[i]};
         j.n_panel[i] = w->n_panel;
         j.panels += w->n_panel;
-        j.round |= rounds(w);
+        j.int8 |= rounds_int8(w);
+        j.bf16 |= rounds_bf16(w);
     }
     unsigned n_threads = rf_pool_size(pool);
     if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;
@@ -346,8 +378,9 @@ static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const st
     j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 4, (size_t)16), (size_t)1);
     if (j.grain > RF_LIN_GROUP) j.grain -= j.grain % RF_LIN_GROUP;
     j.precise = a->precise;
-    j.round_shared = j.round && (uint64_t)a->rows * first->cols > ACT_ALONE;
-    if (j.round && !j.precise && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
+    bool round = (j.int8 || j.bf16) && !j.precise;
+    j.round_shared = round && (uint64_t)a->rows * first->cols > ACT_ALONE;
+    if (round && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
     rf_pool_run(pool, run_thread, &j);
     return RF_OK;
 }

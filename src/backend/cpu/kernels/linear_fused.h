@@ -162,7 +162,7 @@ INL void fused_q6_k(int R, const struct fused_in *in)
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < NV; v++) vf_store(in->c + r * 32 + v * VL, f[r][v]);
 }
 
-/* F16, BF16 and F32, one row: two chains are enough to wait for memory only. */
+/* F16 and F32, one row: two chains are enough to wait for memory only. */
 INL void fused_float(uint32_t type, const struct fused_in *in)
 {
     const struct rf_lin_act *a = in->t->act;
@@ -174,10 +174,26 @@ INL void fused_float(uint32_t type, const struct fused_in *in)
     for (size_t k = 0; k < a->cols; k++, p += size) {
         prefetch_lines(p, size / 64);
         UNROLL for (int v = 0; v < NV; v++) {
-            vf w = type == RF_TYPE_F32 ? vf_load((const float *)p + v * VL)
-                   : type == RF_TYPE_F16 ? vf_f16(p + v * VL * 2) : vf_bf16(p + v * VL * 2);
+            vf w = type == RF_TYPE_F32 ? vf_load((const float *)p + v * VL) : vf_f16(p + v * VL * 2);
             f[v] = vf_fma(w, vf_set1(x[k]), f[v]);
         }
+    }
+    UNROLL for (int v = 0; v < NV; v++) vf_store(in->c + v * VL, f[v]);
+}
+
+/* BF16, one row, pairs of k. */
+INL void fused_bf16(const struct fused_in *in)
+{
+    const struct rf_lin_act *a = in->t->act;
+    const float *x = a->x + in->m * a->cols;
+    const uint8_t *p = in->w;
+    vf f[NV];
+    UNROLL for (int v = 0; v < NV; v++) f[v] = vf_set1(0);
+    for (size_t k = 0; k < a->cols; k += 2, p += 128) {
+        prefetch_lines(p, 2);
+        UNROLL for (int v = 0; v < NV; v++) f[v] = vf_fma(bf16_even(vi_load(p + v * VB)), vf_set1(x[k]), f[v]);
+        if (k + 1 == a->cols) break;
+        UNROLL for (int v = 0; v < NV; v++) f[v] = vf_fma(bf16_odd(vi_load(p + v * VB)), vf_set1(x[k + 1]), f[v]);
     }
     UNROLL for (int v = 0; v < NV; v++) vf_store(in->c + v * VL, f[v]);
 }
@@ -187,7 +203,7 @@ typedef void (*fused_fn)(const struct fused_in *in);
     static void name##_##R(const struct fused_in *in) { __VA_ARGS__; }
 FUSED(fused_f32, 1, fused_float(RF_TYPE_F32, in))
 FUSED(fused_f16, 1, fused_float(RF_TYPE_F16, in))
-FUSED(fused_bf16, 1, fused_float(RF_TYPE_BF16, in))
+FUSED(fused_bf16, 1, fused_bf16(in))
 #if FUSED_MOST == 8
 #define FUSED_ROWS(name, call)                                                                                          \
     FUSED(name, 1, call(1, in)) FUSED(name, 2, call(2, in)) FUSED(name, 3, call(3, in)) FUSED(name, 4, call(4, in))     \

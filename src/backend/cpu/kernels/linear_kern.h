@@ -13,6 +13,12 @@
  * in rising k with one accumulator per output. Integer sums are exact, so every kernel of one instruction set gives the same bits,
  * whatever the number of rows and however they are tiled. A block with a NaN or Inf gets a NaN scale, so its row is NaN and no other.
  * Blocks whose largest magnitude is below 2^-100 count as zero.
+ *
+ * BF16 weights take activations as they are too, but for two instruction sets that multiply bf16 pairs: there activations are rounded
+ * to bf16, to nearest even (what is finite stays finite), and numbers below 2^-126 count as zero. Sums are f32, in an order
+ * of their own that depends on k alone:
+ *     avx512bf16   y = fma(w[2i], x[2i], fma(w[2i+1], x[2i+1], y)) in rising i
+ *     amx          even and odd k of each 32 in two chains of fma from zero; y = y + (even chain + odd chain)
  */
 #ifndef RF_BACKEND_CPU_KERNELS_LINEAR_KERN_H
 #define RF_BACKEND_CPU_KERNELS_LINEAR_KERN_H
@@ -63,6 +69,7 @@ struct rf_lin_act {
     int8_t *q;        /* [n_slab][rows][256], zeros behind the last column */
     float *scale;     /* [n_slab][rows][8] */
     int16_t *sum;     /* [n_slab][rows][16] sums of 16 values of q */
+    uint16_t *b;      /* [n_slab][rows][256] bf16, zeros behind the last column */
 };
 
 /* One weight against the activations. aux holds, per slab and row, what makes up for unsigned weights or minimums:
@@ -98,7 +105,8 @@ struct rf_lin_kern {
     const char *name;
     bool packed;          /* false: works on the file's rows */
     void (*pack)(const struct rf_lin_layout *l, const uint8_t *src, size_t stride, size_t n_unit, uint8_t *dst);
-    void (*act)(const struct rf_lin_act *a, size_t slab0, size_t slab1, size_t m0, size_t m1);
+    void (*act)(const struct rf_lin_act *a, size_t slab0, size_t slab1, size_t m0, size_t m1);      /* to int8 */
+    void (*act_bf16)(const struct rf_lin_act *a, size_t slab0, size_t slab1, size_t m0, size_t m1); /* NULL: BF16 weights take f32 */
     rf_lin_run_fn run[RF_LIN_N_LAYOUT];  /* by layout index */
 };
 
@@ -106,6 +114,8 @@ struct rf_lin_kern {
 void rf_lin_kern_init_ref(struct rf_lin_kern *k);
 void rf_lin_kern_init_avx2(struct rf_lin_kern *k);
 void rf_lin_kern_init_avx512(struct rf_lin_kern *k);
+void rf_lin_kern_init_avx512bf16(struct rf_lin_kern *k); /* BF16 weights alone, as the next */
+void rf_lin_kern_init_amx(struct rf_lin_kern *k);        /* uses act_bf16 of the one before */
 void rf_lin_kern_init_neon(struct rf_lin_kern *k);
 void rf_lin_kern_init(struct rf_lin_kern *k, unsigned isa); /* isa: enum rf_isa flags */
 

@@ -40,7 +40,7 @@ static const struct rf_lin_layout layouts[RF_LIN_N_LAYOUT] = {
     /* type      block bytes sub bias min */
     {RF_TYPE_F32, 1, 4, 0, 0, false, PLANES(f32)},
     {RF_TYPE_F16, 2, 4, 0, 0, false, PLANES(half)},
-    {RF_TYPE_BF16, 2, 4, 0, 0, false, PLANES(half)},
+    {RF_TYPE_BF16, 2, 4, 0, 0, false, PLANES(f32)}, /* pairs of k stay side by side */
     {RF_TYPE_Q8_0, 32, 34, 32, 128, false, PLANES(q8_0)},
     {RF_TYPE_Q4_0, 32, 18, 32, 8, false, PLANES(q4_0)},
     {RF_TYPE_Q4_1, 32, 20, 32, 0, true, PLANES(q4_1)},
@@ -115,6 +115,8 @@ void rf_lin_kern_init(struct rf_lin_kern *k, unsigned isa)
 #if defined(__x86_64__)
     if (isa & RF_ISA_AVX2) rf_lin_kern_init_avx2(k);
     if (isa & RF_ISA_AVX512) rf_lin_kern_init_avx512(k);
+    if (isa & (RF_ISA_AVX512BF16 | RF_ISA_AMX)) rf_lin_kern_init_avx512bf16(k);
+    if (isa & RF_ISA_AMX) rf_lin_kern_init_amx(k);
 #elif defined(__aarch64__)
     if (isa & RF_ISA_DOTPROD) rf_lin_kern_init_neon(k);
 #else

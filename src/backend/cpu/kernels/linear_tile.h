@@ -243,6 +243,16 @@ static void tile_float_rows(size_t R, const float *w, size_t n, const float *x, 
     }
 }
 
+/* n pairs of k of a BF16 panel to f32, [k][row]. */
+INL void bf16_rows(const uint8_t *w, size_t n, float *f)
+{
+    for (size_t i = 0; i < n; i++, w += 128, f += 64) UNROLL for (int v = 0; v < NV; v++) {
+        vi pairs = vi_load(w + v * VB);
+        vf_store(f + v * VL, bf16_even(pairs));
+        vf_store(f + 32 + v * VL, bf16_odd(pairs));
+    }
+}
+
 static void run_float(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
 {
     const struct rf_lin_act *a = t->act;
@@ -256,7 +266,7 @@ static void run_float(const struct rf_lin_task *t, size_t p0, size_t p1, size_t 
             if (t->l->type == RF_TYPE_F16)
                 for (size_t i = 0; i < n; i++) f16_rows(w + i * 64, tmp->f + i * 32);
             if (t->l->type == RF_TYPE_BF16)
-                for (size_t i = 0; i < n * NV; i++) vf_store(tmp->f + i * VL, vf_bf16(w + i * 2 * VL));
+                bf16_rows(w, (n + 1) / 2, tmp->f);
             for (size_t m = m0, r; m < m1; m += r) {
                 r = tile_rows(m1, m, TILE_RF);
                 tile_float_rows(r, f, n, a->x + m * a->cols + k, a->cols, tmp->c[0] + (m - m0) * RF_LIN_PANEL, k == 0);

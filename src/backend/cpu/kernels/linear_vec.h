@@ -57,10 +57,7 @@ INL vf vi_cvt(vi x) { return _mm512_cvtepi32_ps(x); }
 INL vi vf_round(vf x) { return _mm512_cvtps_epi32(x); } /* to nearest even */
 INL int32_t vi_hsum(vi x) { return _mm512_reduce_add_epi32(x); }
 INL void vi_store8(int8_t *p, vi x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
-INL vf vf_bf16(const uint8_t *p)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
-}
+INL vf vi_float(vi a) { return _mm512_castsi512_ps(a); }
 INL vi vi_gather(const uint8_t *p, size_t stride) /* a dword of each of 16 rows; 15 * stride fits 32 bits */
 {
     vi at = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), vi_set1((int32_t)stride));
@@ -118,10 +115,7 @@ INL void vi_store8(int8_t *p, vi x)
     __m128i y = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(y, y));
 }
-INL vf vf_bf16(const uint8_t *p)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
-}
+INL vf vi_float(vi a) { return _mm256_castsi256_ps(a); }
 INL vi vi_gather(const uint8_t *p, size_t stride)
 {
     vi at = _mm256_mullo_epi32(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), vi_set1((int32_t)stride));
@@ -179,7 +173,7 @@ INL void vi_store8(int8_t *p, vi x)
     uint32_t z = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(y, y))), 0);
     memcpy(p, &z, 4);
 }
-INL vf vf_bf16(const uint8_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16)); }
+INL vf vi_float(vi a) { return vreinterpretq_f32_s32(a); }
 INL vi vi_gather(const uint8_t *p, size_t stride)
 {
     int32_t x[4] = {(int32_t)load_u32(p), (int32_t)load_u32(p + stride), (int32_t)load_u32(p + 2 * stride),
@@ -190,6 +184,10 @@ INL void vi_store16(uint8_t *p, vi x) { vst1_u8(p, vreinterpret_u8_u16(vmovn_u32
 INL vi vi_dot(vi c, vi w, vi x) { return vdotq_s32(c, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(x)); } /* w < 128 */
 #define PREFETCH(p) __builtin_prefetch(p)
 #endif
+
+/* The bf16 of even and of odd k in VL pairs. */
+INL vf bf16_even(vi pairs) { return vi_float(vi_shl32(pairs, 16)); }
+INL vf bf16_odd(vi pairs) { return vi_float(vi_and(pairs, vi_set1((int32_t)0xffff0000))); }
 
 enum { NV = 32 / VL, VB = 4 * VL }; /* vectors of the 32 rows of a panel; bytes of a vector */
 
