@@ -20,6 +20,7 @@ passes=${*:-plain arm python asan tsan lint}
 no_gpu_code="-Dcuda=disabled -Dhip=disabled" # compiled once, in build/; the emulated drivers take an object of their own
 passed=0 failed=0 skipped=0
 work=$(mktemp -d)
+export RF_FAILURES=$work/failures # a line each, printed again at the end
 trap 'rm -rf "$work"' EXIT
 
 say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
@@ -40,6 +41,7 @@ build() {
         grep -v '^\[' "$work/ninja" | tail -40
     fi
     echo "not ok - $dir does not build"
+    echo "$dir does not build" >>"$RF_FAILURES"
     count 0 1 0
     return 1
 }
@@ -81,6 +83,7 @@ one() {
     if [ "$f" != 0 ]; then
         echo "    exit status $rc; the end of $log:"
         grep -v '^ok ' "$log" | tail -25 | sed 's/^/    /'
+        { grep '^not ok ' "$log" || echo "exit status $rc"; } | sed "s|^|$exe: |" >>"$RF_FAILURES"
     fi
     grep '^ok .*# SKIP' "$log" | sed 's/^ok [0-9]* - /    skipped: /'
     return 0
@@ -110,14 +113,21 @@ py_tests() {
         return
     fi
     RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
-    "$python" - "$work/py.xml" >"$work/py.sum" <<'PY'
+    "$python" - "$work/py.xml" "$dir" "$RF_FAILURES" >"$work/py.sum" <<'PY'
 import sys, xml.etree.ElementTree as E
+report, build, failures = sys.argv[1:]
+failures = open(failures, "a")
 try:
-    s = E.parse(sys.argv[1]).getroot().find("testsuite").attrib
-    n, bad, skip = int(s["tests"]), int(s["failures"]) + int(s["errors"]), int(s["skipped"])
-    print(n - bad - skip, bad, skip) if n else print(0, 1, 0)
-except Exception:
-    print(0, 1, 0)
+    suite = E.parse(report).getroot().find("testsuite")
+    n, bad, skip = int(suite.get("tests")), int(suite.get("failures")) + int(suite.get("errors")), int(suite.get("skipped"))
+    for case in suite.iter("testcase"):
+        for end in case:
+            if end.tag in ("failure", "error"):
+                print(f"{build}: {case.get('classname')}::{case.get('name')}: {end.get('message', '')[:200]!r}", file=failures)
+except Exception as e:
+    n = bad = skip = 0
+    print(f"{build}: no report of the Python tests: {e}", file=failures)
+print(n - bad - skip, bad, skip) if n else print(0, 1, 0)
 PY
     read -r p f s <"$work/py.sum" && count "$p" "$f" "$s"
     rm -f "$work/py.xml"
@@ -167,6 +177,7 @@ for pass in $passes; do
 done
 
 echo
+[ ! -s "$RF_FAILURES" ] || sed 's/^/failed: /' "$RF_FAILURES"
 line="$passed passed, $failed failed"
 [ "$skipped" = 0 ] || line="$line, $skipped skipped"
 echo "$line"
