@@ -68,7 +68,7 @@ struct rf_role_row {
     enum rf_dim rows, cols;    /* rows RF_DIM_ONE: a vector of cols */
     bool optional;             /* may be absent (tied output, factors) */
     bool is_norm;              /* a norm's weight: the family's norm_offset applies in Hugging Face spelling */
-    bool precise;              /* small beside the feed-forward and sensitive: computed without rounding its input */
+    bool precise;              /* small and sensitive, as what the KV cache keeps: computed without rounding its input */
 };
 extern const struct rf_role_row rf_role_rows[RF_ROLE_COUNT];
 

@@ -114,7 +114,7 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     return RF_OK;
 }
 
-/* The entries are counted before: a layer's steps plus gathers, and five around the layers. */
+/* The entries are counted before: a layer's steps (products twice) plus gathers, and five around the layers. */
 static struct entry *push(struct rf_runner *r, enum call call, enum rows rows)
 {
     if (r->n_prog == r->cap_prog) return NULL;
@@ -149,19 +149,22 @@ static bool is_precise(const struct rf_runner *r, enum rf_role role)
     return r->opt.precise || (rf_role_rows[role].precise && !r->m->b->info.fine_inputs);
 }
 
+/* One call for a step's products; a second one where some are precise and some are not. */
 static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
-    struct entry *e = push(r, CALL_MATMUL, rows);
-    if (!e) return false;
-    e->u.matmul.x = r->reg[s->in];
-    e->u.matmul.precise = is_precise(r, s->role[0]);
-    for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
-        const struct rf_lm_tensor *t = &l->t[s->role[i]];
-        e->u.matmul.w[i] = t->w;
-        e->u.matmul.bias[i] = t->bias;
-        e->u.matmul.out[i] = r->reg[s->out[i]];
-        e->u.matmul.out_stride[i] = r->width[s->out[i]];
-        e->u.matmul.n_w = i + 1;
+    for (int precise = 0; precise < 2; precise++) {
+        struct rf_matmul_args a = {.x = r->reg[s->in], .precise = precise};
+        for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
+            if (is_precise(r, s->role[i]) != precise) continue;
+            const struct rf_lm_tensor *t = &l->t[s->role[i]];
+            a.w[a.n_w] = t->w;
+            a.bias[a.n_w] = t->bias;
+            a.out[a.n_w] = r->reg[s->out[i]];
+            a.out_stride[a.n_w++] = r->width[s->out[i]];
+        }
+        struct entry *e = a.n_w ? push(r, CALL_MATMUL, rows) : NULL;
+        if (e) e->u.matmul = a;
+        else if (a.n_w) return false;
     }
     return true;
 }
@@ -275,7 +278,7 @@ static bool add_ends(struct rf_runner *r, bool head)
 static rf_status build_program(struct rf_runner *r, struct rf_error *err)
 {
     uint32_t per_layer = 2, n_layer = r->m->shape.n_layer;
-    for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) per_layer++;
+    for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) per_layer += 1 + (s->op == RF_STEP_MATMUL);
     r->cap_prog = per_layer * n_layer + 8;
     r->prog = rf_alloc_array(r->cap_prog, sizeof *r->prog);
     if (!r->prog) return rf_fail_nomem(err, "program", r->cap_prog * sizeof *r->prog);
