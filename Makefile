@@ -2,6 +2,7 @@
 MODEL  ?=
 PREFIX ?= /usr/local
 BUILD  ?= build
+TARGETS ?=
 ARGS   ?=
 export CC ?= clang
 ifeq ($(origin CC),default)
@@ -9,7 +10,7 @@ CC := clang
 endif
 
 help:
-	@echo 'make build           build/rocmforge (installs missing Debian packages, says which)'
+	@echo 'make build           build/rocmforge (installs missing Debian packages, says which); GPU code for this machine, TARGETS=all for every'
 	@echo 'make run             serve the small model that ships; MODEL=path for another, ARGS= for options'
 	@echo 'make test            every test; ends with "N passed, M failed"'
 	@echo 'make bench           speed, next to llama-cpp-python; MODEL=path'
@@ -22,7 +23,7 @@ help:
 
 $(BUILD)/build.ninja:
 	@scripts/deps.sh
-	@CC=$(CC) meson setup $(BUILD) >$(BUILD).setup.log 2>&1 || { cat $(BUILD).setup.log; rm -f $(BUILD).setup.log; exit 1; }
+	@CC=$(CC) meson setup $(BUILD) $(if $(TARGETS),-Dgpu_targets=$(TARGETS)) >$(BUILD).setup.log 2>&1 || { cat $(BUILD).setup.log; rm -f $(BUILD).setup.log; exit 1; }
 	@mv $(BUILD).setup.log $(BUILD)/setup.log
 
 build: $(BUILD)/build.ninja
@@ -39,8 +40,8 @@ fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh $(SECONDS)
 test-models: ; @scripts/deps.sh all && python3 scripts/fetch_test_models.py
 install: build
 	@meson configure $(BUILD) --prefix=$(PREFIX) && ninja -C $(BUILD) --quiet install-files && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet --no-rebuild
-deb: ; @scripts/deps.sh && packaging/deb.sh
-dist: ; @scripts/deps.sh && packaging/dist.sh
+deb: ; @scripts/deps.sh gpu && packaging/deb.sh
+dist: ; @scripts/deps.sh gpu && packaging/dist.sh
 clean: ; rm -rf build build-*
 
 .PHONY: help build run test bench lint fuzz test-models install deb dist clean

@@ -3,11 +3,12 @@
 # ships, the systemd unit (not enabled). Needs dpkg-dev.   packaging/deb.sh [BUILD]
 set -eu
 cd "$(dirname "$0")/.."
-build=${1:-build}
+build=${1:-build/deb}
 version=$(sed -n 's/^#define RF_VERSION "\(.*\)"/\1/p' include/rocmforge.h)
 arch=$(dpkg --print-architecture)
 command -v dpkg-shlibdeps >/dev/null 2>&1 || { echo "deb: dpkg-shlibdeps is missing; apt-get install dpkg-dev" >&2; exit 1; }
-[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" >/dev/null
+mkdir -p build
+[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" -Dgpu_targets=all -Dtests=false >/dev/null
 work=$(mktemp -d)
 trap 'rm -rf "$work"; meson configure "$build" --prefix=/usr/local --libdir=lib 2>/dev/null || true' EXIT
 root=$work/debian/rocmforge
@@ -54,6 +55,6 @@ echo activate-noawait ldconfig >"$root/DEBIAN/triggers"
 echo "librocmforge 0 rocmforge (>= $version)" >"$root/DEBIAN/shlibs"
 chmod 755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
 (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-out=$build/rocmforge_${version}_$arch.deb
+out=build/rocmforge_${version}_$arch.deb
 dpkg-deb --build --root-owner-group "$root" "$out" >/dev/null
 echo "$out: $(du -k "$out" | cut -f1) kB"

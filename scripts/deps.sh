@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
 #
-#   scripts/deps.sh [build|test|all]     build: to compile (default); test: what the tests need besides; all: everything
+#   scripts/deps.sh [build|gpu|test|all]   build: to compile (default), with GPU compilers where there is a GPU; gpu: with them in any case;
+#                                          test: what the tests need besides; all: build and test
 set -eu
 
 what=${1:-build}
@@ -17,9 +18,14 @@ libmicrohttpd-dev|/usr/include/microhttpd.h|HTTP server
 libjansson-dev|/usr/include/jansson.h|JSON
 libutf8proc-dev|/usr/include/utf8proc.h|Unicode tables
 libpcre2-dev|/usr/include/pcre2.h|pre-tokenizer patterns
-zlib1g-dev|/usr/include/zlib.h|packed GPU code
+libzstd-dev|/usr/include/zstd.h|packed GPU code
+zstd|cmd:zstd|packs it
 libsqlite3-dev|/usr/include/sqlite3.h|the catalogue of models
 libedit-dev|/usr/include/histedit.h|line editing in conversations
+'
+gpu='
+clang-19|cmd:clang-19|compiles the GPU code
+lld-19|cmd:ld.lld-19|links it for AMD
 '
 test='
 python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models
@@ -34,10 +40,12 @@ chromium|cmd:chromium|opens the page in the tests
 chromium-driver|cmd:chromedriver|steers it
 '
 
+[ -z "$(python3 "$(dirname "$0")/gpu_targets.py" 2>/dev/null)" ] || build=$build$gpu # python3 comes with meson
 case $what in
 build) list=$build ;;
+gpu) list=$build$gpu ;;
 test | all) list=$build$test ;;
-*) echo "usage: scripts/deps.sh [build|test|all]" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh [build|gpu|test|all]" >&2; exit 2 ;;
 esac
 
 there() {

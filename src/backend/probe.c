@@ -93,8 +93,13 @@ size_t rf_probe_gpus(struct rf_probe_gpu *out, size_t max)
 size_t rf_probe_objects(struct rf_probe_object *out, size_t max)
 {
     size_t n = 0;
-    for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor && n < max; o++)
-        if (strcmp(o->arch, "emulator") != 0) out[n++] = (struct rf_probe_object){o->vendor, o->arch, o->bytes};
+    for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor; o++) {
+        if (!strcmp(o->arch, "emulator")) continue;
+        bool part = n && !strcmp(out[n - 1].vendor, o->vendor) && !strcmp(out[n - 1].arch, o->arch);
+        if (!part && n == max) break;
+        if (!part) out[n++] = (struct rf_probe_object){.vendor = o->vendor, .arch = o->arch};
+        out[n - 1].bytes += o->bytes;
+    }
     return n;
 }
 

@@ -96,10 +96,10 @@ void *rf_gpu_symbol(struct rf_gpu_device *d, const char *name);
 /* RF_OK for rc 0, else RF_DEVICE (RF_NOMEM for 2, both vendors' "out of memory") with "cuda:0: what: text (error rc)". */
 rf_status rf_gpu_check(struct rf_gpu_device *d, int rc, const char *what, struct rf_error *err);
 
-/* Code objects embedded in this build, best first; .vendor NULL ends. */
+/* Code objects embedded in this build, best first, the parts of an architecture one behind the other; .vendor NULL ends. */
 struct rf_gpu_object {
     const char *vendor, *arch; /* "cuda", "sm_90a" */
-    const unsigned char *packed; /* zlib */
+    const unsigned char *packed; /* zstd */
     size_t bytes, packed_bytes;
 };
 extern const struct rf_gpu_object rf_gpu_objects[];

@@ -1,22 +1,21 @@
-"""embed.py OUT.c VENDOR:ARCH:FILE... - C source that holds code objects and their table (driver.h), best first.
+"""embed.py ZSTD OUT.c VENDOR:ARCH:FILE... - C source that holds code objects and their table (driver.h), best first.
 
-Each is packed with zlib into a file beside OUT.c, which the assembler takes in (.incbin).
+Each is packed by the program ZSTD into a file beside OUT.c, which the assembler takes in (.incbin). Prints what each architecture takes;
+more than 25 MB in all is an error.
 """
 import os
+import subprocess
 import sys
-import zlib
 
-out, objects = sys.argv[1], [a.split(":", 2) for a in sys.argv[2:]]
+BUDGET = 25_000_000
+zstd, out, objects = sys.argv[1], sys.argv[2], [a.split(":", 2) for a in sys.argv[3:]]
 text = ['#include "backend/gpu/driver.h"\n']
 sizes = []
 for i, (_, _, path) in enumerate(objects):
-    data = open(path, "rb").read()
-    packed = zlib.compress(data, 9)
-    path = f"{out}.{i}.z"
-    with open(path, "wb") as f:
-        f.write(packed)
-    sizes.append((len(data), len(packed)))
-    text.append(f'__asm__(".section .rodata\\n.balign 64\\nrf_gpu_object_{i}:\\n.incbin \\"{os.path.abspath(path)}\\"\\n.byte 0\\n.previous\\n");')
+    packed = f"{out}.{i}.zst"
+    subprocess.run([zstd, "-19", "-q", "-f", "--no-check", path, "-o", packed], check=True)
+    sizes.append((os.path.getsize(path), os.path.getsize(packed)))
+    text.append(f'__asm__(".section .rodata\\n.balign 64\\nrf_gpu_object_{i}:\\n.incbin \\"{os.path.abspath(packed)}\\"\\n.byte 0\\n.previous\\n");')
     text.append(f'extern const unsigned char rf_gpu_object_{i}[] __attribute__((visibility("hidden")));')
 text.append("const struct rf_gpu_object rf_gpu_objects[] = {")
 for i, (vendor, arch, path) in enumerate(objects):
@@ -24,4 +23,10 @@ for i, (vendor, arch, path) in enumerate(objects):
 text.append("    {NULL, NULL, NULL, 0, 0},\n};\n")
 with open(out, "w") as f:
     f.write("\n".join(text))
-print("code objects: " + ", ".join(f"{a} {n // 1024} KiB, {z // 1024} packed" for (_, a, _), (n, z) in zip(objects, sizes)))
+each = {}
+for (_, arch, _), (n, z) in zip(objects, sizes):
+    each[arch] = (each.get(arch, (0, 0))[0] + n, each.get(arch, (0, 0))[1] + z)
+total = sum(z for _, z in sizes)
+print("code objects: " + ", ".join(f"{a} {n // 1000} kB, {z // 1000} packed" for a, (n, z) in each.items()) + f"; {total / 1e6:.2f} MB packed in all")
+if total > BUDGET:
+    sys.exit(f"GPU code takes {total} bytes packed, more than {BUDGET}")

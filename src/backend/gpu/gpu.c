@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <zlib.h>
+#include <zstd.h>
 
 #include "base/mem.h"
 
@@ -233,6 +233,11 @@ static const struct rf_backend_mem gpu_mem = {
 
 /* ---- open and close ---- */
 
+static void modules_unload(struct rf_gpu *g)
+{
+    while (g->n_module) g->dev.api.module_unload(g->module[--g->n_module]);
+}
+
 static void gpu_close(struct rf_backend *b)
 {
     struct rf_gpu *g = rf_gpu_of(b);
@@ -252,47 +257,58 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_free(g, g->act.dev, g->act.bytes);
         rf_gpu_memory_release(g);
         if (g->stream) g->dev.api.stream_destroy(g->stream);
-        if (g->module) g->dev.api.module_unload(g->module);
+        modules_unload(g);
         rf_gpu_device_close(&g->dev);
     }
     rf_free(g);
 }
 
-/* Unpacks an object, a zero byte behind it (PTX is text), and gives it to the driver. */
-static rf_status try_object(struct rf_gpu *g, const struct rf_gpu_object *o, int *rc, struct rf_error *err)
+/* Unpacks one part, a zero byte behind it (PTX is text), and gives it to the driver: *rc is what that says. */
+static rf_status load_part(struct rf_gpu *g, const struct rf_gpu_object *o, int *rc, struct rf_error *err)
 {
     unsigned char *code = rf_alloc(o->bytes + 1);
-    uLongf n = o->bytes;
     if (!code) return rf_fail_nomem(err, "GPU code", o->bytes + 1);
-    bool whole = uncompress(code, &n, o->packed, o->packed_bytes) == Z_OK && n == o->bytes;
+    bool whole = ZSTD_decompress(code, o->bytes, o->packed, o->packed_bytes) == o->bytes;
     code[o->bytes] = 0;
-    *rc = whole ? g->dev.api.module_load(&g->module, code) : 0;
-    if (whole && !*rc) g->object = o;
-    else g->module = NULL;
+    *rc = whole ? g->dev.api.module_load(&g->module[g->n_module], code) : 1;
+    if (!*rc) g->n_module++;
     rf_free(code);
     return RF_OK;
 }
 
-/* The first embedded object that the driver takes: drivers refuse objects of other architectures. */
-static rf_status load_module(struct rf_gpu *g, struct rf_error *err)
+static rf_status find_kernels(struct rf_gpu *g, struct rf_error *err)
+{
+    for (int i = 0; i < RF_GPU_N_KERNEL; i++) {
+        int rc = 1;
+        for (uint32_t m = 0; rc && m < g->n_module; m++) rc = g->dev.api.module_function(&g->fn[i], g->module[m], kernel_names[i]);
+        RF_TRY(rf_gpu_check(&g->dev, rc, kernel_names[i], err));
+    }
+    return RF_OK;
+}
+
+/* The parts of the first embedded architecture that the driver takes: drivers refuse objects of others. */
+static rf_status load_modules(struct rf_gpu *g, struct rf_error *err)
 {
     char tried[160] = "";
     int rc = 0;
-    for (const struct rf_gpu_object *o = rf_gpu_objects; o->vendor && !g->module; o++) {
-        if (strcmp(o->vendor, g->dev.vendor->name)) continue;
-        RF_TRY(try_object(g, o, &rc, err));
+    for (const struct rf_gpu_object *o = rf_gpu_objects, *next; o->vendor && !g->n_module; o = next) {
+        const char *arch = o->arch;
+        bool mine = !strcmp(o->vendor, g->dev.vendor->name);
         size_t n = strlen(tried);
-        snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", o->arch);
+        if (mine) snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", arch);
+        if (mine) rc = 0;
+        for (next = o; next->vendor && !strcmp(next->vendor, o->vendor) && !strcmp(next->arch, arch); next++) {
+            if (!mine || rc || g->n_module == RF_GPU_PARTS) continue;
+            RF_TRY(load_part(g, next, &rc, err));
+        }
+        if (mine && rc) modules_unload(g);
+        else if (mine) g->object = o;
     }
-    if (!g->module) {
-        const char *text = rc ? g->dev.vendor->text(&g->dev, rc) : NULL;
-        return rf_fail(err, RF_DEVICE, "%s: %s: no code object for %s among those of this build (%s; the driver says: %s, error %d): build with "
-                                       "-Dgpu_targets=all, update the driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name,
-                       g->dev.arch[0] ? g->dev.arch : "its architecture", tried, text ? text : "nothing", rc);
-    }
-    for (int i = 0; i < RF_GPU_N_KERNEL; i++)
-        RF_TRY(rf_gpu_check(&g->dev, g->dev.api.module_function(&g->fn[i], g->module, kernel_names[i]), kernel_names[i], err));
-    return RF_OK;
+    if (g->n_module) return find_kernels(g, err);
+    const char *text = rc ? g->dev.vendor->text(&g->dev, rc) : NULL;
+    return rf_fail(err, RF_DEVICE, "%s: %s: no code object for %s among those of this build (%s; the driver says: %s, error %d): build with "
+                                   "-Dgpu_targets=all, update the driver, or use --device cpu or --allow-cpu", g->dev.id, g->dev.name,
+                   g->dev.arch[0] ? g->dev.arch : "its architecture", tried, text ? text : "nothing", rc);
 }
 
 /* The first launch: proves that code runs here, and asks it how wide a warp is. */
@@ -324,7 +340,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     rf_status s = rf_gpu_attention_named(opt->attention, &g->attention, err);
     if (!s) s = rf_gpu_device_open(&g->dev, v, index, err);
     if (!s) s = rf_gpu_check(&g->dev, g->dev.api.stream_create(&g->stream, v->stream_flags), "creating a stream", err);
-    if (!s) s = load_module(g, err);
+    if (!s) s = load_modules(g, err);
     if (!s) s = probe(g, err);
     if (s) {
         gpu_close(&g->base);

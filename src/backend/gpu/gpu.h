@@ -80,13 +80,16 @@ struct rf_gpu_record {
 };
 enum { RF_GPU_RECORDS = 16, RF_GPU_CAPTURE_RELAXED = 2 };
 
+enum { RF_GPU_PARTS = 4 }; /* most code objects of an architecture */
+
 struct rf_gpu_slab; /* memory.c: a large allocation that weights share */
 
 struct rf_gpu {
     struct rf_backend base;
     struct rf_gpu_device dev;
     const struct rf_gpu_object *object; /* the code object in use */
-    void *module, *fn[RF_GPU_N_KERNEL];
+    void *module[RF_GPU_PARTS], *fn[RF_GPU_N_KERNEL];
+    uint32_t n_module;
     uint32_t shared[RF_GPU_N_KERNEL]; /* dynamic shared memory that each kernel is allowed so far */
     void *stream;
     uint32_t warp;
