@@ -15,6 +15,7 @@
 #ifndef RF_BACKEND_BACKEND_H
 #define RF_BACKEND_BACKEND_H
 
+#include "base/choice.h"
 #include "base/status.h"
 #include "quant/type.h"
 
@@ -37,6 +38,7 @@ struct rf_backend_info {
     uint32_t n_threads;
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool fine_inputs;     /* products round their inputs to 16-bit floats at most: precise is worth its time only where somebody asks for it */
+    uint32_t choose_vocab; /* the slot `choose` takes rows of so many logits; 0: there is no such slot */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
 
@@ -67,6 +69,7 @@ struct rf_scratch_desc {
     uint32_t rot_dim, n_angles;  /* of rotary embedding, and how many sets of frequencies */
     uint32_t n_ctx;              /* positions */
     enum rf_kv_type type;        /* of the cache; never AUTO */
+    uint32_t max_out, n_vocab; /* rows that tokens are chosen from */
 };
 
 /* ---- one step's shape, host arrays, valid during the step ---- */
@@ -79,6 +82,7 @@ struct rf_batch {
     const int32_t *out_row;    /* [n_out]: tokens whose logits are wanted, rising */
     const int32_t *const *block_table; /* [n_group] -> [n_seq][table_stride]: block of tokens 16*i..16*i+15, -1 = given back */
     uint32_t table_stride;
+    const struct rf_choice *choice; /* NULL, or [n_out]: what the slot choose is to do with each output's row */
     uint32_t n_pad;            /* 0, or (decoding, recorded steps) rows and outputs that run behind the last and that nobody reads */
 };
 
@@ -138,6 +142,12 @@ struct rf_glu_args {     /* out = act(gate) * up. Shazeer 2020, arXiv 2002.05202
 struct rf_add_args { rf_dev a, b, out; uint64_t n; float b_scale; }; /* out = a + b_scale * b; out may be a or b */
 struct rf_gather_args { rf_dev x, out; uint32_t cols; };            /* out[i] = x[batch->out_row[i]] */
 struct rf_softcap_args { rf_dev x; uint64_t n; float cap, scale; }; /* x = cap * tanh(x * scale / cap); cap 0: x * scale */
+struct rf_choose_args {  /* a token from each output's row of logits, as batch->choice says (base/choice.h) */
+    rf_dev logits;       /* [n_out][n_vocab]; rows with edits are changed */
+    rf_dev chosen;       /* [n_out] struct rf_chosen */
+    rf_dev top;          /* [n_out][RF_CHOICE_TOP] struct rf_chosen_top, of which chosen says how many count */
+    uint32_t n_vocab;
+};
 struct rf_kv_copy_args { struct rf_kv_store *kv; const int32_t *from, *to; uint32_t n; }; /* copy-on-write */
 
 /* First struct: memory, streams, events. */
@@ -194,10 +204,12 @@ struct rf_backend_ops {
     rf_status (*add)(struct rf_backend *b, struct rf_stream *s, const struct rf_add_args *a);
     rf_status (*gather)(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a);
     rf_status (*softcap)(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a);
+    /* NULL where rows of logits are host memory anyhow. Called only in steps with batch->choice. */
+    rf_status (*choose)(struct rf_backend *b, struct rf_stream *s, const struct rf_choose_args *a);
     rf_status (*kv_copy)(struct rf_backend *b, struct rf_stream *s, const struct rf_kv_copy_args *a);
 
     /* Decoding steps of one shape are the same calls with the same arguments but for what batch_begin is told: a backend may take them down once and
-     * repeat them. Between batch_begin and record_end; owner and rows (n_tok + n_pad) name the shape. record_end is called after
+     * repeat them. Between batch_begin and record_end; owner, rows (n_tok + n_pad) and whether there are choices name the shape. record_end is called after
      * NONE and NEW; *ran false: what was taken down did not run, call the slots. record_drop before anything that the owner's
      * slots name goes away. Backends that record nothing say NONE. */
     rf_status (*record_begin)(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);

@@ -120,7 +120,9 @@ static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options 
     pthread_mutex_lock(&e->model->device);
     rf_status st = rf_runner_create(&e->runner, e->model->lm, r, err);
     pthread_mutex_unlock(&e->model->device);
-    return st;
+    if (st || !rf_runner_chooses(e->runner)) return st;
+    e->choice = rf_alloc_array(e->max_out, sizeof *e->choice);
+    return e->choice ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_out * sizeof *e->choice);
 }
 
 static rf_status make_locks(struct rf_engine *e, struct rf_error *err)
@@ -238,7 +240,7 @@ void rf_engine_free(struct rf_engine *e)
     rf_sched_free(e->sched);
     rf_kv_free(e->kv);
     for (uint32_t g = 0; g < RF_MAX_KV_GROUPS; g++) rf_free(e->table[g]);
-    void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->eog};
+    void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->choice, e->eog};
     for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
     if (e->has_news) pthread_cond_destroy(&e->news);
     if (e->has_tick) pthread_cond_destroy(&e->tick);

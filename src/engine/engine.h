@@ -32,6 +32,7 @@ struct rf_engine {
     struct rf_sched *sched;
     struct rf_sampler *sampler;
     int32_t *tok, *pos, *seq_first, *out_row; /* inputs of a step, laid out once */
+    struct rf_choice *choice;                 /* [max_out]; NULL where the device does not choose */
     int32_t *table[RF_MAX_KV_GROUPS];         /* [max_seqs][blocks of max_model_len] */
     struct rf_stats now;                      /* published at the end of each step */
     uint64_t started_tokens;                  /* prompt tokens that left the queue since then */

@@ -47,9 +47,24 @@ static void gather_tables(struct rf_engine *e, const struct rf_sched_plan *p, st
     b->block_table = (const int32_t *const *)e->table;
 }
 
+static struct rf_sample_in sample_in(const struct rf_req *r, const float *row)
+{
+    return (struct rf_sample_in){.logits = row, .params = &r->params, .seed = r->seed, .token = r->token, .n_prompt = r->n_prompt,
+                                 .n_token = r->seq.n_token, .ends = r->ends, .n_ends = r->n_ends};
+}
+
+/* What the device is to do with the row of token `at`. */
+static void gather_choice(struct rf_engine *e, const struct rf_req *r, uint32_t at, struct rf_choice *c)
+{
+    struct rf_sample_in in = sample_in(r, NULL);
+    *c = (struct rf_choice){.by = RF_CHOICE_NONE};
+    if (at + 1 == r->seq.n_token && r->max_new) rf_sample_choice(e->sampler, &in, c);
+}
+
 static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t, struct rf_batch *b)
 {
     uint32_t n = 0, n_out = 0;
+    rf_sampler_rewind(e->sampler);
     for (uint32_t i = 0; i < p->n_item; i++) {
         const struct rf_sched_item *it = &p->item[i];
         note_started(e, req_of(it), t);
@@ -57,24 +72,26 @@ static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t,
         for (uint32_t k = 0; k < it->n; k++, n++) {
             e->tok[n] = it->seq->token[it->from + k];
             e->pos[n] = (int32_t)(it->from + k);
-            if (k >= it->n - it->n_out) e->out_row[n_out++] = (int32_t)n;
+            if (k < it->n - it->n_out) continue;
+            if (e->choice) gather_choice(e, req_of(it), it->from + k, &e->choice[n_out]);
+            e->out_row[n_out++] = (int32_t)n;
         }
     }
     e->seq_first[p->n_item] = (int32_t)n;
     *b = (struct rf_batch){.n_tok = n, .n_seq = p->n_item, .n_out = n_out, .token = e->tok, .pos = e->pos,
-                           .seq_first = e->seq_first, .out_row = e->out_row};
+                           .seq_first = e->seq_first, .out_row = e->out_row, .choice = e->choice};
     gather_tables(e, p, b);
 }
 
 /* ---- forward ---- */
 
-static rf_status forward(struct rf_engine *e, const struct rf_batch *b, const float **logits, struct rf_error *err)
+static rf_status forward(struct rf_engine *e, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
 {
     const int32_t *from, *to;
     uint32_t n_copy = rf_kv_copies(e->kv, &from, &to);
     pthread_mutex_lock(&e->model->device);
     rf_status st = n_copy ? rf_runner_kv_copy(e->runner, from, to, n_copy, err) : RF_OK;
-    if (!st) st = rf_runner_forward(e->runner, b, logits, err);
+    if (!st) st = rf_runner_forward(e->runner, b, out, err);
     pthread_mutex_unlock(&e->model->device);
     rf_kv_copies_done(e->kv);
     return st;
@@ -110,31 +127,35 @@ static rf_status prompt_row(struct rf_engine *e, struct rf_req *r, uint32_t at, 
     return rf_sample_logprob(row, e->limits.n_vocab, lp->token, lp->n_top, &lp->logprob, top, &r->err);
 }
 
-static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const float *row)
+/* Output `i` of the step is the row behind the request's last token. */
+static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const struct rf_step_out *out, uint32_t i)
 {
     const struct rf_sampling *p = &r->params;
-    struct rf_sample_in in = {.logits = row, .params = p, .seed = r->seed, .token = r->token, .n_prompt = r->n_prompt,
-                              .n_token = r->seq.n_token, .ends = r->ends, .n_ends = r->n_ends};
+    const struct rf_chosen *c = out->chosen ? &out->chosen[i] : NULL;
+    bool chosen = c && c->state != RF_CHOSEN_NONE;
+    struct rf_sample_in in = sample_in(r, out->logits + (size_t)i * e->limits.n_vocab);
+    struct rf_logprob *lp = &r->logprob;
     if (!r->max_new) return RF_OK; /* prompt only */
-    RF_TRY(rf_sample(e->sampler, &in, &r->sampled, &r->err));
+    RF_TRY(chosen ? rf_sample_chosen(c, rf_req_n_new(r), &r->sampled, &r->err) : rf_sample(e->sampler, &in, &r->sampled, &r->err));
     if (p->logprobs < 0) return RF_OK;
-    r->logprob = (struct rf_logprob){.token = r->sampled, .top = r->top,
-                                     .n_top = RF_MIN((uint32_t)p->logprobs, e->limits.n_vocab)};
-    return rf_sample_logprob(row, e->limits.n_vocab, r->sampled, r->logprob.n_top, &r->logprob.logprob, r->top,
-                             &r->err);
+    *lp = (struct rf_logprob){.token = r->sampled, .top = r->top, .n_top = RF_MIN((uint32_t)p->logprobs, e->limits.n_vocab)};
+    if (!chosen) return rf_sample_logprob(in.logits, e->limits.n_vocab, r->sampled, lp->n_top, &lp->logprob, r->top, &r->err);
+    rf_sample_chosen_logprob(c, out->top + (size_t)i * RF_CHOICE_TOP, lp->n_top, &lp->logprob, r->top);
+    return RF_OK;
 }
 
-static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const float *logits)
+static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const struct rf_step_out *out)
 {
+    uint32_t row = 0;
     for (uint32_t i = 0; i < p->n_item; i++) {
         const struct rf_sched_item *it = &p->item[i];
         struct rf_req *r = req_of(it);
         r->sampled = -1;
         r->failed = RF_OK;
-        for (uint32_t at = it->from + it->n - it->n_out; at < it->from + it->n; at++, logits += e->limits.n_vocab) {
+        for (uint32_t at = it->from + it->n - it->n_out; at < it->from + it->n; at++, row++) {
             if (r->failed) continue;
-            r->failed = at + 1 == r->seq.n_token ? sample_last(e, r, logits)
-                        : at + 1 < r->n_prompt   ? prompt_row(e, r, at, logits)
+            r->failed = at + 1 == r->seq.n_token ? sample_last(e, r, out, row)
+                        : at + 1 < r->n_prompt   ? prompt_row(e, r, at, out->logits + (size_t)row * e->limits.n_vocab)
                                                  : RF_OK;
         }
     }
@@ -291,14 +312,14 @@ void rf_engine_step(struct rf_engine *e)
 {
     struct rf_batch batch;
     struct rf_error err = {0};
-    const float *logits = NULL;
+    struct rf_step_out out = {0};
     double t0 = rf_now();
     const struct rf_sched_plan *p = rf_sched_plan_make(e->sched);
     e->now.n_preemptions += p->n_preempted;
     if (!p->n_item) return;
     gather(e, p, t0, &batch);
     rf_engine_watch_begin(e);
-    rf_status st = forward(e, &batch, &logits, &err);
+    rf_status st = forward(e, &batch, &out, &err);
     rf_engine_watch_end(e);
     if (e->gave_up) return;
     if (st) {
@@ -310,7 +331,7 @@ void rf_engine_step(struct rf_engine *e)
         return;
     }
     note_step(e, p, rf_now() - t0);
-    sample(e, p, logits);
+    sample(e, p, &out);
     commit(e, p);
     emit(e, p, rf_now());
 }

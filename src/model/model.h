@@ -48,9 +48,16 @@ struct rf_runner_options {
 uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx);
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
 void rf_runner_free(struct rf_runner *r);
-/* One step. *logits: [n_out][n_vocab] host memory of the runner, valid until the next call. May hold NaN or Inf: the
- * caller checks per row. */
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, const float **logits, struct rf_error *err);
+/* What a step left, host memory of the runner, valid until the next call. */
+struct rf_step_out {
+    const float *logits;             /* [n_out][n_vocab]; with choices only rows of RF_CHOICE_NONE. May hold NaN or Inf: the caller checks per row */
+    const struct rf_chosen *chosen;  /* [n_out], NULL without choices */
+    const struct rf_chosen_top *top; /* [n_out][RF_CHOICE_TOP] */
+};
+/* Whether batches may have choices. */
+bool rf_runner_chooses(const struct rf_runner *r);
+/* One step. */
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, struct rf_step_out *out, struct rf_error *err);
 /* Copies whole blocks (copy-on-write), before the next forward. */
 rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n, struct rf_error *err);
 

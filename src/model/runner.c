@@ -14,9 +14,10 @@
 #include "model/lm.h"
 
 enum { MAX_RECORDED = 64 }; /* rows */
+enum { TOP_BYTES = RF_CHOICE_TOP * sizeof(struct rf_chosen_top), CHOSEN_BYTES = sizeof(struct rf_chosen) + TOP_BYTES }; /* of a row */
 enum rows { ROWS_TOK, ROWS_OUT };
 
-enum call { CALL_EMBED, CALL_NORM, CALL_MATMUL, CALL_ROPE_KV, CALL_ATTENTION, CALL_GLU, CALL_ADD, CALL_GATHER, CALL_SOFTCAP };
+enum call { CALL_EMBED, CALL_NORM, CALL_MATMUL, CALL_ROPE_KV, CALL_ATTENTION, CALL_GLU, CALL_ADD, CALL_GATHER, CALL_SOFTCAP, CALL_CHOOSE };
 
 struct entry {
     enum call call;
@@ -32,6 +33,7 @@ struct entry {
         struct rf_add_args add;
         struct rf_gather_args gather;
         struct rf_softcap_args softcap;
+        struct rf_choose_args choose;
     } u;
 };
 
@@ -45,6 +47,8 @@ struct rf_runner {
     uint32_t width[RF_REG_COUNT];
     rf_dev logits;               /* [max_out][n_vocab] */
     float *host_logits;          /* where device memory is not host memory */
+    rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
+    struct rf_chosen *host_chosen;
     struct entry *prog;
     uint32_t n_prog, cap_prog;
 };
@@ -90,9 +94,9 @@ uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_o
     struct rf_scratch_desc d = {.rows = opt->max_tok, .max_seq = opt->max_seq, .cols = RF_MAX(RF_MAX(w[RF_REG_Q], w[RF_REG_G]), embd),
                                 .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
                                 .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
-                                .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx,
+                                .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx, .max_out = opt->max_out, .n_vocab = m->shape.n_vocab,
                                 .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type};
-    return bytes + (uint64_t)opt->max_out * (m->shape.n_vocab + (uint64_t)embd) * sizeof(float) + m->b->mem->scratch_bytes(m->b, &d);
+    return bytes + (uint64_t)opt->max_out * ((m->shape.n_vocab + (uint64_t)embd) * sizeof(float) + CHOSEN_BYTES) + m->b->mem->scratch_bytes(m->b, &d);
 }
 
 static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
@@ -111,6 +115,11 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     void *host = NULL;
     if (!b->info.host_memory) RF_TRY(b->mem->host_alloc(b, logits, &host, err));
     r->host_logits = host;
+    if (b->info.host_memory || b->info.choose_vocab < r->m->shape.n_vocab) return RF_OK;
+    uint64_t chosen = (uint64_t)r->opt.max_out * CHOSEN_BYTES; /* less than logits */
+    RF_TRY(b->mem->alloc(b, chosen, &r->chosen, err));
+    RF_TRY(b->mem->host_alloc(b, chosen, &host, err));
+    r->host_chosen = host;
     return RF_OK;
 }
 
@@ -272,6 +281,11 @@ static bool add_ends(struct rf_runner *r, bool head)
         e->per_row = m->shape.n_vocab;
         e->u.softcap = (struct rf_softcap_args){.x = r->logits, .cap = (float)m->hp.logit_softcap, .scale = 1};
     }
+    if (r->chosen) {
+        if (!(e = push(r, CALL_CHOOSE, ROWS_OUT))) return false;
+        e->u.choose = (struct rf_choose_args){.logits = r->logits, .chosen = r->chosen, .top = r->chosen + r->opt.max_out * sizeof(struct rf_chosen),
+                                              .n_vocab = m->shape.n_vocab};
+    }
     return true;
 }
 
@@ -317,7 +331,9 @@ void rf_runner_free(struct rf_runner *r)
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
     if (r->logits) b->mem->free(b, r->logits);
+    if (r->chosen) b->mem->free(b, r->chosen);
     b->mem->host_free(b, r->host_logits);
+    b->mem->host_free(b, r->host_chosen);
     rf_free(r->prog);
     rf_free(r);
 }
@@ -337,6 +353,7 @@ static rf_status run_entry(struct rf_backend *b, struct entry *e, uint32_t rows)
     case CALL_ADD: e->u.add.n = (uint64_t)rows * e->per_row; return ops->add(b, NULL, &e->u.add);
     case CALL_GATHER: return ops->gather(b, NULL, &e->u.gather);
     case CALL_SOFTCAP: e->u.softcap.n = (uint64_t)rows * e->per_row; return ops->softcap(b, NULL, &e->u.softcap);
+    case CALL_CHOOSE: return ops->choose(b, NULL, &e->u.choose);
     }
     return RF_INTERNAL;
 }
@@ -345,7 +362,7 @@ static rf_status check_batch(const struct rf_runner *r, const struct rf_batch *b
 {
     const struct rf_runner_options *o = &r->opt;
     if (batch->n_tok && batch->n_tok <= o->max_tok && batch->n_seq && batch->n_seq <= o->max_seq && batch->n_out <= o->max_out &&
-        batch->n_group == r->m->shape.n_group)
+        batch->n_group == r->m->shape.n_group && (!batch->choice || r->chosen))
         return RF_OK;
     return rf_fail(err, RF_INTERNAL, "batch of %u tokens, %u sequences, %u outputs, %u groups does not fit a runner for %u, %u, %u, %u",
                    batch->n_tok, batch->n_seq, batch->n_out, batch->n_group, o->max_tok, o->max_seq, o->max_out,
@@ -358,7 +375,7 @@ static rf_status run_slots(struct rf_runner *r, const struct rf_batch *batch)
     for (uint32_t i = 0; !s && i < r->n_prog; i++) {
         struct entry *e = &r->prog[i];
         uint32_t rows = (e->rows == ROWS_TOK ? batch->n_tok : batch->n_out) + batch->n_pad;
-        if (rows) s = run_entry(r->m->b, e, rows);
+        if (rows && (e->call != CALL_CHOOSE || batch->choice)) s = run_entry(r->m->b, e, rows);
     }
     return s;
 }
@@ -389,18 +406,53 @@ static rf_status run_step(struct rf_runner *r, struct rf_batch *batch)
     return s ? s : end ? end : ran ? RF_OK : run_slots(r, batch);
 }
 
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *given, const float **logits, struct rf_error *err)
+bool rf_runner_chooses(const struct rf_runner *r) { return r->chosen != 0; }
+
+static bool any_choice(const struct rf_batch *batch)
+{
+    for (uint32_t i = 0; batch->choice && i < batch->n_out; i++)
+        if (batch->choice[i].by != RF_CHOICE_NONE) return true;
+    return false;
+}
+
+/* Logits to the host: of runs of rows that nobody chose for. */
+static rf_status fetch_logits(struct rf_runner *r, const struct rf_batch *batch)
+{
+    rf_status s = RF_OK;
+    uint64_t n_vocab = r->m->shape.n_vocab;
+    for (uint32_t i = 0, end; !s && i < batch->n_out; i = end + 1) {
+        for (end = i; end < batch->n_out && (!batch->choice || batch->choice[end].by == RF_CHOICE_NONE);) end++;
+        uint64_t at = i * n_vocab, n = (end - i) * n_vocab;
+        if (n) s = r->m->b->mem->download(r->m->b, NULL, r->host_logits + at, r->logits + at * sizeof(float), n * sizeof(float));
+    }
+    return s;
+}
+
+static rf_status fetch_chosen(struct rf_runner *r, const struct rf_batch *batch)
+{
+    const struct rf_backend_mem *mem = r->m->b->mem;
+    bool lists = false;
+    for (uint32_t i = 0; i < batch->n_out; i++) lists |= batch->choice[i].n_top > 0;
+    size_t heads = r->opt.max_out * sizeof(struct rf_chosen);
+    RF_TRY(mem->download(r->m->b, NULL, r->host_chosen, r->chosen, batch->n_out * sizeof(struct rf_chosen)));
+    return lists ? mem->download(r->m->b, NULL, (char *)r->host_chosen + heads, r->chosen + heads, (uint64_t)batch->n_out * TOP_BYTES) : RF_OK;
+}
+
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *given, struct rf_step_out *out, struct rf_error *err)
 {
     struct rf_backend *b = r->m->b;
     RF_TRY(check_batch(r, given, err));
     struct rf_batch batch = *given; /* backends borrow it until the step's end */
     batch.n_pad = 0;
+    if (!any_choice(&batch)) batch.choice = NULL;
     rf_status s = run_step(r, &batch);
-    uint64_t bytes = (uint64_t)batch.n_out * r->m->shape.n_vocab * sizeof(float);
-    if (!s && bytes && r->host_logits) s = b->mem->download(b, NULL, r->host_logits, r->logits, bytes);
+    if (!s && r->host_logits) s = fetch_logits(r, &batch);
+    if (!s && batch.choice) s = fetch_chosen(r, &batch);
     if (!s) s = b->mem->stream_sync(b, NULL);
     if (s) return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, batch.n_tok, s == RF_DEVICE ? b->info.detail : "failed");
-    *logits = r->host_logits ? r->host_logits : (const float *)r->logits;
+    *out = (struct rf_step_out){.logits = r->host_logits ? r->host_logits : (const float *)r->logits,
+                                .chosen = batch.choice ? r->host_chosen : NULL,
+                                .top = batch.choice ? (const struct rf_chosen_top *)(r->host_chosen + r->opt.max_out) : NULL};
     return RF_OK;
 }
 

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/choice.h"
+
 enum { LANES = 16 };
 
 bool rf_row_finite(const float *x, uint32_t n)
@@ -57,7 +59,7 @@ static inline float exp_neg(float x)
     return x < -87.0f ? 0.0f : p * scale;
 }
 
-double rf_row_exp(const float *x, uint32_t n, float max, float scale, float *y, double *strip)
+double rf_row_exp(const float *x, uint32_t n, float max, float scale, float *y)
 {
     double all = 0;
     for (uint32_t from = 0; from < n; from += RF_ROW_STRIP) {
@@ -72,10 +74,25 @@ double rf_row_exp(const float *x, uint32_t n, float max, float scale, float *y, 
             }
         for (; i < to; i++) sum += y[i] = exp_neg((x[i] - max) * scale);
         for (uint32_t j = 0; j < LANES; j++) sum += (double)part[j];
-        if (strip) strip[from / RF_ROW_STRIP] = sum;
         all += sum;
     }
     return all;
+}
+
+uint64_t rf_row_mass(const float *w, uint32_t n)
+{
+    uint32_t high[LANES] = {0}, low[LANES] = {0}, i = 0; /* of 20 bits each: the compiler has vector code for int32 */
+    uint64_t sum = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (uint32_t j = 0; j < LANES; j++) {
+            float v = w[i + j] * 1048576.0f;
+            int32_t h = (int32_t)v;
+            high[j] += (uint32_t)h;
+            low[j] += (uint32_t)(int32_t)((v - (float)h) * 1048576.0f);
+        }
+    for (; i < n; i++) sum += rf_choice_mass(w[i]);
+    for (uint32_t j = 0; j < LANES; j++) sum += ((uint64_t)high[j] << 20) + low[j];
+    return sum;
 }
 
 double rf_row_logsumexp(const float *x, uint32_t n)
@@ -84,7 +101,7 @@ double rf_row_logsumexp(const float *x, uint32_t n)
     double sum = 0;
     if (!(max > -INFINITY)) return -INFINITY;
     for (uint32_t from = 0; from < n; from += RF_ROW_STRIP)
-        sum += rf_row_exp(x + from, n - from > RF_ROW_STRIP ? RF_ROW_STRIP : n - from, max, 1.0f, y, NULL);
+        sum += rf_row_exp(x + from, n - from > RF_ROW_STRIP ? RF_ROW_STRIP : n - from, max, 1.0f, y);
     return (double)max + log(sum);
 }
 

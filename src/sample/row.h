@@ -10,9 +10,11 @@ float rf_row_max(const float *x, uint32_t n);       /* -INFINITY for n = 0; no N
 uint32_t rf_row_argmax(const float *x, uint32_t n); /* the lowest index among equals */
 
 enum { RF_ROW_STRIP = 1024 };
-/* y[i] = exp((x[i] - max) * scale), about 2 ulp, 0 below exp(-87); scale > 0, x[i] <= max. strip[j] gets the sum of
- * y[1024*j..] if not NULL. Returns the sum of all. y may be x. */
-double rf_row_exp(const float *x, uint32_t n, float max, float scale, float *y, double *strip);
+/* y[i] = exp((x[i] - max) * scale), about 2 ulp, 0 below exp(-87); scale > 0, x[i] <= max. Returns the sum of all. y may be x.
+ * kernels/sample.gpu computes the same bits. */
+double rf_row_exp(const float *x, uint32_t n, float max, float scale, float *y);
+/* The sum of rf_choice_mass (base/choice.h) of weights from 0 to 1; n <= RF_ROW_STRIP. */
+uint64_t rf_row_mass(const float *w, uint32_t n);
 /* log(sum(exp(x))) */
 double rf_row_logsumexp(const float *x, uint32_t n);
 

@@ -9,13 +9,14 @@
  * entropy whose sum reaches p), each on what the one before left, and a draw.
  *
  * The draw depends on (seed, number of tokens generated so far) alone: same logits and seed give the same text however
- * requests were batched. Logprobs are log softmax of the raw logits.
+ * requests were batched, and wherever the choice is made (base/choice.h). Logprobs are log softmax of the raw logits.
  *
  * Thread: one sampler per thread. Only create allocates.
  */
 #ifndef RF_SAMPLE_SAMPLE_H
 #define RF_SAMPLE_SAMPLE_H
 
+#include "base/choice.h"
 #include "base/status.h"
 
 enum { RF_SAMPLE_MAX_TOP = 1024 }; /* most logprobs per token */
@@ -43,8 +44,20 @@ void rf_sampler_free(struct rf_sampler *s);
 /* Ranges of every field that concerns sampling; err->param names the bad one. */
 rf_status rf_sampling_check(const struct rf_sampling *p, uint32_t n_vocab, struct rf_error *err);
 
+/* The same as numbers for a sampler elsewhere, n_top from params->logprobs. by is RF_CHOICE_NONE where only rf_sample can choose:
+ * typical_p, logit processors, more than RF_CHOICE_TOP logprobs, or so many edits that the sampler has no room for them. Edits are
+ * borrowed from the sampler until its next rewind or rf_sample. */
+void rf_sample_choice(struct rf_sampler *s, const struct rf_sample_in *in, struct rf_choice *out);
+void rf_sampler_rewind(struct rf_sampler *s); /* before the first choice of a step */
+
 /* RF_NUMERIC: NaN or Inf in the row, or no token is left to choose. */
 rf_status rf_sample(struct rf_sampler *s, const struct rf_sample_in *in, int32_t *token, struct rf_error *err);
+
+/* What another sampler chose, as rf_sample tells it. */
+rf_status rf_sample_chosen(const struct rf_chosen *c, uint32_t n_new, int32_t *token, struct rf_error *err);
+/* Its logprobs, as rf_sample_logprob gives them; list: the row's. */
+void rf_sample_chosen_logprob(const struct rf_chosen *c, const struct rf_chosen_top *list, uint32_t n_top, float *logprob,
+                              struct rf_top_logprob *top);
 
 /* Logprob of `token` in this row and the n_top best, best first; top has room for n_top. */
 rf_status rf_sample_logprob(const float *logits, uint32_t n_vocab, int32_t token, uint32_t n_top, float *logprob,

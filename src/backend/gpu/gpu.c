@@ -250,6 +250,7 @@ static void gpu_close(struct rf_backend *b)
         rf_gpu_scratch_release(g, &g->gemm.x);
         rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_scratch_release(g, &g->gemm.part);
+        rf_gpu_scratch_release(g, &g->sample);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         rf_gpu_buffer_release(g, &g->flash.tiles);
@@ -350,6 +351,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     i->name = g->dev.id;
     i->n_threads = 1;
     i->records = i->fine_inputs = true;
+    i->choose_vocab = RF_GPU_SAMPLE_STRIP * RF_GPU_SAMPLE_STRIPS;
     rf_gpu_memory_count(g);
     snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB may be used", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,
              g->object->arch, g->dev.version, (double)i->memory_free / (1 << 30), (double)i->memory_total / (1 << 30));

@@ -1,5 +1,5 @@
 /* gpu.h - inside the GPU backend: its struct, and what its files share. gpu.c: open, memory, streams. weights.c: packing and
- * products. ops.c: the other slots. attention.c: KV store and attention.
+ * products. ops.c: the other slots. attention.c: KV store and attention. sample.c: tokens.
  *
  * All work goes to one stream unless a caller names another. A driver error in a slot is sticky: the slot and all later ones
  * return RF_DEVICE, and info.detail says what failed.
@@ -73,6 +73,7 @@ struct rf_gpu_act {
 /* record.c: the launches of a step of `rows` rows of `owner`. */
 struct rf_gpu_record {
     const void *owner; /* NULL: free */
+    bool choice;       /* with the slot choose */
     uint32_t rows, pos_limit;
     uint64_t used, epoch;
     bool seen, capturing;
@@ -111,6 +112,7 @@ struct rf_gpu {
     size_t parts_bytes;
 
     struct rf_gpu_gemm gemm;
+    struct rf_gpu_scratch sample; /* sample.c */
     struct rf_gpu_flash flash;
     enum rf_gpu_attention attention; /* as asked for */
     struct rf_gpu_act act;
@@ -182,6 +184,12 @@ bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *
 rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest);
 rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
 void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
+
+/* sample.c. Of the plan: words that the step's choices take behind word `at`, and they themselves. */
+size_t rf_gpu_sample_ints(const struct rf_batch *batch, size_t n_out);
+void rf_gpu_sample_plan(const struct rf_batch *batch, size_t n_out, int32_t *plan, size_t at);
+uint64_t rf_gpu_sample_scratch(uint32_t n_vocab, uint32_t rows); /* bytes */
+rf_status rf_gpu_choose(struct rf_backend *b, struct rf_stream *s, const struct rf_choose_args *a);
 
 /* record.c */
 rf_status rf_gpu_record_begin(struct rf_backend *b, struct rf_stream *s, const void *owner, uint32_t rows, enum rf_record *what);

@@ -9,7 +9,7 @@
 
 static size_t plan_ints(const struct rf_batch *b, size_t n_row, size_t n_out)
 {
-    return RF_GPU_PLAN_HEAD + 3 * n_row + n_out + (size_t)b->n_group * (b->n_seq + b->n_pad) * b->table_stride;
+    return RF_GPU_PLAN_HEAD + 3 * n_row + n_out + (size_t)b->n_group * (b->n_seq + b->n_pad) * b->table_stride + rf_gpu_sample_ints(b, n_out);
 }
 
 /* Rows of the step, and those that pad: token 0 at position -1 of sequence 0. */
@@ -62,6 +62,8 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
         memset(host + at + filled, 0xff, pad * sizeof *host);
         at += filled + pad;
     }
+    if (at > INT32_MAX / 2) return RF_INTERNAL;
+    rf_gpu_sample_plan(batch, g->at.n_out, host, at);
     g->batch = batch;
     g->tile_group = g->flash.group = 0;
     g->n_checked = 0;
@@ -196,6 +198,7 @@ const struct rf_backend_ops rf_gpu_ops = {
     .add = op_add,
     .gather = op_gather,
     .softcap = op_softcap,
+    .choose = rf_gpu_choose,
     .kv_copy = rf_gpu_kv_copy,
     .record_begin = rf_gpu_record_begin,
     .record_end = rf_gpu_record_end,

@@ -14,17 +14,18 @@ static void forget(struct rf_gpu *g, struct rf_gpu_record *r)
     *r = (struct rf_gpu_record){0};
 }
 
-static struct rf_gpu_record *find(struct rf_gpu *g, const void *owner, uint32_t rows)
+static struct rf_gpu_record *find(struct rf_gpu *g, const void *owner, uint32_t rows, bool choice)
 {
     struct rf_gpu_record *old = &g->record[0];
     for (int i = 0; i < RF_GPU_RECORDS; i++) {
         struct rf_gpu_record *r = &g->record[i];
-        if (r->owner == owner && r->rows == rows) return r;
+        if (r->owner == owner && r->rows == rows && r->choice == choice) return r;
         if (r->used < old->used) old = r;
     }
     forget(g, old);
     old->owner = owner;
     old->rows = rows;
+    old->choice = choice;
     return old;
 }
 
@@ -33,7 +34,7 @@ rf_status rf_gpu_record_begin(struct rf_backend *b, struct rf_stream *s, const v
     struct rf_gpu *g = rf_gpu_of(b);
     *what = RF_RECORD_NONE;
     if (g->fault || g->no_record) return g->fault;
-    struct rf_gpu_record *r = find(g, owner, rows);
+    struct rf_gpu_record *r = find(g, owner, rows, g->batch->choice != NULL);
     bool good = r->seen && r->epoch == g->epoch && g->max_pos < r->pos_limit;
     r->used = ++g->record_clock;
     if (r->exec && good) {

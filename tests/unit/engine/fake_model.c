@@ -170,7 +170,9 @@ static void check_batch(struct rf_runner *r, const struct rf_batch *b)
     if (!ok) fake.n_error++;
 }
 
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *b, const float **logits, struct rf_error *err)
+bool rf_runner_chooses(const struct rf_runner *r) { return (void)r, false; }
+
+rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
 {
     uint32_t s = 0;
     while (fake.gate) usleep(200);
@@ -190,7 +192,7 @@ rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *b, const
         while (b->seq_first[s + 1] <= b->out_row[i]) s++;
         row(r, b, s, (uint32_t)b->pos[b->out_row[i]], r->logits + (size_t)i * FAKE_VOCAB);
     }
-    *logits = r->logits;
+    *out = (struct rf_step_out){.logits = r->logits};
     return RF_OK;
 }
 

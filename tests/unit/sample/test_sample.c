@@ -99,7 +99,7 @@ TEST(row_passes)
         for (uint32_t i = 1; i < n; i++)
             if (logits[i] > logits[best]) best = i;
         CHECK_INT(rf_row_argmax(logits, n), best);
-        double worst = 0, got = rf_row_exp(logits, n, logits[best], 0.7f, other, NULL);
+        double worst = 0, got = rf_row_exp(logits, n, logits[best], 0.7f, other);
         for (uint32_t i = 0; i < n; i++) {
             double want = exp((double)((logits[i] - logits[best]) * 0.7f));
             worst = fmax(worst, fabs((double)other[i] - want) / want);
@@ -107,6 +107,10 @@ TEST(row_passes)
         }
         CHECK(worst < 3e-7);
         CHECK_NEAR(got, sum, 1e-6 * sum);
+        uint64_t mass = 0, strips = 0;
+        for (uint32_t i = 0; i < n; i++) mass += rf_choice_mass(other[i]);
+        for (uint32_t i = 0; i < n; i += RF_ROW_STRIP) strips += rf_row_mass(other + i, RF_MIN(n - i, (uint32_t)RF_ROW_STRIP));
+        CHECK(mass == strips && fabs((double)mass * 0x1p-40 - sum) < 1e-6 * sum);
         struct rf_row_best top[64];
         uint32_t n_top = rf_row_top(logits, n, 40, top);
         CHECK_INT(n_top, RF_MIN(n, 40u));
@@ -122,7 +126,7 @@ TEST(row_passes)
         }
     }
     logits[0] = -1000;
-    CHECK(rf_row_exp(logits, 1, 0, 1, other, NULL) == 0.0);
+    CHECK(rf_row_exp(logits, 1, 0, 1, other) == 0.0);
 }
 
 TEST(filters_equal_the_oracle)

@@ -22,6 +22,7 @@ enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* ma
 
 /* The step's plan in device memory: int32 words; a table's place is in words from the plan's start. Then tokens, positions, .. (gpu.h). */
 enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
+enum { RF_GPU_PLAN_ROWS = 30, RF_GPU_PLAN_EDITS }; /* sample_row of each output; their edits: places in words from the plan's start */
 enum { RF_GPU_SPLITS = 16, RF_GPU_DECODE_HEADS = 8 };
 
 /* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
@@ -58,6 +59,14 @@ struct add_args { rf_gpu_ptr a, b, out, n; float b_scale; };
 struct softcap_args { rf_gpu_ptr x, n; float cap, scale; };
 struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
 
+/* sample.gpu. Tokens are cut into strips; most strips of a row, most listed tokens of a strip, most logprobs (base/choice.h). */
+enum { RF_GPU_SAMPLE_STRIP = 4096, RF_GPU_SAMPLE_STRIPS = 256, RF_GPU_SAMPLE_LIST = 1024, RF_GPU_SAMPLE_GROUPS = 64, RF_GPU_SAMPLE_TOP = 32 };
+struct sample_row { rf_gpu_ptr draw, top_p; unsigned by, top_k, edit_first, n_edit; float scale, min_p; int n_top; unsigned pad; }; /* struct rf_choice */
+struct sample_edit { unsigned token; float add, divide, minus, raw; };       /* raw: the logit before, left by the device */
+struct sample_chosen { unsigned token, state; float logit, max, sum; unsigned n_top; }; /* struct rf_chosen */
+struct sample_strip { rf_gpu_ptr mass; float raw_max, raw_sum, max, sum; unsigned best, bad, n_list, pad; };
+struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_top; unsigned n_vocab, n_strip; };
+
 #include "gemm_args.h"
 
 /* X(kernel, its args): weights.c counts on five kernels a type in this order. */
@@ -68,6 +77,7 @@ struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
     X(attn_decode, decode_args) X(attn_decode_merge, decode_merge_args)                                                      \
     X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
     X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
+    X(sample_scan, sample_args) X(sample_weigh, sample_args) X(sample_pick, sample_args)                                     \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
     RF_GPU_TYPE_KERNELS_(X, q5_1) RF_GPU_TYPE_KERNELS_(X, q8_0) RF_GPU_TYPE_KERNELS_(X, q2_k)                                \
