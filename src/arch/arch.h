@@ -11,6 +11,9 @@
 
 /* ---- hyper-parameters ---- */
 
+/* What the gate of a feed-forward goes through. */
+enum rf_activation { RF_ACTIVATION_SILU, RF_ACTIVATION_GELU_TANH, RF_ACTIVATION_GELU, RF_ACTIVATION_RELU };
+
 enum rf_rope_scaling { RF_ROPE_SCALE_NONE, RF_ROPE_SCALE_LINEAR, RF_ROPE_SCALE_LLAMA3, RF_ROPE_SCALE_YARN };
 
 struct rf_hparams {
@@ -28,10 +31,13 @@ struct rf_hparams {
     double rope_low, rope_high;          /* llama3: low_freq_factor, high_freq_factor */
     double rope_orig_ctx;
     double rope_beta_fast, rope_beta_slow, rope_attn_factor; /* yarn */
+    double rope_mscale, rope_mscale_all; /* yarn: both given, their quotient scales attention; 0 = not said */
+    int64_t rope_truncate;     /* yarn: the ramp's ends are whole dimensions */
     double attn_scale;         /* 0: 1/sqrt(head_dim) */
     double query_scalar;       /* gemma: attention scale is query_scalar^-1/2; 0 = not said */
     double attn_softcap, logit_softcap;  /* 0: none */
     enum rf_rope_scaling rope_scaling;
+    enum rf_activation activation;
 };
 
 enum rf_hparam_kind { RF_HP_INT, RF_HP_FLOAT };
@@ -96,7 +102,6 @@ struct rf_recipe_step {
 /* ---- families ---- */
 
 enum rf_window_rule { RF_WINDOW_NEVER, RF_WINDOW_ALL, RF_WINDOW_PERIOD, RF_WINDOW_FLAGGED };
-enum rf_activation { RF_ACTIVATION_SILU, RF_ACTIVATION_GELU_TANH };
 enum rf_rotation { RF_ROTATION_HALVES, RF_ROTATION_PAIRS };
 
 struct rf_role_name { enum rf_role role; const char *gguf, *hf; }; /* where a family spells a role its own way */
@@ -109,7 +114,7 @@ struct rf_arch {
     const struct rf_role_name *names; /* ends with role 0; NULL if the common names do */
     enum rf_rotation rotation_gguf, rotation_hf;
     enum rf_window_rule window_rule;
-    enum rf_activation activation;
+    enum rf_activation activation; /* where the file names none */
     bool embed_scaled;         /* embeddings times sqrt(n_embd) */
     double norm_offset_hf;     /* added to norm weights in Hugging Face spelling */
     double default_window_period, default_theta_local;

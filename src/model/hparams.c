@@ -111,6 +111,41 @@ static rf_status read_scaling(struct rf_hparams *hp, const struct rf_arch *arch,
                    rf_weights_path(w), (int)RF_MIN(f->str.n, 40u), f->str.s);
 }
 
+/* Hugging Face's names; GGUF has none, there the family's own counts. */
+static rf_status read_activation(struct rf_hparams *hp, const struct rf_arch *arch, const struct rf_weights *w, struct rf_error *err)
+{
+    static const struct { const char *name; enum rf_activation act; } names[] = {
+        {"silu", RF_ACTIVATION_SILU}, {"swish", RF_ACTIVATION_SILU}, {"gelu_pytorch_tanh", RF_ACTIVATION_GELU_TANH},
+        {"gelu_new", RF_ACTIVATION_GELU_TANH}, {"gelu", RF_ACTIVATION_GELU}, {"relu", RF_ACTIVATION_RELU},
+    };
+    hp->activation = arch->activation;
+    if (rf_weights_source(w) != RF_SOURCE_HF) return RF_OK;
+    const char *key = "hidden_activation"; /* Gemma's spelling */
+    const struct rf_fact *f = fact_str(w, key);
+    if (!f) f = fact_str(w, key = "hidden_act");
+    if (!f) return RF_OK;
+    for (size_t i = 0; i < RF_COUNT(names); i++)
+        if (f->str.n == strlen(names[i].name) && !memcmp(f->str.s, names[i].name, f->str.n)) {
+            hp->activation = names[i].act;
+            return RF_OK;
+        }
+    return rf_fail(err, RF_UNSUPPORTED, "%s: %s \"%.*s\" is not supported (silu, gelu, gelu_pytorch_tanh, relu are)",
+                   rf_weights_path(w), key, (int)RF_MIN(f->str.n, 40u), f->str.s);
+}
+
+/* What would change every answer and is not computed here. */
+static rf_status refuse_others(const struct rf_weights *w, struct rf_error *err)
+{
+    const struct rf_fact *f = rf_weights_fact(w, "use_bidirectional_attention");
+    if (f && f->kind == RF_FACT_BOOL && f->i)
+        return rf_fail(err, RF_UNSUPPORTED, "%s: use_bidirectional_attention is true, expected a model that looks back only", rf_weights_path(w));
+    f = fact_str(w, "rope_parameters.sliding_attention.rope_type");
+    if (f && !(f->str.n == 7 && !memcmp(f->str.s, "default", 7)))
+        return rf_fail(err, RF_UNSUPPORTED, "%s: rope scaling \"%.*s\" of window layers is not supported, expected default",
+                       rf_weights_path(w), (int)RF_MIN(f->str.n, 40u), f->str.s);
+    return RF_OK;
+}
+
 /* What a file leaves unsaid, and what must agree. */
 static rf_status derive(struct rf_hparams *hp, const struct rf_arch *arch, const struct rf_weights *w, struct rf_error *err)
 {
@@ -150,6 +185,8 @@ rf_status rf_hparams_read(struct rf_hparams *hp, const struct rf_arch **arch, co
     RF_TRY(find_arch(arch, w, err));
     for (size_t i = 0; i < rf_hparam_n_rows; i++) RF_TRY(read_row(&rf_hparam_rows[i], hp, *arch, w, err));
     RF_TRY(read_scaling(hp, *arch, w, err));
+    RF_TRY(read_activation(hp, *arch, w, err));
+    RF_TRY(refuse_others(w, err));
     return derive(hp, *arch, w, err);
 }
 

@@ -19,10 +19,20 @@ static double yarn(const struct rf_hparams *hp, double theta, uint32_t dim, uint
 {
     double at[2], betas[2] = {hp->rope_beta_fast, hp->rope_beta_slow};
     for (int k = 0; k < 2; k++) at[k] = dim * log(hp->rope_orig_ctx / (betas[k] * 2 * M_PI)) / (2 * log(theta));
-    double low = fmax(floor(at[0]), 0), high = fmin(ceil(at[1]), dim - 1);
+    if (hp->rope_truncate) at[0] = floor(at[0]), at[1] = ceil(at[1]);
+    double low = fmax(at[0], 0), high = fmin(at[1], dim - 1);
     if (low == high) high += 0.001;
     double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
     return freq / hp->rope_factor * ramp + freq * (1 - ramp);
+}
+
+/* What YaRN multiplies queries and keys by: the longer the context, the sharper attention must be. */
+static double yarn_mscale(const struct rf_hparams *hp)
+{
+    double more = hp->rope_factor > 1 ? 0.1 * log(hp->rope_factor) : 0;
+    if (hp->rope_attn_factor > 0) return hp->rope_attn_factor;
+    if (hp->rope_mscale > 0 && hp->rope_mscale_all > 0) return (1 + hp->rope_mscale * more) / (1 + hp->rope_mscale_all * more);
+    return 1 + more;
 }
 
 void rf_rope_inv_freq(const struct rf_hparams *hp, double theta, bool scaled, uint32_t dim, float *inv_freq, float *mscale)
@@ -38,8 +48,5 @@ void rf_rope_inv_freq(const struct rf_hparams *hp, double theta, bool scaled, ui
         }
         inv_freq[i] = (float)f;
     }
-    *mscale = 1;
-    if (kind == RF_ROPE_SCALE_YARN)
-        *mscale = (float)(hp->rope_attn_factor > 0 ? hp->rope_attn_factor
-                                                   : (hp->rope_factor > 1 ? 0.1 * log(hp->rope_factor) + 1 : 1));
+    *mscale = kind == RF_ROPE_SCALE_YARN ? (float)yarn_mscale(hp) : 1;
 }

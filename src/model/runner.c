@@ -219,7 +219,8 @@ static bool add_rope(struct rf_runner *r, const struct rf_lm_layer *l)
 static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
     const struct rf_hparams *hp = &r->m->hp;
-    static const enum rf_act act[] = {[RF_ACTIVATION_SILU] = RF_ACT_SILU, [RF_ACTIVATION_GELU_TANH] = RF_ACT_GELU_TANH};
+    static const enum rf_act act[] = {[RF_ACTIVATION_SILU] = RF_ACT_SILU, [RF_ACTIVATION_GELU_TANH] = RF_ACT_GELU_TANH,
+                                      [RF_ACTIVATION_GELU] = RF_ACT_GELU, [RF_ACTIVATION_RELU] = RF_ACT_RELU};
     rf_dev in = r->reg[s->in], out = r->reg[s->out[0]];
     uint32_t head = (uint32_t)hp->head_dim, width = r->width[s->in];
     struct entry *e;
@@ -241,7 +242,7 @@ static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const 
     case RF_STEP_GLU:
         if (!(e = push(r, CALL_GLU, rows))) return false;
         e->u.glu = (struct rf_glu_args){.gate = in, .up = r->reg[RF_REG_U], .out = out, .cols = width,
-                                        .act = act[r->m->arch->activation]};
+                                        .act = act[hp->activation]};
         return true;
     }
     return false;

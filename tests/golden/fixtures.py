@@ -146,6 +146,10 @@ VARIANTS = [
                             tie_word_embeddings=True, num_hidden_layers=3, head_dim=32), "llama", rope_freqs=True, seed=2),
     Variant("llama_linear", base("llama", "LlamaForCausalLM", rope_scaling={"type": "linear", "factor": 2.0}), "llama",
             gguf_keys={"rope.scaling.type": "linear", "rope.scaling.factor": 2.0}, shards=3),
+    # What few configs say and every answer depends on; GGUF has no keys for it.
+    Variant("llama_yarn", base("llama", "LlamaForCausalLM", hidden_act="relu", rope_scaling={
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 8.0, "mscale": 0.7,
+        "mscale_all_dim": 1.4, "truncate": False}), "llama", gguf_types=(), seed=2),
     # Every tensor of another type; 256 wide so that the K types fit. Their bytes are random, not quantised.
     Variant("llama_mix", base("llama", "LlamaForCausalLM", hidden_size=256, intermediate_size=256,
                               num_attention_heads=8, num_key_value_heads=4), "llama", gguf_types=("MIX",), hf_types=()),

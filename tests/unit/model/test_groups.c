@@ -85,7 +85,7 @@ TEST(rope_scaling_laws)
     CHECK_NEAR(f[0], 0.125, 1e-8);
     rf_rope_inv_freq(&hp, 10000, false, 128, f, &m);
     CHECK_NEAR(f[0], 1, 1e-7);
-    hp = (struct rf_hparams){.rope_scaling = RF_ROPE_SCALE_YARN, .rope_factor = 4, .rope_orig_ctx = 32768, .rope_beta_fast = 32, .rope_beta_slow = 1};
+    hp = (struct rf_hparams){.rope_scaling = RF_ROPE_SCALE_YARN, .rope_factor = 4, .rope_orig_ctx = 32768, .rope_beta_fast = 32, .rope_beta_slow = 1, .rope_truncate = 1};
     rf_rope_inv_freq(&hp, 1000000, true, 128, f, &m);
     CHECK_NEAR(m, 0.1 * log(4) + 1, 1e-6);
     CHECK_NEAR(f[0], 1, 1e-7);
