@@ -84,7 +84,7 @@ static bool set_number(struct rf_cli *c, const struct rf_option *o, const char *
     long long i = o->kind == RF_OPTION_INT ? strtoll(v, &end, 10) : 0;
     double x = o->kind == RF_OPTION_INT ? (double)i : strtod(v, &end);
     if (!*v || *end || errno || !(x >= o->min && x <= o->max)) {
-        rf_fail(err, RF_INVALID, "%s is \"%.80s\", expected a%s number from %g to %g", where, v, o->kind == RF_OPTION_INT ? " whole" : "",
+        rf_fail(err, RF_INVALID, "%s is \"%.80s\", expected a%s number from %.12g to %.12g", where, v, o->kind == RF_OPTION_INT ? " whole" : "",
                 o->min, o->max);
         return false;
     }

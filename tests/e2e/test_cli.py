@@ -159,6 +159,14 @@ def test_reader_that_leaves(build, tiny):
     assert "Sanitizer" not in err and p.returncode in (0, 1, -signal.SIGPIPE, 128 + signal.SIGPIPE), (p.returncode, err)
 
 
+@pytest.mark.parametrize("args", [["version"], ["--help"], ["tokenize", "MODEL", "hello"], ["show", "MODEL", "--json"]], ids=lambda a: a[0])
+def test_output_that_does_not_arrive(build, tiny, args):
+    args = [tiny["llama-F32-gguf"] if a == "MODEL" else a for a in args]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([build / "rocmforge", *args], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == FAILED and "standard output: No space left" in done.stderr.decode()
+
+
 def test_perplexity(rf, tiny, tmp_path):
     (tmp_path / "t.txt").write_text((pathlib.Path(F.DATA).parent / "text/prompts.txt").read_text()[:1500])
     a = json.loads(rf("perplexity", tiny["llama-F32-gguf"], tmp_path / "t.txt", "--json", "--ctx", 64)[0])
