@@ -4,6 +4,7 @@ PREFIX ?= /usr/local
 BUILD  ?= build
 TARGETS ?=
 ARGS   ?=
+PASSES ?=
 export CC ?= clang
 ifeq ($(origin CC),default)
 CC := clang
@@ -33,7 +34,7 @@ build: $(BUILD)/build.ninja
 run: build
 	@exec $(BUILD)/rocmforge serve '$(or $(MODEL),models/demo/rocmforge-demo.gguf)' $(ARGS)
 
-test: ; @scripts/deps.sh all && tests/run.sh
+test: ; @scripts/deps.sh all && tests/run.sh $(PASSES)
 bench: build ; @bench/run.sh $(MODEL)
 lint: ; @python3 scripts/lint.py
 fuzz: ; @scripts/deps.sh all && scripts/fuzz.sh $(SECONDS)

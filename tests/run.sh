@@ -1,12 +1,13 @@
 #!/bin/bash
 # Builds and runs every test; the last line is "N passed, M failed" (", K skipped"). Exit status 1 if one failed.
 #
-#   tests/run.sh [PASS...]     passes: plain arm python asan tsan lint (all of them by default)
+#   tests/run.sh [PASS...]     default: plain arm python asan tsan lint, under 20 minutes on two cores; .ci/run adds asan-rest
 #
 # plain   the C tests (TAP, check.h) of build/
 # arm     the kernels cross-compiled for 64-bit ARM, under qemu-user (build-arm/)
 # python  pytest over tests/, against build/
-# asan    the C tests again, and the Python tests that drive our own programs, under ASan and UBSan (build-asan/)
+# asan    the C tests again, and the Python tests of what comes from outside (api, fault, e2e), under ASan and UBSan (build-asan/)
+# asan-rest   the other Python tests, in that build: models and text against their oracles
 # tsan    backend, engine and server tests under TSan (build-tsan/)
 # lint    scripts/lint.py, one test
 #
@@ -54,7 +55,7 @@ tsan_args="-Db_sanitize=thread -Db_lundef=false $no_gpu_code -Doptimization=1 -D
 ahead=
 build_ahead() {
     {
-        case " $passes " in *" asan "*) [ -f build-asan/build.ninja ] || meson setup build-asan $asan_args; ninja -C build-asan -j 1 ;; esac
+        case " $passes " in *" asan"*) [ -f build-asan/build.ninja ] || meson setup build-asan $asan_args; ninja -C build-asan -j 1 ;; esac
         case " $passes " in *" tsan "*) [ -f build-tsan/build.ninja ] || meson setup build-tsan $tsan_args; ninja -C build-tsan -j 1 ;; esac
     } >"$work/ahead" 2>&1 &
     ahead=$!
@@ -79,7 +80,7 @@ one() {
         if ((rc != 0 && !f) || !(p + f + s)) f++
         print p + 0, f + 0, s + 0 }' "$log" >"$log.sum"
     read -r p f s <"$log.sum"
-    printf '%-10s %-44s %s passed, %s failed, %s skipped\n' "$([ "$f" = 0 ] && echo ok || echo FAILED)" "${exe#*/tests/}" "$p" "$f" "$s"
+    printf '%-10s %-44s %s passed, %s failed, %s skipped, %ss\n' "$([ "$f" = 0 ] && echo ok || echo FAILED)" "${exe#*/tests/}" "$p" "$f" "$s" "$SECONDS"
     if [ "$f" != 0 ]; then
         echo "    exit status $rc; the end of $log:"
         grep -v '^ok ' "$log" | tail -25 | sed 's/^/    /'
@@ -104,7 +105,7 @@ c_tests() {
     done
 }
 
-# py_tests BUILD ARGS...: pytest, counted from its report
+# py_tests BUILD PYTEST_ARGS...: pytest, counted from its report
 py_tests() {
     local dir=$1 python
     shift
@@ -112,7 +113,7 @@ py_tests() {
         count 0 1 0
         return
     fi
-    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@" tests
+    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@"
     "$python" - "$work/py.xml" "$dir" "$RF_FAILURES" >"$work/py.sum" <<'PY'
 import sys, xml.etree.ElementTree as E
 report, build, failures = sys.argv[1:]
@@ -150,14 +151,21 @@ for pass in $passes; do
         ;;
     python)
         say "Python tests"
-        build build && build_ahead && py_tests build
+        build build && build_ahead && py_tests build tests
         build_waits
         ;;
-    asan)
-        say "everything again under ASan and UBSan"
+    asan | asan-rest)
+        say "again under ASan and UBSan: $pass"
         export ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-        build build-asan $asan_args &&
-            RF_TEST_QUICK=1 c_tests build-asan . && RF_TEST_QUICK=1 RF_TEST_SANITIZED=1 py_tests build-asan -m "not slow"
+        export RF_TEST_QUICK=1 RF_TEST_SANITIZED=1
+        if ! build build-asan $asan_args; then
+            :
+        elif [ $pass = asan ]; then
+            c_tests build-asan . && py_tests build-asan -m "not slow" tests/api tests/fault tests/e2e
+        else
+            py_tests build-asan -m "not slow" tests/golden tests/unit
+        fi
+        unset RF_TEST_QUICK RF_TEST_SANITIZED
         ;;
     tsan)
         say "threads under TSan"

@@ -2,7 +2,7 @@
 
 For each vocabulary file beside the repository (RF_SHARED) and each real model at hand, the other tokenizer is built from the
 file's own pieces, merges and scores; texts go through the small C program tok_cli. Where `tokenizers` itself saves a
-tokenizer.json, our reading of that is compared too. RF_TOK_N sets the number of texts (2000), RF_TEST_SEED the seed.
+tokenizer.json, our reading of that is compared too. RF_TOK_N sets the number of texts (600), RF_TEST_SEED the seed.
 """
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 SHARED = pathlib.Path(os.environ.get("RF_SHARED", ROOT / ".." / "shared"))
 MODELS = pathlib.Path(os.environ.get("RF_TEST_MODELS", pathlib.Path.home() / ".cache/rocmforge-test-models"))
 SEED = int(os.environ.get("RF_TEST_SEED", "20260101"), 0)
-N = int(os.environ.get("RF_TOK_N", "2000"))
+N = int(os.environ.get("RF_TOK_N", "600"))
 PARSE, ADD = 2, 1
 
 P = pre_tokenizers
