@@ -93,7 +93,7 @@ static rf_status make_inputs(struct rf_engine *e, struct rf_error *err)
     ok = ok && (e->tok = rf_alloc_array(e->max_step_tokens, sizeof *e->tok)) &&
          (e->pos = rf_alloc_array(e->max_step_tokens, sizeof *e->pos)) &&
          (e->seq_first = rf_alloc_array((size_t)e->max_seqs + 1, sizeof *e->seq_first)) &&
-         (e->out_row = rf_alloc_array(e->max_out, sizeof *e->out_row));
+         (e->out_row = rf_alloc_array(e->max_out, sizeof *e->out_row)) && (e->untold = rf_alloc_array(e->max_seqs, sizeof *e->untold));
     for (uint32_t g = 0; ok && g < e->n_group; g++)
         ok = (e->table[g] = rf_alloc_array(n_table, sizeof *e->table[g])) != NULL;
     return ok ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_step_tokens * sizeof *e->tok);
@@ -240,7 +240,7 @@ void rf_engine_free(struct rf_engine *e)
     rf_sched_free(e->sched);
     rf_kv_free(e->kv);
     for (uint32_t g = 0; g < RF_MAX_KV_GROUPS; g++) rf_free(e->table[g]);
-    void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->choice, e->eog};
+    void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->untold, e->choice, e->eog};
     for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
     if (e->has_news) pthread_cond_destroy(&e->news);
     if (e->has_tick) pthread_cond_destroy(&e->tick);
@@ -344,10 +344,12 @@ static void *thread_main(void *arg)
             rf_sched_add(e->sched, &r->seq);
         }
         if (m.aborts || m.abort_all || m.stop) abort_some(e, m.abort_all || m.stop);
+        if (m.stop) rf_engine_tell_untold(e);
         if (m.stop) return NULL;
         expire(e);
         if (rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched)) rf_engine_step(e);
         if (e->gave_up) return NULL;
+        if (!(rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched))) rf_engine_tell_untold(e); /* no step follows */
         publish(e);
     }
 }

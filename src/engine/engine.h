@@ -32,6 +32,8 @@ struct rf_engine {
     struct rf_sched *sched;
     struct rf_sampler *sampler;
     int32_t *tok, *pos, *seq_first, *out_row; /* inputs of a step, laid out once */
+    struct rf_req **untold;                   /* [max_seqs] requests with something to tell; NULL: told meanwhile */
+    uint32_t n_untold;
     struct rf_choice *choice;                 /* [max_out]; NULL where the device does not choose */
     int32_t *table[RF_MAX_KV_GROUPS];         /* [max_seqs][blocks of max_model_len] */
     struct rf_stats now;                      /* published at the end of each step */
@@ -56,6 +58,8 @@ struct rf_engine {
 
 /* step.c: plans, runs and tells one step. */
 void rf_engine_step(struct rf_engine *e);
+/* step.c: sends the events that the last step left: while the next one runs on a device, or now. */
+void rf_engine_tell_untold(struct rf_engine *e);
 /* step.c: ends a request with its last event; err only for RF_FINISH_ERROR. r is gone after it. */
 void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token, const struct rf_error *err);
 

@@ -40,6 +40,12 @@ struct rf_req {
     bool prompt_sent;
 
     int32_t sampled;               /* by the step being made; -1: none */
+    /* What the step found, until it is told: */
+    int32_t untold;                /* place in the engine's list, -1 */
+    bool has_token, stopped;       /* sampled goes out; a stop string is complete */
+    size_t ready;                  /* bytes of text that go with it */
+    enum rf_finish why;            /* it ends */
+    int32_t stop_token;
     rf_status failed;
     struct rf_error err;
     bool started;

@@ -1,5 +1,7 @@
-/* step.c - one step of the engine, a straight line: plan, gather inputs, forward, sample, commit, emit.
+/* step.c - one step of the engine, a straight line: plan, gather inputs, forward, sample, commit, settle, tell.
  *
+ * settle finds what a token means: text, the end. Its events are told at once, or, where a device works on its own, when it has the next
+ * step: clients are served meanwhile. A request that ended is out of the scheduler before the next plan.
  * Up to commit nothing is changed that a failed step would have to undo. No allocation happens here but where a request's
  * events wait in a box, or its text outgrows what was reserved.
  */
@@ -85,15 +87,31 @@ static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t,
 
 /* ---- forward ---- */
 
-static rf_status forward(struct rf_engine *e, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
+static rf_status begin(struct rf_engine *e, const struct rf_batch *b, struct rf_error *err)
 {
     const int32_t *from, *to;
     uint32_t n_copy = rf_kv_copies(e->kv, &from, &to);
-    pthread_mutex_lock(&e->model->device);
     rf_status st = n_copy ? rf_runner_kv_copy(e->runner, from, to, n_copy, err) : RF_OK;
-    if (!st) st = rf_runner_forward(e->runner, b, out, err);
+    return st ? st : rf_runner_begin(e->runner, b, err);
+}
+
+/* The watchdog may take the engine over in either part: then nothing is ours any more. */
+static rf_status forward(struct rf_engine *e, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
+{
+    rf_engine_watch_begin(e);
+    pthread_mutex_lock(&e->model->device);
+    rf_status st = begin(e, b, err);
+    rf_engine_watch_end(e);
+    if (!e->gave_up) {
+        rf_kv_copies_done(e->kv);
+        rf_engine_tell_untold(e);
+    }
+    if (!e->gave_up && !st) {
+        rf_engine_watch_begin(e);
+        st = rf_runner_end(e->runner, out, err);
+        rf_engine_watch_end(e);
+    }
     pthread_mutex_unlock(&e->model->device);
-    rf_kv_copies_done(e->kv);
     return st;
 }
 
@@ -110,6 +128,7 @@ static void fail_all(struct rf_engine *e, const struct rf_sched_plan *p, rf_stat
 void rf_engine_fail_everyone(struct rf_engine *e, const struct rf_error *err)
 {
     static const enum rf_sched_state states[] = {RF_SCHED_RUNNING, RF_SCHED_WAITING};
+    rf_engine_tell_untold(e);
     for (size_t i = 0; i < RF_COUNT(states); i++)
         for (struct rf_sched_seq *q; (q = rf_sched_first(e->sched, states[i]));)
             rf_engine_finish(e, (struct rf_req *)q, RF_FINISH_ERROR, -1, err);
@@ -133,7 +152,7 @@ static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const struct
     const struct rf_sampling *p = &r->params;
     const struct rf_chosen *c = out->chosen ? &out->chosen[i] : NULL;
     bool chosen = c && c->state != RF_CHOSEN_NONE;
-    struct rf_sample_in in = sample_in(r, out->logits + (size_t)i * e->limits.n_vocab);
+    struct rf_sample_in in = sample_in(r, chosen ? NULL : out->logits + (size_t)i * e->limits.n_vocab);
     struct rf_logprob *lp = &r->logprob;
     if (!r->max_new) return RF_OK; /* prompt only */
     RF_TRY(chosen ? rf_sample_chosen(c, rf_req_n_new(r), &r->sampled, &r->err) : rf_sample(e->sampler, &in, &r->sampled, &r->err));
@@ -181,19 +200,7 @@ static void commit(struct rf_engine *e, const struct rf_sched_plan *p)
     }
 }
 
-/* ---- emit ---- */
-
-static void emit_prompt(struct rf_engine *e, struct rf_req *r)
-{
-    struct rf_event ev = {.kind = RF_EVENT_PROMPT,
-                          .tokens = r->token,
-                          .n_tokens = r->n_prompt,
-                          .logprobs = r->prompt_lp,
-                          .n_logprobs = r->n_prompt - 1,
-                          .stop_token = -1};
-    r->prompt_sent = true;
-    rf_engine_tell(e, r, &ev);
-}
+/* ---- settle ---- */
 
 /* Why the request ends with the token just sampled. */
 static enum rf_finish reason(const struct rf_engine *e, const struct rf_req *r, int32_t *stop_token)
@@ -220,51 +227,87 @@ static void note_token(struct rf_engine *e, struct rf_req *r, double t)
     e->now.generation_tokens++;
 }
 
-static void emit_token(struct rf_engine *e, struct rf_req *r, double t)
+static void settle_token(struct rf_engine *e, struct rf_req *r, double t)
 {
-    int32_t stop_token;
-    size_t ready = 0;
-    bool stopped = false;
-    rf_status st = RF_OK;
     note_token(e, r, t);
-    enum rf_finish why = reason(e, r, &stop_token);
+    r->why = reason(e, r, &r->stop_token);
+    r->has_token = true;
     /* The token that ends the text is no part of it. */
-    if (stop_token < 0 || r->params.include_stop) st = rf_req_text_push(r, r->sampled, &ready, &stopped);
-    if (st) {
-        rf_fail_nomem(&r->err, "text of a request", r->text.len);
-        rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &r->err);
-        return;
-    }
-    struct rf_event ev = {.kind = RF_EVENT_TOKENS, .tokens = &r->sampled, .n_tokens = 1, .text = rf_buf_str(&r->text),
-                          .text_len = ready, .logprobs = r->params.logprobs >= 0 ? &r->logprob : NULL,
-                          .n_logprobs = r->params.logprobs >= 0, .stop_token = -1};
-    rf_engine_tell(e, r, &ev);
-    if (stopped) {
-        rf_buf_clear(&r->text);
-        why = RF_FINISH_STOP;
-        stop_token = -1;
-    } else {
-        rf_req_text_sent(r, ready);
-        if (why && rf_detok_finish(&r->detok, &r->text)) why = RF_FINISH_ERROR;
-    }
-    if (why == RF_FINISH_ERROR) rf_fail_nomem(&r->err, "text of a request", r->text.len);
-    if (why) rf_engine_finish(e, r, why, stop_token, &r->err);
+    if ((r->stop_token >= 0 && !r->params.include_stop) || !rf_req_text_push(r, r->sampled, &r->ready, &r->stopped)) return;
+    rf_fail_nomem(&r->err, "text of a request", r->text.len);
+    r->why = RF_FINISH_ERROR;
+    r->has_token = false;
 }
 
-static void emit(struct rf_engine *e, const struct rf_sched_plan *p, double t)
+static void settle(struct rf_engine *e, const struct rf_sched_plan *p, double t)
 {
     for (uint32_t i = 0; i < p->n_item; i++) {
         struct rf_req *r = req_of(&p->item[i]);
         if (!r || p->item[i].from + p->item[i].n < r->n_prompt) continue;
-        if (r->prompt_lp && !r->prompt_sent) emit_prompt(e, r);
-        if (r->sampled >= 0) emit_token(e, r, t);
-        else if (!r->max_new) rf_engine_finish(e, r, RF_FINISH_LENGTH, -1, NULL);
+        r->ready = 0;
+        r->has_token = r->stopped = false;
+        r->why = RF_FINISH_NONE;
+        r->stop_token = -1;
+        if (r->sampled >= 0) settle_token(e, r, t);
+        else if (!r->max_new) r->why = RF_FINISH_LENGTH;
+        r->untold = (int32_t)e->n_untold;
+        e->untold[e->n_untold++] = r;
+        if (r->why || r->stopped) rf_sched_remove(e->sched, &r->seq); /* its place in the plan becomes NULL */
     }
+}
+
+/* ---- tell ---- */
+
+static void tell_prompt(struct rf_engine *e, struct rf_req *r)
+{
+    struct rf_event ev = {.kind = RF_EVENT_PROMPT,
+                          .tokens = r->token,
+                          .n_tokens = r->n_prompt,
+                          .logprobs = r->prompt_lp,
+                          .n_logprobs = r->n_prompt - 1,
+                          .stop_token = -1};
+    r->prompt_sent = true;
+    rf_engine_tell(e, r, &ev);
+}
+
+static void tell_token(struct rf_engine *e, struct rf_req *r)
+{
+    struct rf_event ev = {.kind = RF_EVENT_TOKENS, .tokens = &r->sampled, .n_tokens = 1, .text = rf_buf_str(&r->text),
+                          .text_len = r->ready, .logprobs = r->params.logprobs >= 0 ? &r->logprob : NULL,
+                          .n_logprobs = r->params.logprobs >= 0, .stop_token = -1};
+    rf_engine_tell(e, r, &ev);
+    if (r->stopped) {
+        rf_buf_clear(&r->text);
+        r->why = RF_FINISH_STOP;
+        r->stop_token = -1;
+        return;
+    }
+    rf_req_text_sent(r, r->ready);
+    if (!r->why || !rf_detok_finish(&r->detok, &r->text)) return;
+    r->why = RF_FINISH_ERROR;
+    rf_fail_nomem(&r->err, "text of a request", r->text.len);
+}
+
+static void tell(struct rf_engine *e, struct rf_req *r)
+{
+    e->untold[r->untold] = NULL;
+    r->untold = -1;
+    if (r->prompt_lp && !r->prompt_sent) tell_prompt(e, r);
+    if (r->has_token) tell_token(e, r);
+    if (r->why) rf_engine_finish(e, r, r->why, r->stop_token, &r->err);
+}
+
+void rf_engine_tell_untold(struct rf_engine *e)
+{
+    for (uint32_t i = 0; i < e->n_untold; i++)
+        if (e->untold[i]) tell(e, e->untold[i]);
+    e->n_untold = 0;
 }
 
 void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why, int32_t stop_token,
                       const struct rf_error *err)
 {
+    if (r->untold >= 0) tell(e, r); /* goes on: one that ends is out of everybody's sight */
     double t = rf_now(), t_start = r->started ? r->t_start : t, t_first = r->t_first > 0 ? r->t_first : t;
     struct rf_event ev = {.kind = why == RF_FINISH_ERROR ? RF_EVENT_ERROR : RF_EVENT_DONE,
                           .finish = why,
@@ -316,11 +359,12 @@ void rf_engine_step(struct rf_engine *e)
     double t0 = rf_now();
     const struct rf_sched_plan *p = rf_sched_plan_make(e->sched);
     e->now.n_preemptions += p->n_preempted;
-    if (!p->n_item) return;
+    if (!p->n_item) {
+        rf_engine_tell_untold(e);
+        return;
+    }
     gather(e, p, t0, &batch);
-    rf_engine_watch_begin(e);
     rf_status st = forward(e, &batch, &out, &err);
-    rf_engine_watch_end(e);
     if (e->gave_up) return;
     if (st) {
         fail_all(e, p, st, &err);
@@ -333,5 +377,6 @@ void rf_engine_step(struct rf_engine *e)
     note_step(e, p, rf_now() - t0);
     sample(e, p, &out);
     commit(e, p);
-    emit(e, p, rf_now());
+    settle(e, p, rf_now());
+    if (!rf_runner_overlaps(e->runner)) rf_engine_tell_untold(e);
 }

@@ -48,7 +48,7 @@ struct rf_runner_options {
 uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx);
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
 void rf_runner_free(struct rf_runner *r);
-/* What a step left, host memory of the runner, valid until the next call. */
+/* What a step left, host memory of the runner, valid until the next begin. */
 struct rf_step_out {
     const float *logits;             /* [n_out][n_vocab]; with choices only rows of RF_CHOICE_NONE. May hold NaN or Inf: the caller checks per row */
     const struct rf_chosen *chosen;  /* [n_out], NULL without choices */
@@ -56,8 +56,11 @@ struct rf_step_out {
 };
 /* Whether batches may have choices. */
 bool rf_runner_chooses(const struct rf_runner *r);
-/* One step. */
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *batch, struct rf_step_out *out, struct rf_error *err);
+/* Whether begin returns while the device works. */
+bool rf_runner_overlaps(const struct rf_runner *r);
+/* One step: begin starts it, end waits for it. Arrays of the batch are borrowed until end, which follows a begin that was RF_OK. */
+rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *batch, struct rf_error *err);
+rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err);
 /* Copies whole blocks (copy-on-write), before the next forward. */
 rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n, struct rf_error *err);
 

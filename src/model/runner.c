@@ -46,11 +46,12 @@ struct rf_runner {
     rf_dev x_out;                 /* [max_out][n_embd]: X behind the last attention */
     uint32_t width[RF_REG_COUNT];
     rf_dev logits;               /* [max_out][n_vocab] */
-    float *host_logits;          /* where device memory is not host memory */
+    float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
     struct rf_chosen *host_chosen;
     struct entry *prog;
     uint32_t n_prog, cap_prog;
+    struct rf_batch batch;       /* of the step under way */
 };
 
 uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type kv_type)
@@ -112,12 +113,10 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     RF_TRY(b->mem->alloc(b, logits, &r->logits, err));
     for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
-    void *host = NULL;
-    if (!b->info.host_memory) RF_TRY(b->mem->host_alloc(b, logits, &host, err));
-    r->host_logits = host;
     if (b->info.host_memory || b->info.choose_vocab < r->m->shape.n_vocab) return RF_OK;
     uint64_t chosen = (uint64_t)r->opt.max_out * CHOSEN_BYTES; /* less than logits */
     RF_TRY(b->mem->alloc(b, chosen, &r->chosen, err));
+    void *host;
     RF_TRY(b->mem->host_alloc(b, chosen, &host, err));
     r->host_chosen = host;
     return RF_OK;
@@ -419,14 +418,18 @@ static bool any_choice(const struct rf_batch *batch)
 /* Logits to the host: of runs of rows that nobody chose for. */
 static rf_status fetch_logits(struct rf_runner *r, const struct rf_batch *batch)
 {
-    rf_status s = RF_OK;
+    const struct rf_backend_mem *mem = r->m->b->mem;
     uint64_t n_vocab = r->m->shape.n_vocab;
-    for (uint32_t i = 0, end; !s && i < batch->n_out; i = end + 1) {
+    for (uint32_t i = 0, end; i < batch->n_out; i = end + 1) {
         for (end = i; end < batch->n_out && (!batch->choice || batch->choice[end].by == RF_CHOICE_NONE);) end++;
         uint64_t at = i * n_vocab, n = (end - i) * n_vocab;
-        if (n) s = r->m->b->mem->download(r->m->b, NULL, r->host_logits + at, r->logits + at * sizeof(float), n * sizeof(float));
+        void *host = r->host_logits;
+        if (!n) continue;
+        if (!host) RF_TRY(mem->host_alloc(r->m->b, r->opt.max_out * n_vocab * sizeof(float), &host, NULL)); /* its size was checked */
+        r->host_logits = host;
+        RF_TRY(mem->download(r->m->b, NULL, r->host_logits + at, r->logits + at * sizeof(float), n * sizeof(float)));
     }
-    return s;
+    return RF_OK;
 }
 
 static rf_status fetch_chosen(struct rf_runner *r, const struct rf_batch *batch)
@@ -439,21 +442,33 @@ static rf_status fetch_chosen(struct rf_runner *r, const struct rf_batch *batch)
     return lists ? mem->download(r->m->b, NULL, (char *)r->host_chosen + heads, r->chosen + heads, (uint64_t)batch->n_out * TOP_BYTES) : RF_OK;
 }
 
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *given, struct rf_step_out *out, struct rf_error *err)
+bool rf_runner_overlaps(const struct rf_runner *r) { return !r->m->b->info.host_memory; }
+
+static rf_status step_failed(const struct rf_runner *r, rf_status s, struct rf_error *err)
 {
-    struct rf_backend *b = r->m->b;
+    const struct rf_backend *b = r->m->b;
+    return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, r->batch.n_tok, s == RF_DEVICE ? b->info.detail : "failed");
+}
+
+rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *given, struct rf_error *err)
+{
     RF_TRY(check_batch(r, given, err));
-    struct rf_batch batch = *given; /* backends borrow it until the step's end */
-    batch.n_pad = 0;
-    if (!any_choice(&batch)) batch.choice = NULL;
-    rf_status s = run_step(r, &batch);
-    if (!s && r->host_logits) s = fetch_logits(r, &batch);
-    if (!s && batch.choice) s = fetch_chosen(r, &batch);
-    if (!s) s = b->mem->stream_sync(b, NULL);
-    if (s) return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, batch.n_tok, s == RF_DEVICE ? b->info.detail : "failed");
-    *out = (struct rf_step_out){.logits = r->host_logits ? r->host_logits : (const float *)r->logits,
-                                .chosen = batch.choice ? r->host_chosen : NULL,
-                                .top = batch.choice ? (const struct rf_chosen_top *)(r->host_chosen + r->opt.max_out) : NULL};
+    r->batch = *given; /* backends borrow it until the step's end */
+    r->batch.n_pad = 0;
+    if (!any_choice(&r->batch)) r->batch.choice = NULL;
+    rf_status s = run_step(r, &r->batch);
+    if (!s && !r->m->b->info.host_memory) s = fetch_logits(r, &r->batch);
+    if (!s && r->batch.choice) s = fetch_chosen(r, &r->batch);
+    return s ? step_failed(r, s, err) : RF_OK;
+}
+
+rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err)
+{
+    rf_status s = r->m->b->mem->stream_sync(r->m->b, NULL);
+    if (s) return step_failed(r, s, err);
+    *out = (struct rf_step_out){.logits = r->m->b->info.host_memory ? (const float *)r->logits : r->host_logits,
+                                .chosen = r->batch.choice ? r->host_chosen : NULL,
+                                .top = r->batch.choice ? (const struct rf_chosen_top *)(r->host_chosen + r->opt.max_out) : NULL};
     return RF_OK;
 }
 

@@ -72,3 +72,17 @@ def test_chunked(device, gpu_probe):
     whole = gpu_probe(path, request, device=device, kv_blocks=256, no_prefix_cache=1)[0][0]
     part = gpu_probe(path, request, device=device, kv_blocks=256, no_prefix_cache=1, max_step_tokens=17)[0][0]
     assert part == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES[:1])
+def test_logprobs(device, gpu_probe):
+    """The few best come from the device, all of them from the host: the same tokens, the same numbers but for rounding."""
+    _, v, t, path = next(c for c in FAMILIES if c[0].startswith("llama-"))
+    e = F.expected(v, t)
+    few, every = (gpu_probe(path, [[(6, top, e["prompt"])]], device=device, kv_blocks=256)[0][0] for top in (4, F.VOCAB))
+    assert few["tokens"] == every["tokens"] and len(few["top"]) == len(every["top"])
+    assert np.abs(np.array(few["logprob"]) - np.array(every["logprob"])).max() <= 2e-5
+    for a, b in zip(few["top"], every["top"]):
+        assert [i for i, _ in a] == [i for i, _ in b[:4]]
+        assert max(abs(x - y) for (_, x), (_, y) in zip(a, b)) <= 2e-5

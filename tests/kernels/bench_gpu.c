@@ -1,6 +1,6 @@
-/* bench_gpu - products and attention of a GPU backend: microseconds, GB/s of weights, TFLOP/s. Not a test.
+/* bench_gpu - products, attention and choosing tokens on a GPU backend: microseconds, GB/s of weights, TFLOP/s. Not a test.
  *
- *   bench_gpu [DEVICE [few|many|attention|all]]      cuda:0 and all by default; few: 1 to 8 rows, many: 16 to 2,048
+ *   bench_gpu [DEVICE [few|many|attention|choose|all]]   cuda:0 and all by default; few: 1 to 8 rows, many: 16 to 2,048
  *
  * Shares are of what an H200 was measured to do: 4.29 TB/s of memory, 790 TFLOP/s of bf16 products.
  * Weights are rotated over at least 256 MB, so that caches do not hold them. Times are wall clock over many calls with one wait at
@@ -131,6 +131,50 @@ static void attention(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_t
     free(pos), free(table);
 }
 
+/* Tokens from rows of a vocabulary of 128,256, logits normal with deviation 3; then with logprobs. */
+static void choosing(uint32_t n_row)
+{
+    enum { V = 128256, ROWS = 64, CALLS = 50 };
+    static const struct { const char *name; struct rf_choice c; } mode[] = {
+        {"greedy", {.by = RF_CHOICE_BEST, .n_top = -1}},
+        {"greedy, 5 logprobs", {.by = RF_CHOICE_BEST, .n_top = 5}},
+        {"temperature 1", {.by = RF_CHOICE_DRAW, .scale = 1, .top_p = RF_CHOICE_ALL, .n_top = -1}},
+        {"top_k 40, top_p 0.95", {.by = RF_CHOICE_DRAW, .scale = 1, .top_k = 40, .top_p = UINT64_C(17524406870024073216), .n_top = -1}},
+        {"top_p 0.9, t 0.6", {.by = RF_CHOICE_DRAW, .scale = 1 / 0.6f, .top_p = UINT64_C(16602069666338596864), .n_top = -1}},
+        {"top_p 0.95, flat", {.by = RF_CHOICE_DRAW, .scale = 0.2f, .top_p = UINT64_C(17524406870024073216), .n_top = -1}}};
+    float *x = malloc(sizeof(float) * V * n_row);
+    struct rf_rng r = {1};
+    for (size_t i = 0; i < (size_t)V * n_row; i++) x[i] = (float)(3 * rf_rng_normal(&r));
+    rf_dev logits, out, top;
+    check(b->mem->alloc(b, sizeof(float) * V * n_row, &logits, NULL) || b->mem->upload(b, NULL, logits, x, sizeof(float) * V * n_row), "logits");
+    check(b->mem->alloc(b, sizeof(struct rf_chosen) * n_row, &out, NULL), "tokens");
+    check(b->mem->alloc(b, RF_CHOICE_TOP * sizeof(struct rf_chosen_top) * n_row, &top, NULL), "logprobs");
+    for (size_t m = 0; m < RF_COUNT(mode); m++) {
+        struct rf_choice c[ROWS];
+        int32_t zero[ROWS] = {0}, index[ROWS], first[ROWS + 1];
+        for (uint32_t i = 0; i < n_row; i++) {
+            c[i] = mode[m].c;
+            c[i].draw = rf_rng_u64(&r);
+            index[i] = first[i] = (int32_t)i;
+        }
+        first[n_row] = (int32_t)n_row;
+        struct rf_batch batch = {.n_tok = n_row, .n_seq = n_row, .n_out = n_row, .token = zero, .pos = zero, .seq_first = first, .out_row = index, .choice = c};
+        check(b->ops->batch_begin(b, NULL, &batch), "batch");
+        double best = 1e9;
+        for (int turn = 0; turn < 4; turn++) {
+            double from = now();
+            for (int k = 0; k < CALLS; k++)
+                check(b->ops->choose(b, NULL, &(struct rf_choose_args){.logits = logits, .chosen = out, .top = top, .n_vocab = V}), "choose");
+            check(b->mem->stream_sync(b, NULL), "choose");
+            double t = (now() - from) / CALLS;
+            if (turn && t < best) best = t;
+        }
+        printf("choose %2u rows, %-22s %9.1f us\n", n_row, mode[m].name, best * 1e6);
+    }
+    b->mem->free(b, logits), b->mem->free(b, out), b->mem->free(b, top);
+    free(x);
+}
+
 int main(int argc, char **argv)
 {
     struct rf_error err = {0};
@@ -155,6 +199,10 @@ int main(int argc, char **argv)
         attention(32, 8, 128, 2048, 6144);
         attention(16, 8, 256, 2048, 0);
         attention(14, 2, 64, 2048, 0);
+    }
+    if (!strcmp(what, "all") || !strcmp(what, "choose")) {
+        choosing(1);
+        choosing(64);
     }
     rf_backend_close(b);
     return 0;

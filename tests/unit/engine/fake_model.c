@@ -59,7 +59,7 @@ uint32_t fake_greedy(int32_t *token, uint32_t n, uint32_t n_new, bool ignore_eos
 
 struct rf_lm { struct rf_lm_shape shape; };
 struct slot { int32_t token, pos; };
-struct rf_runner { struct rf_runner_options opt; struct slot (*kv)[RF_KV_BLOCK_TOKENS]; float *logits; };
+struct rf_runner { struct rf_runner_options opt; struct slot (*kv)[RF_KV_BLOCK_TOKENS]; float *logits; struct rf_batch batch; };
 
 rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b, struct rf_error *err)
 {
@@ -172,8 +172,18 @@ static void check_batch(struct rf_runner *r, const struct rf_batch *b)
 
 bool rf_runner_chooses(const struct rf_runner *r) { return (void)r, false; }
 
-rf_status rf_runner_forward(struct rf_runner *r, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
+bool rf_runner_overlaps(const struct rf_runner *r) { return (void)r, fake.overlaps; }
+
+rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *b, struct rf_error *err)
 {
+    (void)err;
+    r->batch = *b;
+    return RF_OK;
+}
+
+rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err)
+{
+    const struct rf_batch *b = &r->batch;
     uint32_t s = 0;
     while (fake.gate) usleep(200);
     if (fake.delay_us) usleep(fake.delay_us);

@@ -860,6 +860,7 @@ TEST(every_allocation_may_fail)
 int main(void)
 {
     seed = check_seed();
+    fake.overlaps = getenv("RF_TEST_OVERLAP") != NULL;
     RUN(one_request);
     RUN(crowd_full);
     RUN(crowd_no_prefix);
