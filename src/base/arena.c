@@ -16,9 +16,11 @@ struct rf_arena_chunk {
 void *rf_arena_alloc(struct rf_arena *a, size_t n)
 {
     size_t need;
+    a->full = false;
     if (!rf_add(n ? n : 1, ALIGN - 1, &need)) return NULL;
     need &= ~(size_t)(ALIGN - 1);
-    if (a->max && (need > a->max || a->total > a->max - need)) return NULL;
+    a->full = a->max && (need > a->max || a->total > a->max - need);
+    if (a->full) return NULL;
     struct rf_arena_chunk *c = a->head;
     if (!c || c->cap - c->used < need) {
         size_t cap = RF_MAX(need, (size_t)CHUNK), bytes;
@@ -44,6 +46,12 @@ char *rf_arena_strndup(struct rf_arena *a, const char *s, size_t n)
     char *p = rf_add(n, 1, &bytes) ? rf_arena_alloc(a, bytes) : NULL;
     if (p && n) memcpy(p, s, n);
     return p;
+}
+
+rf_status rf_arena_fail(const struct rf_arena *a, struct rf_error *err, const char *what, size_t bytes)
+{
+    if (!a->full) return rf_fail_nomem(err, what, bytes);
+    return rf_fail(err, RF_TOO_LARGE, "%s: %zu bytes more than the %zu in use, at most %zu are allowed", what, bytes, a->total, a->max);
 }
 
 void rf_arena_release(struct rf_arena *a)

@@ -142,7 +142,7 @@ static rf_status unescape(struct rf_json *j, size_t start, size_t end, struct rf
 {
     char *p = rf_arena_alloc(j->arena, end - start + 16); /* slack: a mapped file may change under us */
     size_t n = 0;
-    if (!p) return rf_fail_nomem(j->err, j->name, end - start);
+    if (!p) return rf_arena_fail(j->arena, j->err, j->name, end - start);
     for (j->pos = start; j->pos < end;) {
         const char *from = j->s + j->pos, *back = memchr(from, '\\', end - j->pos);
         size_t run = back ? (size_t)(back - from) : end - j->pos;

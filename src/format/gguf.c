@@ -124,7 +124,7 @@ static rf_status string_items(struct scan *s, const char *key, uint64_t n, struc
     RF_TRY(walk(s, n));
     struct rf_string_table *t = rf_arena_alloc(&s->w->arena, sizeof *t);
     uint32_t *offset = rf_arena_array(&s->w->arena, (size_t)n + 1, sizeof *offset);
-    if (!t || !offset) return rf_fail_nomem(s->err, s->name, (size_t)n * sizeof *offset);
+    if (!t || !offset) return rf_arena_fail(&s->w->arena, s->err, s->name, (size_t)n * sizeof *offset);
     uint64_t start = s->pos;
     const uint8_t *base = s->base + start;
     for (uint64_t i = 0; i < n; i++) {

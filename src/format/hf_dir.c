@@ -42,7 +42,8 @@ static rf_status take_key(struct flat *x, size_t len, struct rf_str *out)
     struct rf_quoted q;
     uint32_t old;
     char *p = rf_arena_strndup(&x->w->arena, x->key, len);
-    if (!p || rf_map_set(&x->seen, p, len, 0, &old)) return rf_fail_nomem(x->j.err, x->j.name, len);
+    if (!p) return rf_arena_fail(&x->w->arena, x->j.err, x->j.name, len);
+    if (rf_map_set(&x->seen, p, len, 0, &old)) return rf_fail_nomem(x->j.err, x->j.name, len);
     *out = (struct rf_str){p, len};
     if (old != RF_MAP_NONE)
         return rf_fail(x->j.err, RF_CORRUPT, "%s: key \"%s\" stands twice, at byte %zu", x->j.name,
@@ -141,7 +142,7 @@ static rf_status array(struct flat *x, size_t len, unsigned nesting, struct rf_f
     rf_status s = items(x, len, nesting, &list, &n);
     if (!s) {
         keep = rf_arena_array(&x->w->arena, n, sizeof *keep);
-        if (!keep) s = rf_fail_nomem(x->j.err, x->j.name, n * sizeof *keep);
+        if (!keep) s = rf_arena_fail(&x->w->arena, x->j.err, x->j.name, n * sizeof *keep);
     }
     if (!s) {
         if (n) memcpy(keep, list, n * sizeof *keep);

@@ -262,6 +262,7 @@ static rf_status slice_str(struct rf_jinja *J, struct rf_jstr *s, int64_t from, 
         return rf_jinja_str_slice(J, s, lo, hi, out);
     }
     uint32_t *at; /* byte offset of each character */
+    RF_TRY(rf_jinja_step(J, 8 * (size_t)s->len));
     RF_TRY(rf_jinja_alloc(J, (size_t)s->n_chars + 1, sizeof *at, &at));
     for (uint32_t i = 0, k = 0; i <= s->len; i++)
         if (i == s->len || (s->p[i] & 0xc0) != 0x80) at[k++] = i;

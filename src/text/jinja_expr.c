@@ -37,7 +37,7 @@ static rf_status parse_string(struct parser *ps, struct rf_jnode **out)
     size_t len = 0, at = 0;
     for (const struct rf_jtok *t = first; t->kind == RF_JT_STRING; t++) len += t->len;
     char *p = rf_arena_alloc(ps->a, len);
-    if (!p) return TOO_LARGE(ps);
+    if (!p) return rf_jp_no_room(ps);
     for (; rf_jp_is(ps, RF_JT_STRING); rf_jp_next(ps)) {
         if (ps->tok->len) memcpy(p + at, ps->tok->p, ps->tok->len);
         at += ps->tok->len;
@@ -185,7 +185,7 @@ static rf_status parse_args(struct parser *ps, struct rf_jargs_ast **out)
     struct rf_jargs_ast *g = rf_arena_alloc(ps->a, sizeof *g);
     struct vec pos = {0}, kw = {0}, names = {0}; /* names: constants, one per kw */
     uint32_t line = ps->tok->line;
-    if (!g) return TOO_LARGE(ps);
+    if (!g) return rf_jp_no_room(ps);
     RF_TRY(rf_jp_expect(ps, RF_JT_LPAREN));
     for (bool first = true; !rf_jp_is(ps, RF_JT_RPAREN); first = false) {
         struct rf_jnode *e;
@@ -227,7 +227,7 @@ static rf_status parse_args(struct parser *ps, struct rf_jargs_ast **out)
     g->kw_value = kw.v;
     g->n_kw = kw.n;
     g->kw_name = rf_arena_array(ps->a, kw.n, sizeof *g->kw_name);
-    if (!g->kw_name) return TOO_LARGE(ps);
+    if (!g->kw_name) return rf_jp_no_room(ps);
     for (uint32_t i = 0; i < kw.n; i++) g->kw_name[i] = names.v[i]->value.s;
     *out = g;
     return RF_OK;
@@ -266,7 +266,7 @@ static rf_status parse_dotted(struct parser *ps, struct rf_jv *out)
         rf_jp_next(ps);
     } while (rf_jp_skip_if(ps, RF_JT_DOT));
     char *copy = rf_arena_strndup(ps->a, buf, n);
-    if (!copy) return TOO_LARGE(ps);
+    if (!copy) return rf_jp_no_room(ps);
     struct rf_jstr *s;
     RF_TRY(rf_jp_text(ps, copy, n, &s));
     *out = rf_jv_str(s);
@@ -309,7 +309,7 @@ static rf_status parse_test(struct parser *ps, struct rf_jnode *of, struct rf_jn
         RF_TRY(parse_postfix(ps, &arg));
         RF_TRY(rf_jp_add(ps, &v, arg));
         n->args = rf_arena_alloc(ps->a, sizeof *n->args);
-        if (!n->args) return TOO_LARGE(ps);
+        if (!n->args) return rf_jp_no_room(ps);
         n->args->pos = v.v;
         n->args->n_pos = 1;
     }
@@ -453,7 +453,7 @@ static rf_status parse_compare(struct parser *ps, struct rf_jnode **out)
     RF_TRY(rf_jp_make(ps, RF_JN_COMPARE, line, out));
     (*out)->a = left;
     (*out)->ops = rf_arena_alloc(ps->a, v.n);
-    if (!(*out)->ops) return TOO_LARGE(ps);
+    if (!(*out)->ops) return rf_jp_no_room(ps);
     memcpy((*out)->ops, ops, v.n);
     return rf_jp_finish_list(*out, &v);
 }

@@ -69,6 +69,7 @@ FILTER(f_reverse)
     (void)a;
     if (v.kind == RF_JV_STR) {
         struct rf_jsb b = {.J = J};
+        RF_TRY(rf_jinja_step(J, 16 * (size_t)v.s->len));
         for (size_t to = v.s->len; to > 0;) {
             size_t from = to - 1;
             while (from > 0 && (v.s->p[from] & 0xc0) == 0x80) from--;

@@ -136,6 +136,7 @@ static void write_string(struct writer *w, const struct rf_jstr *s)
         if (at) snprintf(esc, sizeof esc, "\\%c", letter[at - named]);
         else if (cp < 0x10000) snprintf(esc, sizeof esc, "\\u%04x", cp);
         else snprintf(esc, sizeof esc, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10), 0xdc00 + ((cp - 0x10000) & 0x3ff));
+        if (!w->b.bad) w->b.bad = rf_jinja_step(w->b.J, 64);
         rf_jinja_sb_slice(&w->b, s, from, i);
         rf_jinja_sb_add(&w->b, esc, strlen(esc), rf_jinja_trust_at(s, i));
         from = i + n;
@@ -147,6 +148,7 @@ static void write_string(struct writer *w, const struct rf_jstr *s)
 static void newline(struct writer *w)
 {
     if (!w->pretty) return;
+    if (!w->b.bad) w->b.bad = rf_jinja_step(w->b.J, 32 * (size_t)w->depth);
     rf_jinja_sb_lit(&w->b, "\n");
     for (unsigned i = 0; i < w->depth; i++) rf_jinja_sb_str(&w->b, w->indent);
 }

@@ -32,12 +32,18 @@ bool rf_jinja_is_space(uint32_t cp)
            (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
+static rf_status no_room(struct lexer *lx)
+{
+    if (!lx->a->full) return rf_fail(lx->err, RF_NOMEM, "chat template line %u: no memory to read it", lx->line);
+    return rf_fail(lx->err, RF_TOO_LARGE, "chat template line %u: the template is too large", lx->line);
+}
+
 static rf_status push(struct lexer *lx, struct rf_jtok t)
 {
     if (lx->n_tok == lx->cap) {
         size_t cap = lx->cap ? 2 * lx->cap : 256;
         struct rf_jtok *v = rf_arena_array(lx->a, cap, sizeof *v);
-        if (!v) return FAIL(lx, "the template is too large", lx->line);
+        if (!v) return no_room(lx);
         if (lx->n_tok) memcpy(v, lx->tok, lx->n_tok * sizeof *v);
         lx->tok = v;
         lx->cap = cap;
@@ -281,7 +287,7 @@ static rf_status lex_string(struct lexer *lx)
     while (end < lx->n && lx->s[end] != quote) end += lx->s[end] == '\\' ? 2 : 1;
     if (end >= lx->n) return FAIL(lx, "this string is never closed: missing %c", lx->line, quote);
     char *out = rf_arena_alloc(lx->a, 4 * (end - lx->at)); /* an escaped non-ASCII character may grow */
-    if (!out) return FAIL(lx, "the template is too large", lx->line);
+    if (!out) return no_room(lx);
     for (size_t i = lx->at + 1; i < end;) {
         if (lx->s[i] != '\\') {
             out[n++] = lx->s[i++];

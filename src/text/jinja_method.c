@@ -83,6 +83,7 @@ static rf_status affix(struct rf_jinja *J, struct rf_jv self, struct rf_jv *a, b
             return rf_jinja_fail(J, "%s first arg must be str or a tuple of str, not %s", at_end ? "endswith" : "startswith",
                                  rf_jinja_type(with[i]));
         const struct rf_jstr *w = with[i].s;
+        RF_TRY(rf_jinja_step(J, w->len));
         if (ok && hi - lo >= w->len && !memcmp(self.s->p + (at_end ? hi - w->len : lo), w->p, w->len)) *out = rf_jv_bool(true);
     }
     return RF_OK;
@@ -96,6 +97,7 @@ static rf_status find(struct rf_jinja *J, struct rf_jv self, struct rf_jv *a, bo
     bool ok;
     RF_TRY(want_str(J, a[0]));
     RF_TRY(char_range(J, self.s, a[1], a[2], &lo, &hi, &ok));
+    if (ok && !right) RF_TRY(rf_jinja_search_step(J, a[0].s, hi - lo));
     if (ok && !right) at = rf_jinja_find(self.s, a[0].s, lo, hi);
     if (ok && right) RF_TRY(rf_jinja_rfind(J, self.s, a[0].s, lo, hi, &at));
     if (at == SIZE_MAX && must) return rf_jinja_fail(J, "substring not found");
@@ -114,6 +116,7 @@ METHOD(s_count)
     bool ok;
     RF_TRY(want_str(J, a[0]));
     RF_TRY(char_range(J, self.s, a[1], a[2], &lo, &hi, &ok));
+    if (ok) RF_TRY(rf_jinja_search_step(J, a[0].s, hi - lo));
     if (ok && !a[0].s->len) n = (int64_t)rf_jinja_chars(self.s, lo, hi) + 1;
     while (ok && a[0].s->len && (lo = rf_jinja_find(self.s, a[0].s, lo, hi)) != SIZE_MAX) {
         n++;
@@ -175,6 +178,7 @@ METHOD(s_rpartition) { return partition(J, self, a, true, out); }
 METHOD(s_removeprefix)
 {
     RF_TRY(want_str(J, a[0]));
+    RF_TRY(rf_jinja_step(J, a[0].s->len));
     bool has = self.s->len >= a[0].s->len && !memcmp(self.s->p, a[0].s->p, a[0].s->len);
     return rf_jinja_str_slice(J, self.s, has ? a[0].s->len : 0, self.s->len, out);
 }
@@ -182,6 +186,7 @@ METHOD(s_removeprefix)
 METHOD(s_removesuffix)
 {
     RF_TRY(want_str(J, a[0]));
+    RF_TRY(rf_jinja_step(J, a[0].s->len));
     size_t n = a[0].s->len, len = self.s->len;
     bool has = len >= n && !memcmp(self.s->p + len - n, a[0].s->p, n);
     return rf_jinja_str_slice(J, self.s, 0, has ? len - n : len, out);

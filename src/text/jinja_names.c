@@ -49,6 +49,12 @@ const char *rf_jp_tok_text(const struct rf_jtok *t, char buf[64])
     return buf;
 }
 
+rf_status rf_jp_no_room(struct parser *ps)
+{
+    if (!ps->a->full) return rf_fail(ps->err, RF_NOMEM, "chat template line %u: no memory to read it", ps->tok->line);
+    return rf_fail(ps->err, RF_TOO_LARGE, "chat template line %u: the template is too large", ps->tok->line);
+}
+
 rf_status rf_jp_unexpected(struct parser *ps, const char *expected)
 {
     char buf[64];
@@ -77,7 +83,7 @@ void rf_jp_leave(struct parser *ps) { ps->depth--; }
 rf_status rf_jp_make(struct parser *ps, enum rf_jnode_kind kind, uint32_t line, struct rf_jnode **out)
 {
     struct rf_jnode *n = rf_arena_alloc(ps->a, sizeof *n);
-    if (!n) return TOO_LARGE(ps);
+    if (!n) return rf_jp_no_room(ps);
     n->kind = (uint8_t)kind;
     n->line = line;
     *out = n;
@@ -89,7 +95,7 @@ rf_status rf_jp_add(struct parser *ps, struct vec *v, struct rf_jnode *n)
     if (v->n == v->cap) {
         uint32_t cap = v->cap ? 2 * v->cap : 4;
         struct rf_jnode **p = rf_arena_array(ps->a, cap, sizeof *p);
-        if (!p) return TOO_LARGE(ps);
+        if (!p) return rf_jp_no_room(ps);
         if (v->n) memcpy(p, v->v, v->n * sizeof *p);
         v->v = p;
         v->cap = cap;
@@ -101,7 +107,7 @@ rf_status rf_jp_add(struct parser *ps, struct vec *v, struct rf_jnode *n)
 rf_status rf_jp_text(struct parser *ps, const char *p, size_t len, struct rf_jstr **out)
 {
     *out = rf_jinja_str_make(ps->a, p, len, true);
-    return *out ? RF_OK : TOO_LARGE(ps);
+    return *out ? RF_OK : rf_jp_no_room(ps);
 }
 
 rf_status rf_jp_symbol(struct parser *ps, const char *p, size_t len, uint32_t *out)
@@ -112,14 +118,14 @@ rf_status rf_jp_symbol(struct parser *ps, const char *p, size_t len, uint32_t *o
     if (t->n_sym == ps->cap_sym) {
         uint32_t cap = ps->cap_sym ? 2 * ps->cap_sym : 64;
         struct rf_jstr **v = rf_arena_array(ps->a, cap, sizeof *v);
-        if (!v) return TOO_LARGE(ps);
+        if (!v) return rf_jp_no_room(ps);
         if (t->n_sym) memcpy(v, t->sym, t->n_sym * sizeof *v);
         t->sym = v;
         ps->cap_sym = cap;
     }
     struct rf_jstr *name;
     RF_TRY(rf_jp_text(ps, p, len, &name));
-    if (rf_map_set(&ps->syms, name->p, len, t->n_sym, NULL)) return TOO_LARGE(ps);
+    if (rf_map_set(&ps->syms, name->p, len, t->n_sym, NULL)) return rf_fail_nomem(ps->err, "a chat template", len);
     t->sym[t->n_sym] = name;
     *out = t->n_sym++;
     return RF_OK;
@@ -130,7 +136,7 @@ rf_status rf_jp_symbol(struct parser *ps, const char *p, size_t len, uint32_t *o
 rf_status rf_jp_scope_open(struct parser *ps, struct saved *save, struct rf_jscope **out)
 {
     struct rf_jscope *s = rf_arena_alloc(ps->a, sizeof *s);
-    if (!s) return TOO_LARGE(ps);
+    if (!s) return rf_jp_no_room(ps);
     *save = (struct saved){ps->scope, ps->in_branch};
     s->parent = ps->scope;
     s->next = ps->scopes;
@@ -161,7 +167,7 @@ rf_status rf_jp_scope_note(struct parser *ps, uint32_t sym, bool unset_first)
     if (s->n_ref == s->cap_ref) {
         uint32_t cap = s->cap_ref ? 2 * s->cap_ref : 8;
         struct rf_jref *v = rf_arena_array(ps->a, cap, sizeof *v);
-        if (!v) return TOO_LARGE(ps);
+        if (!v) return rf_jp_no_room(ps);
         if (s->n_ref) memcpy(v, s->ref, s->n_ref * sizeof *v);
         s->ref = v;
         s->cap_ref = cap;
@@ -195,7 +201,7 @@ rf_status rf_jp_scopes_finish(struct parser *ps)
 {
     for (struct rf_jscope *s = ps->scopes; s; s = s->next) {
         s->unset = rf_arena_array(ps->a, s->n_ref, sizeof *s->unset);
-        if (!s->unset) return TOO_LARGE(ps);
+        if (!s->unset) return rf_jp_no_room(ps);
         for (uint32_t i = 0; i < s->n_ref; i++) {
             bool outer = !s->ref[i].unset_first;
             for (const struct rf_jscope *p = s->parent; p && !outer; p = p->parent) outer = scope_has(p, s->ref[i].sym);

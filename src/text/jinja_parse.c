@@ -142,7 +142,7 @@ static rf_status parse_for(struct parser *ps, struct rf_jnode **out)
     if (rf_jp_skip_word(ps, "if")) RF_TRY(parse_for_test(ps, n));
     n->op = rf_jp_skip_word(ps, "recursive");
     n->list = rf_arena_array(ps->a, 2, sizeof *n->list);
-    if (!n->list) return TOO_LARGE(ps);
+    if (!n->list) return rf_jp_no_room(ps);
     RF_TRY(rf_jp_scope_open(ps, &save, &scope));
     RF_TRY(rf_jp_note_store(ps, n->a, true));
     RF_TRY(rf_jp_scope_note(ps, RF_JSYM_LOOP, false));
@@ -206,7 +206,7 @@ static rf_status parse_signature(struct parser *ps, struct rf_jmacro_ast *m)
     }
     rf_jp_next(ps);
     m->params = rf_arena_array(ps->a, params.n, sizeof *m->params);
-    if (!m->params) return TOO_LARGE(ps);
+    if (!m->params) return rf_jp_no_room(ps);
     for (uint32_t i = 0; i < params.n; i++) m->params[i] = params.v[i]->sym;
     m->n_params = params.n;
     m->defaults = defaults.v;
@@ -220,7 +220,7 @@ static rf_status parse_signature(struct parser *ps, struct rf_jmacro_ast *m)
 static rf_status macro_open(struct parser *ps, bool with_args, struct saved *save, struct rf_jmacro_ast **out)
 {
     struct rf_jmacro_ast *m = rf_arena_alloc(ps->a, sizeof *m);
-    if (!m) return TOO_LARGE(ps);
+    if (!m) return rf_jp_no_room(ps);
     RF_TRY(rf_jp_scope_open(ps, save, &m->scope));
     RF_TRY(rf_jp_enter(ps));
     ps->macro[ps->n_macro++] = m;
@@ -453,7 +453,7 @@ static rf_status parse_all(struct parser *ps, const char *src, size_t len)
     uint32_t sym;
     ps->tok = &start;
     char *s = normalise(ps->a, src, &len);
-    if (!s) return TOO_LARGE(ps);
+    if (!s) return rf_jp_no_room(ps);
     RF_TRY(rf_jinja_lex(ps->a, s, len, &tok, ps->err));
     ps->tok = tok;
     for (size_t i = 0; i < RF_JSYM_FIXED; i++) RF_TRY(rf_jp_symbol(ps, fixed[i], strlen(fixed[i]), &sym));

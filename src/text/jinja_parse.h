@@ -7,7 +7,7 @@
 #include "base/map.h"
 #include "text/jinja_ast.h"
 
-enum { MAX_DEPTH = 150, MAX_NAMES = 512, MAX_KEYWORDS = 255, MAX_SOURCE = 1 << 20, MAX_ARENA = 48 << 20 };
+enum { MAX_DEPTH = 150, MAX_NAMES = 512, MAX_KEYWORDS = 255, MAX_SOURCE = 1 << 19, MAX_ARENA = 48 << 20 };
 
 struct parser {
     struct rf_template *t;
@@ -27,7 +27,6 @@ struct parser {
 struct vec { struct rf_jnode **v; uint32_t n, cap; };
 
 #define FAIL(ps, ...) rf_fail((ps)->err, RF_INVALID, "chat template line %u: " __VA_ARGS__)
-#define TOO_LARGE(ps) rf_fail((ps)->err, RF_TOO_LARGE, "chat template line %u: the template is too large", (ps)->tok->line)
 
 struct saved { struct rf_jscope *scope; unsigned in_branch; };
 
@@ -40,6 +39,8 @@ void rf_jp_next(struct parser *ps);
 bool rf_jp_skip_if(struct parser *ps, enum rf_jtok_kind kind);
 bool rf_jp_skip_word(struct parser *ps, const char *word);
 const char *rf_jp_tok_text(const struct rf_jtok *t, char buf[64]);
+/* After an allocation that failed: the template is too large, or there is no memory. */
+rf_status rf_jp_no_room(struct parser *ps);
 rf_status rf_jp_unexpected(struct parser *ps, const char *expected);
 rf_status rf_jp_expect(struct parser *ps, enum rf_jtok_kind kind);
 rf_status rf_jp_enter(struct parser *ps);

@@ -98,6 +98,7 @@ size_t rf_jinja_chars(const struct rf_jstr *s, size_t from, size_t to); /* chara
 bool rf_jinja_str_is(const struct rf_jstr *s, const char *lit);
 bool rf_jinja_str_eq(const struct rf_jstr *a, const struct rf_jstr *b);
 /* First place of needle in s at or after byte `from` and wholly before `to`, or SIZE_MAX. */
+rf_status rf_jinja_search_step(struct rf_jinja *J, const struct rf_jstr *needle, size_t n); /* before a search through n bytes */
 size_t rf_jinja_find(const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to);
 rf_status rf_jinja_rfind(struct rf_jinja *J, const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to,
                          size_t *at); /* the last place in [from, to), or SIZE_MAX */

@@ -147,14 +147,14 @@ rf_status rf_jinja_strip(struct rf_jinja *J, struct rf_jstr *s, struct rf_jv cha
         size_t n = 1;
         while (from + n < to && (s->p[from + n] & 0xc0) == 0x80) n++;
         if (!strips(set, s->p + from, n)) break;
-        if (set) RF_TRY(rf_jinja_step(J, set->len));
+        if (set) RF_TRY(rf_jinja_step(J, 4 * (size_t)set->len));
         from += n;
     }
     while (right && to > from) {
         size_t k = to - 1;
         while (k > from && (s->p[k] & 0xc0) == 0x80) k--;
         if (!strips(set, s->p + k, to - k)) break;
-        if (set) RF_TRY(rf_jinja_step(J, set->len));
+        if (set) RF_TRY(rf_jinja_step(J, 4 * (size_t)set->len));
         to = k;
     }
     return rf_jinja_str_slice(J, s, from, to, out);
@@ -165,7 +165,7 @@ rf_status rf_jinja_replace(struct rf_jinja *J, const struct rf_jstr *s, const st
 {
     struct rf_jsb b = {.J = J};
     size_t at = 0;
-    RF_TRY(rf_jinja_step(J, s->len));
+    RF_TRY(rf_jinja_search_step(J, from, s->len));
     if (!from->len) { /* between all characters */
         for (size_t i = 0; count != 0 && i <= s->len; count--) {
             RF_TRY(rf_jinja_step(J, to->len));
@@ -336,6 +336,7 @@ rf_status rf_jinja_split(struct rf_jinja *J, struct rf_jstr *s, struct rf_jv sep
     struct rf_jv list;
     RF_TRY(rf_jinja_list(J, RF_JV_LIST, 0, &list));
     RF_TRY(rf_jinja_step(J, 2 * (size_t)s->len));
+    if (sep.kind == RF_JV_STR) RF_TRY(rf_jinja_search_step(J, sep.s, s->len));
     if (sep.kind == RF_JV_MISSING || sep.kind == RF_JV_NONE) {
         RF_TRY(from_right ? rsplit_space(J, s, max, list.l) : split_space(J, s, max, list.l));
     } else {

@@ -196,6 +196,7 @@ rf_status rf_jinja_escape(struct rf_jinja *J, const struct rf_jstr *s, struct rf
         return RF_OK;
     }
     size_t from = 0;
+    RF_TRY(rf_jinja_step(J, 16 * (size_t)s->len));
     for (size_t i = 0; i < s->len; i++) {
         const char *at = s->p[i] ? strchr(what, s->p[i]) : NULL;
         if (!at) continue;
@@ -239,6 +240,12 @@ bool rf_jinja_str_eq(const struct rf_jstr *a, const struct rf_jstr *b)
     return a->len == b->len && !memcmp(a->p, b->p, a->len);
 }
 
+rf_status rf_jinja_search_step(struct rf_jinja *J, const struct rf_jstr *needle, size_t n)
+{
+    if (needle->len <= 32) return rf_jinja_step(J, 2 * n);
+    return rf_jinja_step(J, needle->len > n ? 0 : 10 * n + 16 * (size_t)needle->len); /* long ones are prepared first */
+}
+
 size_t rf_jinja_find(const struct rf_jstr *s, const struct rf_jstr *needle, size_t from, size_t to)
 {
     if (from > to || to - from < needle->len) return SIZE_MAX;
@@ -251,7 +258,7 @@ rf_status rf_jinja_rfind(struct rf_jinja *J, const struct rf_jstr *s, const stru
 {
     *at = SIZE_MAX;
     if (from > to) return RF_OK;
-    RF_TRY(rf_jinja_step(J, 2 * (to - from)));
+    RF_TRY(rf_jinja_search_step(J, needle, to - from));
     for (size_t i = to; i >= needle->len && i - needle->len >= from; i--) {
         const char *p = s->p + i - needle->len;
         if (!needle->len || (*p == *needle->p && !memcmp(p, needle->p, needle->len))) {
@@ -323,6 +330,7 @@ void rf_jinja_str_repr(struct rf_jsb *b, const struct rf_jstr *s)
 {
     bool single = s->len && memchr(s->p, '\'', s->len), dbl = s->len && memchr(s->p, '"', s->len);
     char quote = single && !dbl ? '"' : '\'', esc[16];
+    if (!b->bad) b->bad = rf_jinja_step(b->J, 24 * (size_t)s->len);
     rf_jinja_sb_add(b, &quote, 1, false);
     for (size_t i = 0, n; i < s->len; i += n) {
         uint32_t cp;

@@ -46,7 +46,7 @@ rf_status rf_jinja_alloc(struct rf_jinja *J, size_t n, size_t size, void *out)
     if (!rf_mul(n, size, &bytes)) return over(J, "the budget of memory is used up");
     RF_TRY(rf_jinja_step(J, bytes / 4));
     void *p = rf_arena_alloc(&J->arena, bytes);
-    if (!p) return over(J, "the budget of memory is used up");
+    if (!p) return J->arena.full ? over(J, "the budget of memory is used up") : rf_fail_nomem(J->err, "a chat template", bytes);
     *(void **)out = p;
     return RF_OK;
 }
@@ -372,6 +372,7 @@ rf_status rf_jinja_cmp(struct rf_jinja *J, struct rf_jv a, struct rf_jv b, const
         double x = rf_jv_f64(a), y = rf_jv_f64(b);
         *out = x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
     } else if (a.kind == RF_JV_STR && b.kind == RF_JV_STR) { /* UTF-8 sorts as its code points do */
+        RF_TRY(rf_jinja_step(J, RF_MIN(a.s->len, b.s->len)));
         int c = memcmp(a.s->p, b.s->p, RF_MIN(a.s->len, b.s->len));
         *out = c ? (c > 0) - (c < 0) : order(a.s->len, b.s->len);
     } else if (a.kind == b.kind && (a.kind == RF_JV_LIST || a.kind == RF_JV_TUPLE)) {
@@ -391,7 +392,7 @@ rf_status rf_jinja_in(struct rf_jinja *J, struct rf_jv needle, struct rf_jv hay,
     if (hay.kind == RF_JV_STR) {
         if (needle.kind != RF_JV_STR)
             return rf_jinja_fail(J, "'in <string>' requires string as left operand, not %s", rf_jinja_type(needle));
-        RF_TRY(rf_jinja_step(J, hay.s->len));
+        RF_TRY(rf_jinja_search_step(J, needle.s, hay.s->len));
         *out = rf_jinja_find(hay.s, needle.s, 0, hay.s->len) != SIZE_MAX;
         return RF_OK;
     }

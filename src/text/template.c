@@ -53,7 +53,7 @@ rf_status rf_template_run(const struct rf_template *t, const char *json, size_t 
     if (!limits) limits = &none;
     struct rf_jenv root = {0};
     struct rf_jinja J = {.t = t, .out = out, .spans = trusted, .now = now, .err = err, .env = &root, .line = 1,
-                         .steps = limits->steps ? limits->steps : 2000000,
+                         .steps = limits->steps ? limits->steps : 1000000,
                          .output = limits->output ? limits->output : (size_t)16 << 20,
                          .max_depth = limits->depth ? limits->depth : 100};
     J.arena.max = limits->memory ? limits->memory : (size_t)48 << 20;

@@ -18,7 +18,7 @@
 struct rf_template;
 
 struct rf_template_limits { /* zero: the default */
-    uint64_t steps;         /* 2 M */
+    uint64_t steps;         /* 1 M */
     size_t output;          /* 16 MB */
     size_t memory;          /* 48 MB */
     uint32_t depth;         /* 100 */
