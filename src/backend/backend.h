@@ -132,6 +132,7 @@ struct rf_attention_args { /* causal attention over the paged cache, grouped hea
     uint32_t window;     /* 0, or a token sees itself and the window-1 before it */
     const struct rf_kv_store *kv;
     uint32_t slot, group;
+    const struct rf_rope_kv_args *rope; /* NULL, or what is done before, of the same q, heads, cache, slot and group: afterwards nobody may count on what q and k hold */
 };
 enum rf_act { RF_ACT_SILU, RF_ACT_GELU_TANH, RF_ACT_GELU, RF_ACT_RELU };
 struct rf_glu_args {     /* out = act(gate) * up. Shazeer 2020, arXiv 2002.05202 */

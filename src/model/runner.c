@@ -2,8 +2,9 @@
  *
  * At creation every step of every layer becomes one entry with its arguments filled in: addresses of scratch, weights and
  * cache slots never change afterwards. A forward pass sets the row counts and calls the backend's slots in order.
- * Two rewrites happen once, here:
+ * Three rewrites happen once, here:
  *   - an ADD followed by a NORM of X becomes one fused slot call, across layer borders too;
+ *   - so does a ROPE_KV followed by its ATTENTION;
  *   - in the last layer, only the rows whose logits are wanted go on behind attention (for a prompt chunk without
  *     outputs that is none).
  */
@@ -23,6 +24,7 @@ struct entry {
     enum call call;
     enum rows rows;
     uint32_t per_row;   /* norm rows or elements per batch row */
+    struct rf_rope_kv_args rope; /* attention: what it does first */
     union {
         struct rf_embed_args embed;
         struct rf_rmsnorm_args norm;
@@ -190,13 +192,18 @@ static bool add_gather(struct rf_runner *r, enum rf_reg reg, rf_dev to)
 static bool add_attention(struct rf_runner *r, const struct rf_lm_layer *l)
 {
     const struct rf_hparams *hp = &r->m->hp;
+    struct entry *last = r->n_prog ? &r->prog[r->n_prog - 1] : NULL;
+    const bool fused = last && last->call == CALL_ROPE_KV;
+    const struct rf_rope_kv_args rope = fused ? last->u.rope : (struct rf_rope_kv_args){0};
+    r->n_prog -= fused;
     struct entry *e = push(r, CALL_ATTENTION, ROWS_TOK);
     if (!e) return false;
+    e->rope = rope;
     e->u.attention = (struct rf_attention_args){
         .q = r->reg[RF_REG_Q], .out = r->reg[RF_REG_A], .q_stride = r->width[RF_REG_Q], .out_stride = r->width[RF_REG_A],
         .n_head = (uint32_t)hp->n_head, .n_kv_head = (uint32_t)hp->n_kv_head, .head_dim = (uint32_t)hp->head_dim,
         .scale = (float)hp->attn_scale, .softcap = (float)hp->attn_softcap, .window = l->window, .kv = r->kv, .slot = l->slot,
-        .group = l->group};
+        .group = l->group, .rope = fused ? &e->rope : NULL}; /* entries stay where they are */
     return true;
 }
 

@@ -223,8 +223,8 @@ static void world_free(struct world *w)
     for (int i = 0; i < SEQS; i++) free(w->q[i]), free(w->k[i]), free(w->v[i]);
 }
 
-/* Steps of `chunk` tokens of all sequences at once; q and outputs land in out[sequence]. */
-static void walk(struct rf_backend *b, const struct world *w, uint32_t chunk, bool backward_blocks, float **out)
+/* Steps of `chunk` tokens of all sequences at once, rotation and append by attention (fused) or before it; q and outputs land in out[sequence]. */
+static void walk(struct rf_backend *b, const struct world *w, uint32_t chunk, bool backward_blocks, bool fused, float **out)
 {
     const struct shape *s = w->s;
     uint32_t qd = s->n_head * s->dim, kd = s->n_kv * s->dim, at = 0;
@@ -263,8 +263,8 @@ static void walk(struct rf_backend *b, const struct world *w, uint32_t chunk, bo
             CHECK_INT(b->ops->batch_begin(b, NULL, &batch), RF_OK);
             struct rf_rope_kv_args rope = {.q = q, .k = k, .v = v, .q_stride = qd, .kv_stride = kd, .n_head = s->n_head, .n_kv_head = s->n_kv,
                 .head_dim = s->dim, .rot_dim = s->rot, .style = s->style, .inv_freq = freq, .mscale = 1.25f, .kv = kv, .slot = 1};
-            CHECK_INT(b->ops->rope_kv(b, NULL, &rope), RF_OK);
-            struct rf_attention_args a = {.q = q, .out = o, .q_stride = qd, .out_stride = qd, .n_head = s->n_head, .n_kv_head = s->n_kv,
+            if (!fused) CHECK_INT(b->ops->rope_kv(b, NULL, &rope), RF_OK);
+            struct rf_attention_args a = {.rope = fused ? &rope : NULL,.q = q, .out = o, .q_stride = qd, .out_stride = qd, .n_head = s->n_head, .n_kv_head = s->n_kv,
                 .head_dim = s->dim, .scale = (float)(1 / sqrt(s->dim)), .softcap = s->softcap, .window = s->window, .kv = kv, .slot = 1};
             CHECK_INT(b->ops->attention(b, NULL, &a), RF_OK);
             get(b, Q, o, (size_t)n * qd * 4);
@@ -307,13 +307,13 @@ TEST(attention)
             world_make(&w, &shapes[i]);
             size_t row = (size_t)shapes[i].n_head * shapes[i].dim;
             for (int q = 0; q < SEQS; q++) want[q] = floats(lens[q] * row), base[q] = floats(lens[q] * row), out[q] = floats(lens[q] * row);
-            walk(cpu, &w, 150, false, want);
-            walk(gpu, &w, 150, false, base);
+            walk(cpu, &w, 150, false, false, want);
+            walk(gpu, &w, 150, false, true, base);
             const bool rounds = strstr(gpu->info.attention, "flash") && !strstr(gpu->info.attention, "wants");
             const double allowed = !rounds ? 2e-6 : shapes[i].type == RF_KV_F16 ? 2e-3 : 1.6e-2;
             for (int q = 0; q < SEQS; q++) check_near(base[q], want[q], lens[q] * row, rounds ? allowed : 1e-5, allowed, shapes[i].name);
             for (int c = 0; c < 2; c++) { /* 53: chunks of attention and of the prompt never meet */
-                walk(gpu, &w, c ? 53 : 75, c, out);
+                walk(gpu, &w, c ? 53 : 75, c, c, out);
                 for (int q = 0; q < SEQS; q++)
                     if (memcmp(base[q], out[q], lens[q] * row * 4)) CHECK_FAIL_("%s, %s: cut %d, sequence %d: other bits", ways[k], shapes[i].name, c, q);
             }
@@ -326,7 +326,7 @@ TEST(attention)
     CHECK_INT(rf_backend_open(&whole, &(struct rf_backend_options){.device = device, .attention = "flush"}, &err), RF_INVALID);
 }
 
-/* Token by token, as in decoding: near the reference, and the same bits wherever the blocks lie. */
+/* Token by token, as in decoding: near the reference, and the same bits wherever the blocks lie and whoever rotates and appends. */
 TEST(attention_token_by_token)
 {
     for (size_t i = 0; i < RF_COUNT(shapes); i++) {
@@ -335,9 +335,9 @@ TEST(attention_token_by_token)
         world_make(&w, &shapes[i]);
         size_t row = (size_t)shapes[i].n_head * shapes[i].dim;
         for (int q = 0; q < SEQS; q++) want[q] = floats(lens[q] * row), base[q] = floats(lens[q] * row), out[q] = floats(lens[q] * row);
-        walk(cpu, &w, 150, false, want);
-        walk(gpu, &w, 1, false, base);
-        walk(gpu, &w, 1, true, out);
+        walk(cpu, &w, 150, false, false, want);
+        walk(gpu, &w, 1, false, false, base);
+        walk(gpu, &w, 1, true, true, out);
         for (int q = 0; q < SEQS; q++) {
             check_near(base[q], want[q], lens[q] * row, 1e-5, 4e-6, shapes[i].name);
             if (memcmp(base[q], out[q], lens[q] * row * 4)) CHECK_FAIL_("%s: sequence %d: other bits with other blocks", shapes[i].name, q);

@@ -224,11 +224,11 @@ static void plan(struct job *j, bool write, size_t *n_part)
 
 rf_status rf_cpu_attention(struct rf_backend *b, struct rf_stream *st, const struct rf_attention_args *a)
 {
-    (void)st;
     struct rf_cpu *c = rf_cpu_of(b);
     if (a->group >= c->batch->n_group || !a->n_kv_head || a->n_head % a->n_kv_head ||
         !rf_cpu_kv_fits(a->kv, a->slot, a->n_kv_head, a->head_dim))
         return RF_INTERNAL;
+    if (a->rope) RF_TRY(b->ops->rope_kv(b, st, a->rope));
     struct job j = {.c = c, .a = a, .group = a->n_head / a->n_kv_head, .head_pad = rf_attn_head_pad(a->head_dim)};
     j.part_floats = RF_ATTN_PART_HEAD + j.head_pad;
     size_t n_part;

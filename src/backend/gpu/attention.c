@@ -123,24 +123,37 @@ static bool blocks_there(struct rf_gpu *g, uint32_t group, uint32_t window, uint
 
 /* ---- rotation and append ---- */
 
+/* The kernels' style of rotation, 0: none, and the table of angles. */
+static rf_status rotation(struct rf_gpu *g, struct rf_stream *s, const struct rf_rope_kv_args *a, unsigned *style, rf_gpu_ptr *table)
+{
+    rf_dev t = 0;
+    *style = 0;
+    if (a->style != RF_ROPE_NONE && a->rot_dim) {
+        RF_TRY(rf_gpu_angles_get(g, s, a, &t));
+        *style = a->style == RF_ROPE_PAIRS ? 2 : 1;
+    }
+    *table = t;
+    return RF_OK;
+}
+
+static bool rope_fits(struct rf_gpu *g, const struct gpu_kv *kv, const struct rf_rope_kv_args *a)
+{
+    /* a window of one token: exactly the blocks that are written */
+    return layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) && blocks_there(g, a->group, 1, kv->desc.n_block);
+}
+
 rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct rf_rope_kv_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
     const struct gpu_kv *kv = kv_of(a->kv);
-    /* a window of one token: exactly the blocks that are written */
-    if (!layer_fits(g, kv, a->slot, a->group, a->n_kv_head, a->head_dim) || !blocks_there(g, a->group, 1, kv->desc.n_block)) return RF_INTERNAL;
+    if (!rope_fits(g, kv, a)) return RF_INTERNAL;
     struct rope_kv_args p = {.q = a->q, .k = a->k, .v = a->v, .pos = g->at.pos, .seq = g->at.seq, .plan = g->plan.dev,
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
         .kv_stride = a->kv_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .rot_dim = a->rot_dim,
         .type = kernel_type(kv->desc.type), .group = a->group, .n_block = kv->desc.n_block};
-    rf_dev table = 0;
     rf_gpu_act_drop(g, a->q);
     rf_gpu_act_drop(g, a->k);
-    if (a->style != RF_ROPE_NONE && a->rot_dim) {
-        RF_TRY(rf_gpu_angles_get(g, s, a, &table));
-        p.style = a->style == RF_ROPE_PAIRS ? 2 : 1;
-    }
-    p.table = table;
+    RF_TRY(rotation(g, s, a, &p.style, &p.table));
     for (uint32_t from = 0; from < g->at.n_row; from += 65535) { /* a grid is at most that high */
         struct rope_kv_args q = p;
         q.q += (rf_dev)from * a->q_stride * sizeof(float);
@@ -148,7 +161,7 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
         q.v += (rf_dev)from * a->kv_stride * sizeof(float);
         q.pos += (rf_dev)from * sizeof(int32_t);
         q.seq += (rf_dev)from * sizeof(int32_t);
-        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, a->n_head + a->n_kv_head, RF_MIN(g->at.n_row - from, 65535u), 1, 64, &q));
+        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, a->n_head + a->n_kv_head, RF_MIN(g->at.n_row - from, 65535u), 1, 64, 0, &q));
     }
     return g->fault;
 }
@@ -178,13 +191,15 @@ static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, uint32_t grou
 
 static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
 {
-    if (bytes <= g->parts_bytes) return RF_OK;
-    rf_gpu_free(g, g->parts, g->parts_bytes);
-    g->parts = 0;
-    g->parts_bytes = 0;
-    RF_TRY(rf_gpu_alloc(g, bytes + bytes / 4, "attention parts", &g->parts, NULL));
-    g->parts_bytes = bytes + bytes / 4;
-    return RF_OK;
+    return bytes <= g->parts.bytes ? RF_OK : rf_gpu_scratch_need(g, &g->parts, bytes + bytes / 4, "attention parts");
+}
+
+/* Counters of `n` groups of blocks, all 0. */
+static rf_status counts_need(struct rf_gpu *g, struct rf_stream *s, uint64_t n)
+{
+    if (n * sizeof(uint32_t) <= g->counts.bytes) return RF_OK;
+    RF_TRY(rf_gpu_scratch_need(g, &g->counts, 2 * n * sizeof(uint32_t), "counters of attention"));
+    return rf_gpu_slot(g, g->dev.api.fill(g->counts.dev, 0, g->counts.bytes, rf_gpu_stream(g, s)), "clearing counters");
 }
 
 uint64_t rf_gpu_attention_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)
@@ -203,19 +218,34 @@ static uint32_t ones(const struct rf_batch *b)
     return n;
 }
 
-/* The first `rows` rows, one of each sequence. act: where the result is also wanted as products of few rows take it. */
-static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t rows,
+static uint32_t group_parts(const struct rf_attention_args *a) { return (a->n_head / a->n_kv_head + decode_heads(a->head_dim) - 1) / decode_heads(a->head_dim); }
+
+/* Keys and values of 32 tokens, rows padded, and queries: kernels/decode.gpu. */
+static uint32_t decode_shared(const struct rf_attention_args *a, enum rf_kv_type type)
+{
+    const uint32_t heads = RF_MIN(a->n_head / a->n_kv_head, decode_heads(a->head_dim));
+    return 2 * 32 * (a->head_dim * (type == RF_KV_F32 ? 4 : 2) + 16) + heads * a->head_dim * (uint32_t)sizeof(float);
+}
+
+/* The first `rows` rows, one of each sequence. append: a->rope is done here. act: where the result is also wanted as products of few rows take it. */
+static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t rows, bool append,
                         const struct act_args *act)
 {
-    uint32_t group = a->n_head / a->n_kv_head, parts = (group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS;
+    const uint32_t blocks = a->n_kv_head * group_parts(a);
     RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
-    struct decode_args p = {.q = a->q, .part = g->parts, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data, .block_bytes = kv->block_bytes,
-        .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
-        .window = a->window, .type = kernel_type(kv->desc.type), .group = a->group, .n_block = kv->desc.n_block, .scale = a->scale, .softcap = a->softcap};
-    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, a->n_kv_head * parts, rows, 128, &p));
-    struct decode_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .act = *act, .out_stride = a->out_stride, .n_head = a->n_head,
-                                  .head_dim = a->head_dim, .window = a->window};
-    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode_merge, a->n_head, rows, 1, 128, &m);
+    RF_TRY(counts_need(g, s, (uint64_t)rows * blocks));
+    struct decode_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
+        .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .act = *act, .q_stride = a->q_stride, .out_stride = a->out_stride,
+        .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .window = a->window, .type = kernel_type(kv->desc.type),
+        .group = a->group, .n_block = kv->desc.n_block, .append = append, .scale = a->scale, .softcap = a->softcap};
+    if (append) {
+        p.k = a->rope->k;
+        p.v = a->rope->v;
+        p.kv_stride = a->rope->kv_stride;
+        p.rot_dim = a->rope->rot_dim;
+        RF_TRY(rotation(g, s, a->rope, &p.style, &p.table));
+    }
+    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, blocks, rows, 128, decode_shared(a, kv->desc.type), &p);
 }
 
 static rf_status flash(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t first_seq)
@@ -235,14 +265,14 @@ static rf_status plain(struct rf_gpu *g, struct rf_stream *s, const struct rf_at
     bool split = may_split && n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS &&
                  part_bytes <= SPLIT_BYTES;
     if (split) RF_TRY(parts_need(g, part_bytes));
-    struct attn_args p = {.q = a->q, .out = a->out, .part = g->parts, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
+    struct attn_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
         .out_stride = a->out_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
         .table_stride = g->batch->table_stride, .window = a->window, .type = kernel_type(kv->desc.type), .n_chunk = n_chunk,
         .split = split, .scale = a->scale, .softcap = a->softcap};
     RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_attn, g->n_tile, a->n_kv_head, split ? n_chunk : 1, RF_GPU_ATTN_THREADS, &p));
     if (!split) return g->fault;
-    struct attn_merge_args m = {.out = a->out, .part = g->parts, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
+    struct attn_merge_args m = {.out = a->out, .part = g->parts.dev, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
                                 .head_dim = a->head_dim, .n_chunk = n_chunk, .window = a->window};
     return rf_gpu_launch(g, s, RF_GPU_K_attn_merge, g->batch->n_tok, a->n_head, 1, 64, &m);
 }
@@ -306,15 +336,18 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     const bool splits = g->attention == RF_GPU_ATTENTION_AUTO || g->attention == RF_GPU_ATTENTION_SPLIT;
     const bool flashes = g->attention != RF_GPU_ATTENTION_REFERENCE && g->attention != RF_GPU_ATTENTION_SPLIT &&
                          rf_gpu_flash_takes(g, a->head_dim, kv->desc.type);
-    const uint32_t n = splits && a->out_stride == a->n_head * a->head_dim ? ones(g->batch) : 0;
+    const bool whole = a->out_stride == a->n_head * a->head_dim && decode_shared(a, kv->desc.type) + 2048 <= g->dev.shared_max;
+    const uint32_t n = splits && whole ? ones(g->batch) : 0;
     struct act_args act = {0};
     if (n && n == g->batch->n_seq) { /* rows that pad run too */
+        if (a->rope && !rope_fits(g, kv, a->rope)) return RF_INTERNAL;
         rf_gpu_act_drop(g, a->out);
         if (a->head_dim % 32 == 0) RF_TRY(rf_gpu_act_make(g, a->out, g->at.n_row, a->n_head * a->head_dim, RF_GPU_FACTOR_ATTENTION, &act));
-        return decode(g, s, a, kv, g->at.n_row, &act);
+        return decode(g, s, a, kv, g->at.n_row, a->rope != NULL, &act);
     }
+    if (a->rope) RF_TRY(rf_gpu_rope_kv(b, s, a->rope));
     rf_gpu_act_drop(g, a->out);
     if (!flashes) return plain(g, s, a, kv, splits);
-    if (n) RF_TRY(decode(g, s, a, kv, n, &act));
+    if (n) RF_TRY(decode(g, s, a, kv, n, false, &act));
     return flash(g, s, a, kv, n);
 }

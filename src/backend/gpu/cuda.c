@@ -69,11 +69,11 @@ static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes)
 struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
 struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
 
-static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params)
+static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, uint32_t shared, void *stream, void **params)
 {
     struct launch_attribute early = {.id = PROGRAMMATIC_SERIALIZATION, .v.value = 1};
-    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .stream = stream, .attribute = &early, .n_attribute = 1};
-    if (!d->extra[LAUNCH_EX] || !d->has_early) return d->api.launch(fn, grid[0], grid[1], grid[2], threads, 1, 1, 0, stream, params, NULL);
+    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .shared = shared, .stream = stream, .attribute = &early, .n_attribute = 1};
+    if (!d->extra[LAUNCH_EX] || !d->has_early) return d->api.launch(fn, grid[0], grid[1], grid[2], threads, 1, 1, shared, stream, params, NULL);
     return ((int (*)(const struct launch_config *, void *, void **, void **))d->extra[LAUNCH_EX])(&c, fn, params, NULL);
 }
 

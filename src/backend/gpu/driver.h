@@ -62,7 +62,7 @@ struct rf_gpu_vendor {
     int (*bind)(struct rf_gpu_device *d); /* the calling thread works with this device from now on */
     int (*allow_shared)(struct rf_gpu_device *d, void *fn, unsigned bytes); /* launches of fn may ask for so much shared memory */
     /* A launch that may start before the one in front of it ends (kernels/dialect.h: g_pdl_wait); NULL: there is no such thing. */
-    int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, void *stream, void **params);
+    int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, uint32_t shared, void *stream, void **params);
     const char *(*text)(struct rf_gpu_device *d, int rc);
     bool operands_shared; /* operands of the matrix unit change places by way of shared memory */
     unsigned stream_flags, event_flags; /* non-blocking; no timing */

@@ -28,8 +28,8 @@ static const char *const kernel_names[] = {
 #undef X
 };
 
-rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                               uint32_t shared, const void *args)
+static rf_status launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                        uint32_t shared, const void *args, bool early)
 {
     if (g->fault) return g->fault;
     if (!gx || !gy || !gz) return RF_OK;
@@ -40,20 +40,22 @@ rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gp
         rc = g->dev.vendor->allow_shared(&g->dev, g->fn[k], shared);
         if (!rc) g->shared[k] = shared;
     }
-    if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, shared, rf_gpu_stream(g, s), params, NULL);
+    if (!rc && early && g->dev.vendor->launch_early)
+        rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, threads, shared, rf_gpu_stream(g, s), params);
+    else if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, shared, rf_gpu_stream(g, s), params, NULL);
     return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
 }
 
-rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                              const void *args)
+rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                               uint32_t shared, const void *args)
 {
-    if (g->fault) return g->fault;
-    if (!g->dev.vendor->launch_early || !gx || !gy || !gz || gx > INT32_MAX || gy > 65535 || gz > 65535)
-        return rf_gpu_launch(g, s, k, gx, gy, gz, threads, args);
-    void *params[] = {(void *)(uintptr_t)args};
-    int rc = g->dev.vendor->bind(&g->dev);
-    if (!rc) rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, threads, rf_gpu_stream(g, s), params);
-    return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+    return launch(g, s, k, gx, gy, gz, threads, shared, args, false);
+}
+
+rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
+                              uint32_t shared, const void *args)
+{
+    return launch(g, s, k, gx, gy, gz, threads, shared, args, true);
 }
 
 rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
@@ -246,7 +248,8 @@ static void gpu_close(struct rf_backend *b)
         if (g->stream) g->dev.api.stream_sync(g->stream);
         rf_gpu_record_drop(b, NULL);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, rf_gpu_angles_bytes(&g->angles[i]));
-        rf_gpu_free(g, g->parts, g->parts_bytes);
+        rf_gpu_scratch_release(g, &g->parts);
+        rf_gpu_scratch_release(g, &g->counts);
         rf_gpu_scratch_release(g, &g->gemm.x);
         rf_gpu_scratch_release(g, &g->gemm.w);
         rf_gpu_scratch_release(g, &g->gemm.part);

@@ -108,8 +108,7 @@ struct rf_gpu {
 
     struct rf_gpu_angles angles[RF_GPU_ANGLES];
     uint32_t next_angles;
-    rf_dev parts; /* attention's split parts */
-    size_t parts_bytes;
+    struct rf_gpu_scratch parts, counts; /* attention's split parts, and how many of a row's are there: 0 between launches */
 
     struct rf_gpu_gemm gemm;
     struct rf_gpu_scratch sample; /* sample.c */
@@ -135,9 +134,9 @@ rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kerne
 /* The same with `shared` bytes of shared memory whose size the launch chooses (G_DYNAMIC in the kernel). */
 rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                                uint32_t shared, const void *args);
-/* The same for kernels that begin with g_pdl_wait (dialect.h): they may start while the one before still runs. */
+/* The same for kernels with a g_pdl_wait (dialect.h): they may start while the one before still runs. */
 rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                              const void *args);
+                              uint32_t shared, const void *args);
 /* At least `bytes` of device memory and as much pinned host memory that may be written now. */
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);

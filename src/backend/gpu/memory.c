@@ -147,6 +147,6 @@ uint64_t rf_gpu_scratch_bytes(const struct rf_backend *b, const struct rf_scratc
     uint64_t all = rf_gpu_gemm_scratch(d) + rf_gpu_attention_scratch(g, d) + rf_gpu_sample_scratch(d->n_vocab, d->max_out) + rf_gpu_stage_bytes() +
                    d->n_angles * pos * d->rot_dim * sizeof(float) +
                    (table * d->max_seq * d->n_group + 4 * (uint64_t)d->rows) * sizeof(int32_t) * 5 / 4;
-    uint64_t held = g->gemm.x.bytes + g->gemm.w.bytes + g->gemm.part.bytes + g->sample.bytes + g->parts_bytes + g->staging[0].bytes + g->staging[1].bytes;
+    uint64_t held = g->gemm.x.bytes + g->gemm.w.bytes + g->gemm.part.bytes + g->sample.bytes + g->parts.bytes + g->counts.bytes + g->staging[0].bytes + g->staging[1].bytes;
     return all > held ? all - held : 0;
 }

@@ -81,7 +81,7 @@ static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const str
     rf_gpu_act_drop(g, a->sum);
     if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, RF_GPU_FACTOR_NORM, &p.act));
     else rf_gpu_act_drop(g, a->y);
-    return rf_gpu_launch_early(g, s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, &p);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, 0, &p);
 }
 
 static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a)
@@ -91,7 +91,7 @@ static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const stru
     struct gather_args p = {.x = a->x, .row = g->at.out_row, .out = a->out, .cols = a->cols, .n = n};
     p.step = a->out == a->x ? 1 : RF_MIN(n, 65535u);
     rf_gpu_act_drop(rf_gpu_of(b), a->out);
-    return rf_gpu_launch_early(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, &p);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_gather, (a->cols + 127) / 128, p.step, 1, 128, 0, &p);
 }
 
 /* ---- elements ---- */
@@ -102,12 +102,12 @@ static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct 
     struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .cols = a->cols, .act = (unsigned)a->act};
     if (a->cols % 4 == 0) RF_TRY(rf_gpu_act_make(g, a->out, a->rows, a->cols, RF_GPU_FACTOR_GLU, &p.form));
     else rf_gpu_act_drop(g, a->out);
-    if (p.form.half || p.form.bf16) return rf_gpu_launch_early(g, s, RF_GPU_K_glu_rows, (p.form.blocks * 4 + 63) / 64, a->rows, 1, 64, &p);
+    if (p.form.half || p.form.bf16) return rf_gpu_launch_early(g, s, RF_GPU_K_glu_rows, (p.form.blocks * 4 + 63) / 64, a->rows, 1, 64, 0, &p);
     for (uint32_t from = 0; from < a->rows; from += 65535) { /* a grid is at most that high */
         struct glu_args q = p;
         rf_dev skip = (rf_dev)from * a->cols * sizeof(float);
         q.gate += skip, q.up += skip, q.out += skip;
-        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_glu, (a->cols + 255) / 256, RF_MIN(a->rows - from, 65535u), 1, 256, &q));
+        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_glu, (a->cols + 255) / 256, RF_MIN(a->rows - from, 65535u), 1, 256, 0, &q));
     }
     return g->fault;
 }
@@ -116,14 +116,14 @@ static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct 
 {
     struct add_args p = {.a = a->a, .b = a->b, .out = a->out, .n = a->n, .b_scale = a->b_scale};
     rf_gpu_act_drop(rf_gpu_of(b), a->out);
-    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, &p);
+    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, 0, &p);
 }
 
 static rf_status op_softcap(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a)
 {
     struct softcap_args p = {.x = a->x, .n = a->n, .cap = a->cap, .scale = a->scale};
     rf_gpu_act_drop(rf_gpu_of(b), a->x);
-    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, &p);
+    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_softcap, (a->n + 255) / 256, 1, 1, 256, 0, &p);
 }
 
 /* ---- angles: a table over positions that grows by doubling, so that most steps compute none ---- */

@@ -63,7 +63,7 @@ rf_status rf_gpu_choose(struct rf_backend *b, struct rf_stream *s, const struct 
     rf_dev dev = g->sample.dev;
     struct sample_args p = {.logits = a->logits, .plan = g->plan.dev, .strip = dev, .group = dev + at.group, .list = dev + at.list, .top = dev + at.top,
                             .out = a->chosen, .out_top = a->top, .n_vocab = a->n_vocab, .n_strip = n_strip};
-    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_sample_scan, n_strip, n_row, 1, 256, &p));
-    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_sample_weigh, n_strip, n_row, 1, 256, &p));
-    return rf_gpu_launch_early(g, s, RF_GPU_K_sample_pick, n_row, 1, 1, 512, &p);
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_sample_scan, n_strip, n_row, 1, 256, 0, &p));
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_sample_weigh, n_strip, n_row, 1, 256, 0, &p));
+    return rf_gpu_launch_early(g, s, RF_GPU_K_sample_pick, n_row, 1, 1, 512, 0, &p);
 }

@@ -207,7 +207,7 @@ static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32
     *at = p.act;
     uint32_t blocks = (p.act.blocks * 4 + 255) / 256;
     p.step = blocks * 256;
-    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, blocks, rows, 1, 256, &p);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_act_rows, blocks, rows, 1, 256, 0, &p);
 }
 
 /* ---- the slots ---- */
@@ -242,7 +242,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     }
     if (g->has_mma && is_matrix_type(w0->type)) RF_TRY(act_get(g, s, p.x, n, p.cols, &p.act));
     for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
-    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, &p);
+    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, 0, &p);
 }
 
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
@@ -265,5 +265,5 @@ rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct r
         if (g->batch->token[t] < 0 || (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
     struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .n_chunk = w->n_chunk, .cols = (unsigned)w->cols, .scale = a->scale};
     rf_gpu_act_drop(g, a->out);
-    return rf_gpu_launch_early(g, s, w->kernel, g->at.n_row, 1, 1, 64, &p);
+    return rf_gpu_launch_early(g, s, w->kernel, g->at.n_row, 1, 1, 64, 0, &p);
 }

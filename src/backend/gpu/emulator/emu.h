@@ -70,6 +70,9 @@ G_FN float g_h2f(uint16_t h) { return rf_emu_h2f(h); }
 G_FN uint16_t g_f2h(float f) { return rf_emu_f2h(f); }
 G_FN void g_pdl_wait(void) {}
 G_FN void g_pdl_launch(void) {}
+G_FN void g_publish(void) {}
+G_FN void g_observe(void) {}
+G_FN uint32_t g_arrive(uint32_t *count) { return (*count)++; } /* one block at a time */
 G_FN uint32_t g_fma2(uint32_t a, uint32_t b, uint32_t c)
 {
     uint32_t lo = g_f2h(fmaf(g_h2f((uint16_t)a), g_h2f((uint16_t)b), g_h2f((uint16_t)c)));

@@ -24,6 +24,7 @@ enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* ma
 enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
 enum { RF_GPU_PLAN_ROWS = 30, RF_GPU_PLAN_EDITS }; /* sample_row of each output; their edits: places in words from the plan's start */
 enum { RF_GPU_SPLITS = 16, RF_GPU_DECODE_HEADS = 8 };
+#define decode_heads(dim) ((dim) > 128 ? RF_GPU_DECODE_HEADS / 2u : RF_GPU_DECODE_HEADS + 0u) /* query heads of a block */
 
 /* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
 struct act_args { rf_gpu_ptr half, bf16, sum; unsigned blocks; float factor; };
@@ -48,12 +49,14 @@ struct attn_args {
 struct attn_merge_args { rf_gpu_ptr out, part, pos; unsigned out_stride, n_head, head_dim, n_chunk, window; };
 struct attn_tile { unsigned seq, tok, row, n_row; }; /* n_row rows (token-major, heads of one KV head) from row of the sequence on;
                                                         tok: the sequence's first token */
+/* append: q and k come as products made them, and k and v go to the cache here. part: of a row and query head, values [run][head_dim], then max and
+ * sum [run][2]; count: arrivals [row][blocks of a row], 0 between launches. */
 struct decode_args {
-    rf_gpu_ptr q, part, plan, pos, kv, block_bytes, slot_offset;
-    unsigned q_stride, n_head, n_kv_head, head_dim, window, type, group, n_block; /* group: the cache group */
+    rf_gpu_ptr q, k, v, out, part, count, plan, pos, kv, block_bytes, slot_offset, table;
+    struct act_args act;
+    unsigned q_stride, kv_stride, out_stride, n_head, n_kv_head, head_dim, rot_dim, style, window, type, group, n_block, append; /* group: the cache group */
     float scale, softcap;
 };
-struct decode_merge_args { rf_gpu_ptr out, part, pos; struct act_args act; unsigned out_stride, n_head, head_dim, window; };
 struct glu_args { rf_gpu_ptr gate, up, out; struct act_args form; unsigned cols, act; };
 struct add_args { rf_gpu_ptr a, b, out, n; float b_scale; };
 struct softcap_args { rf_gpu_ptr x, n; float cap, scale; };
@@ -74,7 +77,7 @@ struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_
     X(embed_##t, embed_args) X(pack_rows_##t, pack_args) X(matmul_##t##_1, matmul_args) X(matmul_##t##_4, matmul_args) X(matmul_##t##_8, matmul_args)
 #define RF_GPU_KERNELS(X)                                                                                                    \
     X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
-    X(attn_decode, decode_args) X(attn_decode_merge, decode_merge_args)                                                      \
+    X(attn_decode, decode_args)                                                                                                \
     X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
     X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
     X(sample_scan, sample_args) X(sample_weigh, sample_args) X(sample_pick, sample_args)                                     \

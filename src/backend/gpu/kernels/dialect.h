@@ -51,6 +51,9 @@ G_FN void g_sync(void) /* s_barrier alone orders no memory */
 }
 G_FN void g_pdl_wait(void) {}
 G_FN void g_pdl_launch(void) {}
+G_FN void g_publish(void) { __builtin_amdgcn_fence(__ATOMIC_RELEASE, "agent"); }
+G_FN void g_observe(void) { __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent"); }
+G_FN g_u32 g_arrive(g_u32 *count) { return __hip_atomic_fetch_add(count, 1u, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT); }
 G_FN int g_shfl_xor_i(int v, int m) { return __builtin_amdgcn_ds_bpermute((int)((g_lane() ^ (g_u32)m) << 2), v); }
 G_FN float g_asf(g_u32 x) { return __builtin_bit_cast(float, x); }
 G_FN g_u32 g_asu(float x) { return __builtin_bit_cast(g_u32, x); }
@@ -101,8 +104,20 @@ G_FN g_u32 g_add2(g_u32 a, g_u32 b) { g_u32 r; asm("add.rn.f16x2 %0, %1, %2;" : 
 G_FN g_u32 g_mul2(g_u32 a, g_u32 b) { g_u32 r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 G_FN g_u32 g_and_or(g_u32 a, g_u32 b, g_u32 c) { g_u32 r; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 G_FN g_u32 g_perm(g_u32 a, g_u32 b, g_u32 sel) { g_u32 r; asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(sel)); return r; }
+/* The last of some blocks finishes what all of them began. Every thread of each calls g_publish behind its stores to memory, then g_sync; one calls
+ * g_arrive, which counts; where the count tells that its block is the last, the block reads what the others stored behind another g_sync and
+ * g_observe, and leaves the count at 0. PTX: bar.sync and an acq_rel operation at gpu scope are cumulative, so the other two are empty here. */
+G_FN void g_publish(void) {}
+G_FN void g_observe(void) {}
+G_FN g_u32 g_arrive(g_u32 *count)
+{
+    g_u32 before;
+    asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(count) : "memory");
+    return before;
+}
 /* Programmatic dependent launch: the next kernel may start when all blocks have called g_pdl_launch or ended; it must not touch what earlier
- * kernels write or read before its g_pdl_wait, which every block calls. Nothing where the launch did not ask for it. */
+ * kernels of the step write or read before its g_pdl_wait, which at least one block of every kernel calls: what was there before the step (weights, the
+ * plan, keys and values of earlier tokens) may be read at once. Nothing where the launch did not ask for it. */
 G_FN void g_pdl_wait(void) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
