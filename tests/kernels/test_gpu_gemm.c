@@ -48,7 +48,15 @@ static double worst(const float *got, const float *x, const float *w, const floa
     return most;
 }
 
-static uint32_t cols_of(const struct rf_type_info *ti, bool large) { return ti->block == 256 ? (large ? 768 : 256) : ti->block == 32 ? (large ? 352 : 96) : (large ? 264 : 40); }
+/* large: k is cut into splits. */
+static uint32_t cols_of(const struct rf_type_info *ti, bool large) { return ti->block == 256 ? (large ? 1280 : 256) : ti->block == 32 ? (large ? 608 : 96) : (large ? 520 : 40); }
+
+/* On NVIDIA up to 64 rows of these types keep 11 bits of x and all of the weights, so an eighth is allowed. */
+static bool is_fine(uint32_t type, uint32_t rows)
+{
+    const bool others = type == RF_TYPE_BF16 || type == RF_TYPE_Q4_1 || type == RF_TYPE_Q5_1 || type == RF_TYPE_Q2_K || type == RF_TYPE_Q3_K;
+    return !strncmp(gpu->info.name, "cuda", 4) && rows <= 64 && !others;
+}
 
 TEST(every_type)
 {
@@ -75,7 +83,8 @@ TEST(every_type)
                 for (uint32_t m = 0; m < p.rows; m++) CHECK(plane[(size_t)m * stride + p.n_out[j]] == 12345);
                 gpu->mem->weight_free(gpu, p.w[j]);
             }
-            if (error > 1) CHECK_FAIL_("%s, %u rows%s: off by %.3g times the tolerance", ti->name, p.rows, precise ? ", precise" : "", error);
+            if (error > (precise || !is_fine(types[k], rows[i]) ? 1 : 0.125))
+                CHECK_FAIL_("%s, %u rows%s: off by %.3g times the tolerance", ti->name, p.rows, precise ? ", precise" : "", error);
             most[precise] = fmax(most[precise], error);
             free(data[0]), free(data[1]), free(x), free(bias), free(w), free(out);
         }

@@ -4,7 +4,8 @@
 #include "backend/gpu/weights.h"
 #include "base/mem.h"
 
-enum { MOST_SPLITS = 8, STEPS_A_SPLIT = 2, BLOCKS = 3 /* of a processor */, PROCESSORS = 96 /* where the device does not say */ };
+enum { MOST_SPLITS = 8, STEPS_A_SPLIT = 2, PROCESSORS = 96 /* where the device does not say */ };
+enum { BLOCKS = 3, BLOCKS_MMA = 2 }; /* of a processor */
 
 /* By number of type (kernels/args.h): values and bytes of a stage of one row tile: a chunk, or two of 64 values. */
 static const struct { uint32_t values, bytes, chunks; } stages[] = {
@@ -13,6 +14,8 @@ static const struct { uint32_t values, bytes, chunks; } stages[] = {
 #undef X
 };
 
+/* Goes the way of kernels/gemm_few_mma.h. */
+static bool is_mma(const struct rf_gpu *g, uint32_t type) { return g->has_mma && type != RF_TYPE_BF16 && rf_gpu_is_matrix_type(type); }
 static bool turns(const struct rf_gpu *g) { return g->dev.vendor->operands_shared; }
 static uint32_t warps_of(const struct rf_gpu *g) { return 256 / g->warp; }
 
@@ -23,13 +26,18 @@ static uint32_t shared_of(const struct rf_gpu *g, uint32_t type, uint32_t pad_ro
 }
 static uint32_t pad_of(uint32_t rows) { return (rows + 15) / 16 * 16; }
 
+/* The same for the types of is_mma: a chunk's values of x, 16 bits each, and sums of their blocks. */
+static uint32_t stage_mma(uint32_t type, uint32_t pad_rows, bool x_rest) { return stages[type].values * 2 * pad_rows * (x_rest ? 2 : 1) + pad_rows * 32; }
+
 bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
 {
     if (a->rows > RF_GPU_FEW_MOST) return false;
     for (uint32_t i = 0; i < a->n_w; i++) {
-        uint32_t type = rf_gpu_weight_number(rf_gpu_weight_of(a->w[i]));
-        if (g->gemm.shape.persistent && rf_gpu_weight_of(a->w[i])->type == RF_TYPE_BF16) return false; /* the large product is faster */
-        if (!type || shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true) > g->dev.shared_max) return false;
+        const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
+        const uint32_t type = rf_gpu_weight_number(w);
+        if (g->gemm.shape.persistent && w->type == RF_TYPE_BF16) return false; /* the large product is faster */
+        const uint32_t shared = is_mma(g, w->type) ? 2 * stage_mma(type, RF_GPU_FEW_MOST, a->precise) : shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true);
+        if (!type || shared > g->dev.shared_max) return false;
     }
     return true;
 }
@@ -50,34 +58,50 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
         p->stride[i] = a->out_stride[first + i];
         p->end[i] = tiles;
     }
-    const uint32_t groups = (tiles + warps_of(g) - 1) / warps_of(g), chip = g->gemm.shape.processors ? g->gemm.shape.processors : PROCESSORS;
+    const bool mma = is_mma(g, w0->type);
+    const uint32_t warps = mma ? 8 : warps_of(g), groups = (tiles + warps - 1) / warps, chip = g->gemm.shape.processors ? g->gemm.shape.processors : PROCESSORS;
+    const uint32_t blocks = mma ? BLOCKS_MMA * chip : BLOCKS * chip + groups / 2; /* mma: all at once, never a few more */
     p->n_w = n;
     p->n_chunk = w0->n_chunk;
-    p->splits = RF_MAX(RF_MIN(RF_MIN((BLOCKS * chip + groups / 2) / groups, steps / STEPS_A_SPLIT), (uint32_t)MOST_SPLITS), 1u); /* nothing here depends on rows */
+    p->splits = RF_MAX(RF_MIN(RF_MIN(blocks / groups, steps / STEPS_A_SPLIT), (uint32_t)MOST_SPLITS), 1u); /* nothing here depends on rows */
     if (p->splits > 1) RF_TRY(rf_gpu_scratch_need(g, &g->gemm.part, (uint64_t)p->splits * RF_GPU_FEW_MOST * tiles * 16 * sizeof(float), "sums of splits"));
     p->part = g->gemm.part.dev;
-    RF_TRY(rf_gpu_launch_shared(g, s, (enum rf_gpu_kernel)(RF_GPU_K_gemm_few_f16 + type - 1), groups, 1, p->splits, 256,
-                                shared_of(g, type, p->pad_rows, p->x_lo, p->w_rest), p));
-    return p->splits > 1 ? rf_gpu_launch(g, s, RF_GPU_K_gemm_few_sum, (tiles * 16 + 127) / 128, p->rows, 1, 128, p) : g->fault;
+    uint32_t shared = shared_of(g, type, p->pad_rows, p->x_lo, p->w_rest);
+    if (mma) {
+        const uint32_t stage = stage_mma(type, p->pad_rows, p->x_lo);
+        p->stages = 3 * stage <= g->dev.shared_max ? 3 : 2;
+        shared = p->stages * stage;
+    }
+    RF_TRY(rf_gpu_launch_early(g, s, (enum rf_gpu_kernel)(RF_GPU_K_gemm_few_f16 + type - 1), groups, 1, p->splits, 256, shared, p));
+    return p->splits > 1 ? rf_gpu_launch_early(g, s, RF_GPU_K_gemm_few_sum, (tiles * 16 + 127) / 128, p->rows, 1, 128, 0, p) : g->fault;
+}
+
+/* x in tiles of `pad` rows, its values in the order of the weights. */
+static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, enum gemm_order order, bool rest, struct gemm_few_args *p)
+{
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = (cols + 255) / 256 * 4; /* whole stages */
+    const uint64_t plane = (uint64_t)k_tiles * 128 * p->pad_rows;
+    RF_TRY(rf_gpu_scratch_need(g, &g->gemm.x, (uint64_t)k_tiles * 128 * RF_GPU_FEW_MOST * (rest ? 2 : 1), "rounded activations"));
+    p->x = g->gemm.x.dev;
+    p->x_lo = rest ? g->gemm.x.dev + plane : 0;
+    struct gemm_x_args x = {.x = a->x, .hi = p->x, .lo = p->x_lo, .rows = a->rows, .cols = cols, .k_tiles = k_tiles, .tile_rows = p->pad_rows, .order = order};
+    return rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (k_tiles * 8 + 127) / 128, p->pad_rows, 1, 128, 0, &x);
 }
 
 rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest)
 {
-    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, pad = pad_of(a->rows), k_tiles = (cols + 255) / 256 * 4; /* whole stages */
-    const uint64_t plane = (uint64_t)k_tiles * 128 * pad;
-    RF_TRY(rf_gpu_scratch_need(g, &g->gemm.x, (uint64_t)k_tiles * 128 * RF_GPU_FEW_MOST * (x_rest ? 2 : 1), "rounded activations"));
-    struct gemm_few_args p = {.x = g->gemm.x.dev, .x_lo = x_rest ? g->gemm.x.dev + plane : 0, .rows = a->rows, .pad_rows = pad};
-    enum gemm_order made = RF_GPU_ORDER_PLAIN;
     for (uint32_t i = 0, n; i < a->n_w; i += n) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
         const enum gemm_order order = turns(g) ? RF_GPU_ORDER_PLAIN : w->type == RF_TYPE_BF16 ? RF_GPU_ORDER_BF16 : RF_GPU_ORDER_OCTETS;
+        struct gemm_few_args p = {.rows = a->rows, .pad_rows = pad_of(a->rows)};
         for (n = 1; i + n < a->n_w && n < RF_GPU_GEMM_W && rf_gpu_weight_of(a->w[i + n])->type == w->type; n++) {}
-        if (!i || order != made) {
-            struct gemm_x_args x = {.x = a->x, .hi = p.x, .lo = p.x_lo, .rows = a->rows, .cols = cols, .k_tiles = k_tiles, .tile_rows = pad, .order = order};
-            RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_gemm_x, (k_tiles * 8 + 127) / 128, pad, 1, 128, &x));
-            made = order;
+        if (is_mma(g, w->type)) {
+            RF_TRY(rf_gpu_act_get(g, s, a->x, a->rows, (uint32_t)w->cols, &p.act));
+            p.x_lo = x_rest;
+        } else {
+            RF_TRY(tiles_make(g, s, a, order, x_rest, &p));
+            p.w_rest = w_rest && w->type != RF_TYPE_BF16;
         }
-        p.w_rest = w_rest && w->type != RF_TYPE_BF16;
         RF_TRY(product(g, s, a, i, n, &p));
     }
     return g->fault;

@@ -172,6 +172,8 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
 #define RF_GPU_FACTOR_ATTENTION 0.125f
 #define RF_GPU_FACTOR_GLU 0.0625f
 #define RF_GPU_FACTOR_ANY 0.25f
+/* The form of a product's x: what its maker left, or made now. Rows up to RF_GPU_FEW_MOST where some weights have a form for halves. */
+rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at);
 /* What was written at p is no longer what the form was made of. */
 void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
 

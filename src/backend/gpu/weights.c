@@ -43,8 +43,7 @@ static const struct layout *layout_of(uint32_t type)
     return NULL;
 }
 
-/* Has a matrix form: kernels/matmul.gpu. */
-static bool is_matrix_type(uint32_t type)
+bool rf_gpu_is_matrix_type(uint32_t type)
 {
     switch (type) {
     case RF_TYPE_F32: case RF_TYPE_Q4_1: case RF_TYPE_Q5_1: case RF_TYPE_Q2_K: case RF_TYPE_Q3_K: return false;
@@ -135,7 +134,7 @@ rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc
         return s;
     }
     if (d->type == RF_TYPE_BF16) g->act.bf16 = true;
-    else if (is_matrix_type(d->type)) g->act.half = true;
+    else if (rf_gpu_is_matrix_type(d->type)) g->act.half = true;
     *copied = true;
     *out = (struct rf_weight *)w;
     return RF_OK;
@@ -153,12 +152,12 @@ uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_wei
 
 /* ---- x for the matrix unit ---- */
 
-enum { ACT_ROWS = 8 };
-
+/* Room for as many rows as products from packed weights take (bf16 alone: for few), so that shapes of steps do not move it. */
 static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
-    uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, form = blocks * 1024, need = 2 * form + blocks * 32;
+    const uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, sets = a->half ? RF_GPU_FEW_MOST / 8 : 1, form = blocks * 1024, half = a->half ? sets * form : 0;
+    const uint64_t need = half + (a->bf16 ? form : 0) + sets * blocks * 32;
     if (need > a->bytes) {
         a->of = 0;
         rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
@@ -168,7 +167,7 @@ static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct
         int rc = g->dev.api.fill(a->dev, 0, need, g->stream); /* columns of rows that are not there are loaded, too */
         if (rc) return rf_gpu_slot(g, rc, "clearing activations");
     }
-    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + form : 0, .sum = a->dev + 2 * form,
+    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + half : 0, .sum = a->dev + half + (a->bf16 ? form : 0),
                             .blocks = (unsigned)blocks, .factor = factor};
     return RF_OK;
 }
@@ -177,11 +176,12 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
 {
     struct rf_gpu_act *a = &g->act;
     *at = (struct act_args){0};
-    if (!g->has_mma || rows > ACT_ROWS || (!a->half && !a->bf16)) {
+    if (!g->has_mma || rows > (a->half ? (uint32_t)RF_GPU_FEW_MOST : (uint32_t)RF_GPU_FEW_ROWS) || (!a->half && !a->bf16)) {
         rf_gpu_act_drop(g, of);
         return RF_OK;
     }
     RF_TRY(act_place(g, cols, factor, at));
+    if (rows > RF_GPU_FEW_ROWS) at->bf16 = 0; /* products of so many rows take it otherwise */
     a->at = *at;
     a->of = of;
     a->rows = rows;
@@ -194,8 +194,7 @@ void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p)
     if (g->act.of == p) g->act.of = 0;
 }
 
-/* The form of a product's x: what its maker left, or made now. */
-static rf_status act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
+rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
     if (a->of == x && a->rows == rows && a->cols == cols) {
@@ -240,7 +239,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
             .out = a->out[first + i] + (rf_dev)from * a->out_stride[first + i] * sizeof(float), .rows = (unsigned)w->rows,
             .out_stride = a->out_stride[first + i], .block_end = end};
     }
-    if (g->has_mma && is_matrix_type(w0->type)) RF_TRY(act_get(g, s, p.x, n, p.cols, &p.act));
+    if (g->has_mma && rf_gpu_is_matrix_type(w0->type)) RF_TRY(rf_gpu_act_get(g, s, p.x, n, p.cols, &p.act));
     for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
     return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, 0, &p);
 }
@@ -248,7 +247,10 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    if (a->rows > RF_GPU_FEW_ROWS) return rf_gpu_gemm(g, s, a);
+    if (a->rows > RF_GPU_FEW_ROWS) {
+        for (uint32_t i = 0; i < a->n_w; i++) rf_gpu_act_drop(g, a->out[i]);
+        return rf_gpu_gemm(g, s, a);
+    }
     for (uint32_t i = 0, n_w; i < a->n_w; i += n_w) {
         n_w = same_type(a, i);
         for (uint32_t from = 0; from < a->rows; from += 65535) /* a grid is at most that high */

@@ -17,6 +17,8 @@ static inline uint32_t rf_gpu_weight_number(const struct rf_gpu_weight *w)
 {
     return (uint32_t)(w->kernel - RF_GPU_K_embed_f32) / (RF_GPU_K_embed_f16 - RF_GPU_K_embed_f32);
 }
+/* Has a form for the matrix unit: kernels/matmul.gpu. */
+bool rf_gpu_is_matrix_type(uint32_t type);
 static inline const struct rf_gpu_weight *rf_gpu_weight_of(const struct rf_weight *w) { return (const struct rf_gpu_weight *)w; }
 
 #endif

@@ -28,12 +28,14 @@ struct gemm_args {
 };
 
 /* Up to 64 rows of x (tiles of pad_rows rows) times packed weights of one type: w[i] ends before row tile end[i] of the launch. splits > 1:
- * each split's share of k goes to part[split][row][16 * tiles], gemm_few_sum adds them. x_lo, w_rest: what roundings left counts too. */
+ * each split's share of k goes to part[split][row][16 * tiles], gemm_few_sum adds them. x_lo, w_rest: what roundings left counts too. Types with a matrix form
+ * (gemm_few_mma.h) take x from act and hold `stages` chunks of it; x_lo is then no address. */
 enum { RF_GPU_FEW_MOST = 64 };
 struct gemm_few_args {
+    struct act_args act;
     rf_gpu_ptr x, x_lo, part, w[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
     unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], end[RF_GPU_GEMM_W], n_w;
-    unsigned rows, pad_rows, n_chunk, splits, w_rest;
+    unsigned rows, pad_rows, n_chunk, splits, w_rest, stages;
 };
 
 /* Attention of many rows: tiles of up to 64 rows (struct attn_tile) by KV heads. */

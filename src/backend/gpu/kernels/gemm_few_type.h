@@ -13,6 +13,8 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
     G_UNROLL(4)
     for (int m = 0; m < RF_GPU_FEW_MOST / 16; m++)
         for (int i = 0; i < G_MAT_ACC; i++) s.acc[m].v[i] = 0;
+    g_pdl_launch();
+    g_pdl_wait();
     for (g_u32 step = from; step < to; step++) {
         g_u8 *w = mem + warp * FEW_W_BYTES, *x = mem + FEW_WARPS * FEW_W_BYTES;
         g_sync(); /* what is there was read to its end */
@@ -93,3 +95,6 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
 #undef T
 #undef CHUNK_VALUES
 #undef CHUNK_BYTES
+#undef SCALED
+#undef ALIKE
+#undef MINIMA

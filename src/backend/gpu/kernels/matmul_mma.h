@@ -4,6 +4,9 @@
  * multiply sums in f32.
  * For each type: struct raw_T, what a lane holds of a chunk; raw_load_T; and step_T, which adds the chunk's products to acc.
  */
+#ifndef RF_GPU_MATMUL_MMA_H
+#define RF_GPU_MATMUL_MMA_H
+
 struct mma_x { const g_u8 *data, *sum; int sums; }; /* a lane's columns of x (act.h), high parts first; has it sums? */
 #define ONES 0x64006400u   /* 1024, 1024 */
 #define MINUS_1024 0xe400e400u
@@ -221,3 +224,4 @@ G_FN void step_bf16(const struct raw_bf16 *q, const struct mma_x *x, g_u32 c, fl
         BLOCK_STEPS(total, sets, a, j, 0)
     }
 }
+#endif
