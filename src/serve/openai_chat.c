@@ -128,9 +128,9 @@ rf_status rf_serve_bytes_check(const struct rf_served *on, size_t bytes, const c
     if (bytes / on->max_token_bytes <= on->max_model_len) return RF_OK;
     return rf_fail_param(
         err, RF_TOO_LONG, field,
-        "This model's maximum context length is %u tokens. However, your %s have %zu bytes, which is more than "
-        "%u tokens can hold. Please reduce their length.",
-        on->max_model_len, field, bytes, on->max_model_len);
+        "This model's maximum context length is %u tokens. However, %zu bytes of %s were sent, which is more than "
+        "%u tokens can hold. Please reduce the length.",
+        on->max_model_len, bytes, field, on->max_model_len);
 }
 
 static rf_status variables(const struct rf_served *on, const struct rf_params *p, json_t *vars, struct rf_error *err)

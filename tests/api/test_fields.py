@@ -10,7 +10,7 @@ PATHS = ["/v1/chat/completions", "/v1/completions"]
 INTS = {"n": (1, 128), "max_tokens": (1, 2**31 - 1), "max_completion_tokens": (1, 2**31 - 1), "min_tokens": (0, 2**31 - 1),
         "top_k": (-1, 2**31 - 1), "top_logprobs": (0, 20), "priority": (-2**31, 2**31 - 1), "seed": (-2**63, 2**63 - 1)}
 NULLABLE = {"n", "max_tokens", "max_completion_tokens", "top_logprobs", "seed", "temperature", "top_p", "presence_penalty",
-            "frequency_penalty"}
+            "frequency_penalty", "top_k", "min_p", "typical_p", "repetition_penalty", "min_tokens"}
 FLOATS = {"temperature": (0, 2), "top_p": (0, 1), "min_p": (0, 1), "typical_p": (0, 1), "presence_penalty": (-2, 2),
           "frequency_penalty": (-2, 2), "repetition_penalty": (0.01, 10)}
 
@@ -70,7 +70,7 @@ def test_floats(server, field):
     ("model", "3"), ("timeout", "0"), ("timeout", "-1"), ("cache_salt", "1"),
     # refused by name
     ("response_format", '{"type":"json_schema","json_schema":{"name":"a","schema":{}}}'), ("response_format", '{"type":"json_object"}'),
-    ("guided_json", "{}"), ("guided_regex", '"a"'), ("structured_outputs", "{}"), ("use_beam_search", "true"),
+    ("guided_json", "{}"), ("json_schema", "{}"), ("guided_regex", '"a"'), ("structured_outputs", "{}"), ("use_beam_search", "true"),
     ("prompt_logprobs", "1"), ("truncate_prompt_tokens", "3"), ("allowed_token_ids", "[1]"), ("bad_words", '["a"]')])
 def test_wrong_or_refused(server, path, field, value):
     refused(raw(server, path, body(path, server, field, value)), field)
