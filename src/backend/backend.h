@@ -50,6 +50,9 @@ struct rf_weight_desc {
     uint64_t rows, cols;  /* rows = outputs, cols = inputs; data is rows x cols in file layout */
     const void *data;     /* host memory, must stay mapped unless *keeps says the backend took a copy */
     bool gather;          /* rows are looked up too (token embedding): keep a layout that can do both */
+    /* NULL, or told of parts of data that are copied while others still wait, by any thread: their pages may go. */
+    void (*copied_part)(void *ctx, const void *part, uint64_t bytes);
+    void *ctx;
 };
 
 /* ---- KV store ---- */

@@ -305,8 +305,13 @@ const struct rf_fact *rf_weights_fact(const struct rf_weights *w, const char *ke
 
 void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t)
 {
+    rf_weights_drop_part(w, t, t->data, t->bytes);
+}
+
+void rf_weights_drop_part(const struct rf_weights *w, const struct rf_tensor_view *t, const void *part, uint64_t n)
+{
     const struct rf_file *f = &w->file[t->file];
-    rf_file_drop(f, (size_t)(t->data - f->data), (size_t)t->bytes);
+    rf_file_drop(f, (size_t)((const uint8_t *)part - f->data), (size_t)n);
 }
 
 rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name, struct rf_buf *out,

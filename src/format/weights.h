@@ -69,6 +69,8 @@ const char *rf_weights_type_name(uint32_t type); /* rf_type_name, and the foreig
 const char *rf_weights_quantization(const struct rf_weights *w);
 /* Gives the tensor's pages back to the system once a backend has its own copy. */
 void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t);
+/* The same for n bytes from `part`, which lies in t's data: whole pages inside it. */
+void rf_weights_drop_part(const struct rf_weights *w, const struct rf_tensor_view *t, const void *part, uint64_t n);
 
 size_t rf_weights_n_fact(const struct rf_weights *w);
 const struct rf_fact *rf_weights_fact_at(const struct rf_weights *w, size_t i);

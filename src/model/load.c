@@ -113,13 +113,26 @@ static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, c
     return s;
 }
 
+struct part_of {
+    const struct rf_weights *w;
+    const struct rf_tensor_view *t;
+};
+
+static void drop_part(void *ctx, const void *part, uint64_t bytes)
+{
+    const struct part_of *of = ctx;
+    rf_weights_drop_part(of->w, of->t, part, bytes);
+}
+
 static rf_status load_matrix(struct loader *l, const struct rf_tensor_view *t, const char *name, uint64_t rows, uint64_t cols,
                              bool gather, struct rf_weight **out)
 {
     struct rf_backend *b = l->m->b;
     RF_TRY(check_type(l, t, name));
     RF_TRY(check_shape(l, t, name, rows, cols));
-    struct rf_weight_desc d = {.name = name, .type = t->type, .rows = rows, .cols = cols, .data = t->data, .gather = gather};
+    struct part_of of = {l->w, t};
+    struct rf_weight_desc d = {.name = name, .type = t->type, .rows = rows, .cols = cols, .data = t->data, .gather = gather,
+                               .copied_part = drop_part, .ctx = &of};
     bool copied = false;
     uint64_t bytes;
     if (l->plan) {

@@ -190,3 +190,16 @@ def test_sizes(build):
     print("stripped binary:", len(stripped.stdout) or os.path.getsize(build / "rocmforge"), "bytes")
     if not os.environ.get("RF_TEST_SANITIZED"):
         assert len(stripped.stdout) < 5 << 20
+
+
+def test_peak_memory(build, models):
+    """File + KV + 150 MB at any moment, loading included: 64 blocks of KV of this model are 13 MB."""
+    if os.environ.get("RF_TEST_SANITIZED"):
+        pytest.skip("sanitizers have memory of their own")
+    model = models("qwen2.5-coder-0.5b")
+    p = subprocess.Popen([build / "rocmforge", "run", model, "hi", "--raw", "--max-tokens", "2", "--kv-blocks", "64", "--device", "cpu"],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(p.pid, 0)
+    p.returncode = os.waitstatus_to_exitcode(status)
+    assert p.returncode == 0
+    assert used.ru_maxrss / 1024 < os.path.getsize(model) / 2**20 + 13 + 150

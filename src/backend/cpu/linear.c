@@ -25,7 +25,7 @@ struct rf_linear {
 
 struct pack_job {
     struct rf_linear *w;
-    const uint8_t *src;
+    const struct rf_weight_desc *d;
     struct rf_pool *pool;
     uint8_t *spare; /* [thread][32][stride] for panels that the file's rows do not fill */
     size_t spare_stride;
@@ -45,7 +45,7 @@ static void pack_panels(void *ctx, unsigned tid, unsigned n_threads)
     size_t from, to, panel = w->n_unit * w->l->file_bytes * RF_LIN_PANEL;
     while (rf_pool_next(j->pool, w->n_panel, 4, &from, &to)) {
         for (size_t p = from; p < to; p++) {
-            const uint8_t *src = j->src + p * RF_LIN_PANEL * w->row_bytes;
+            const uint8_t *src = (const uint8_t *)j->d->data + p * RF_LIN_PANEL * w->row_bytes;
             size_t stride = w->row_bytes;
             if (needs_spare(w, p)) {
                 uint8_t *spare = j->spare + tid * RF_LIN_PANEL * j->spare_stride;
@@ -57,6 +57,8 @@ static void pack_panels(void *ctx, unsigned tid, unsigned n_threads)
             }
             w->kern.pack(w->l, src, stride, w->n_unit, w->own + p * panel);
         }
+        size_t r0 = from * RF_LIN_PANEL, r1 = RF_MIN(to * RF_LIN_PANEL, w->rows);
+        if (j->d->copied_part) j->d->copied_part(j->d->ctx, (const uint8_t *)j->d->data + r0 * w->row_bytes, (r1 - r0) * w->row_bytes);
     }
 }
 
@@ -66,7 +68,7 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
     if (!rf_mul(w->n_panel, w->n_unit, &bytes) || !rf_mul(bytes, unit, &bytes))
         return rf_fail(err, RF_TOO_LARGE, "tensor %s: %llu x %llu does not fit in memory", d->name, (unsigned long long)d->rows,
                        (unsigned long long)d->cols);
-    struct pack_job j = {.w = w, .src = d->data, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
+    struct pack_job j = {.w = w, .d = d, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
     if (needs_spare(w, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
     w->own = rf_alloc_aligned(64, bytes);
     if (spare) j.spare = rf_alloc(spare);
