@@ -191,6 +191,10 @@ static rf_status set_model(struct rf_tokenizer *t, const struct file *f, struct 
     t->word_prefix = rf_jtree_str(m, "continuing_subword_prefix");
     t->word_suffix = rf_jtree_str(m, "end_of_word_suffix");
     if (rf_str_is(type, "BPE") || (!type.n && f->n_merge)) {
+        const struct rf_jnode *dropout = rf_jtree_get(m, "dropout");
+        if (dropout && dropout->kind == RF_JSON_NUMBER && dropout->num > 0) /* merges left out at random, for training */
+            return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: model: found dropout %g, expected null: the same text would give other ids each time; "
+                           "set it to null to run the model", dropout->num);
         t->model = RF_TOK_BPE;
         t->ignore_merges = rf_jtree_bool(m, "ignore_merges", false);
         return rf_merges_load(t, f->merge, f->n_merge, true, get_merge, err);

@@ -261,3 +261,35 @@ def test_api_suite_against_the_real_engine(build, paths):
         assert done.returncode == 0, done.stdout[-6000:]
     finally:
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/v1/completions"])
+def test_long_prompts_leave_the_engine_alone(server, path):
+    """While one client's long text becomes tokens, others begin and end whole answers. If the engine's thread did that work, nobody's
+    answer could both begin and end meanwhile, however slow the machine."""
+    text = "int a = " * (1_000_000 if path == "/tokenize" else 125_000)  # a completion's megabyte is longer than the context
+    body = json.dumps({"model": server.model, "prompt": text}).encode()
+    spans, running = [], threading.Event()
+
+    def others():
+        while not running.is_set():
+            start = time.perf_counter()
+            assert server.complete([5, 6, 7], max_tokens=4).status_code == 200
+            spans.append((start, time.perf_counter()))
+
+    t = threading.Thread(target=others)
+    t.start()
+    try:
+        start = time.perf_counter()
+        r = requests.post(server.url + path, data=body, headers={"content-type": "application/json"}, timeout=300)
+        end = time.perf_counter()
+    finally:
+        running.set()
+        t.join()
+    inside = [b - a for a, b in spans if a >= start and b <= end]
+    print(f"{path}: {end - start:.2f} s, {len(inside)} answers meanwhile, the slowest {max(inside, default=0):.3f} s")
+    if path == "/tokenize":
+        assert r.status_code == 200 and r.json()["count"] >= 2_000_000
+        assert len(inside) >= 5 and max(inside) < (end - start) / 2
+    else:
+        assert r.status_code == 400 and r.json()["error"]["code"] == "context_length_exceeded"

@@ -198,8 +198,10 @@ TEST(hostile_templates_end)
 #define EVER(what) {"{% set s = 'aB<b> \xc3\xa9\n' * 60000 %}{% set t = s ~ 'x' %}{% set l = range(20000)|list %}{% set m = 'a' * 250000 %}" \
                     "{% for i in range(99999) %}{% set q = " what " %}{% endfor %}{{ 1 / 0 }}", "", 0, ""}
         EVER("s < t"), EVER("s in t"), EVER("t in s"), EVER("s.find(m)"), EVER("(m ~ m).count(m ~ 'b')"), EVER("(m ~ m).find('b' ~ m)"),
-        EVER("(m ~ m).replace(m ~ 'b', '')"), EVER("t.removeprefix(s)"), EVER("t.startswith((s, t))"), EVER("t.strip(m ~ s)"), EVER("s|e"), EVER("s|reverse"),
-        EVER("s[::-1]"), EVER("(s, t)|string"), EVER("[s]|tojson"), EVER("s|tojson"), EVER("l|tojson(indent=64)"), EVER("l|string"), EVER("l|sort"), EVER("[s ~ 1, s ~ 2] * 9|sort"),
+        EVER("(m ~ m).replace(m ~ 'b', '')"), EVER("t.removeprefix(s)"), EVER("t.startswith((s, t))"),
+        EVER("t.strip(m ~ s)"), EVER("s|e"), EVER("s|reverse"),
+        EVER("s[::-1]"), EVER("(s, t)|string"), EVER("[s]|tojson"), EVER("s|tojson"), EVER("l|tojson(indent=64)"), EVER("l|string"), EVER("l|sort"),
+        EVER("[s ~ 1, s ~ 2] * 9|sort"),
         EVER("[s ~ 1, s ~ 2]|unique|list"), EVER("l|selectattr('a')|list"), EVER("l|map(attribute='a')|list"), EVER("l|batch(7)|list"), EVER("l|slice(7)|list"),
         EVER("l|map('string')|join"), EVER("s|indent(1000, true)"), EVER("s|replace('a', m)"), EVER("'%s%s' % (s, t)"), EVER("s|title"), EVER("s.split('B')"),
         EVER("range(10**9)|length"), EVER("10**8 in range(10**9)"), EVER("'x' in range(10**9)"), EVER("strftime_now('%c' * 10000)"), EVER("s|urlencode"), EVER("s|striptags"),

@@ -186,6 +186,21 @@ def test_added_tokens_beside_sentencepiece(build, tmp_path):
     assert ours(build, path, 0, ["one<|end|>", "one<tool>"]) == [sp.encode("one<|end|>"), a + [n + 1]]
 
 
+@pytest.mark.parametrize("dropout,fine", [(None, True), (0.0, True), (0.1, False), (1.0, False)])
+def test_dropout(build, tmp_path, trained, dropout, fine):
+    """With dropout, PyPI tokenizers merges at random when it encodes: refused. None at all is what 0 says."""
+    spec = json.loads(trained.to_str())
+    spec["model"]["dropout"] = dropout
+    tk = Tokenizer.from_str(json.dumps(spec))
+    path = put(tmp_path / "hf", tokenizer__json=spec)
+    if fine:
+        compare(build, path, tk, texts(50, 29), PARSE)
+        return
+    assert len({tuple(tk.encode("of the people in the house").ids) for _ in range(50)}) > 1 or dropout == 1
+    with pytest.raises(AssertionError, match="found dropout .*, expected null"):
+        ours(build, path, 0, ["x"])
+
+
 def mistral_data():
     found = importlib.util.find_spec("mistral_common")
     return sorted((pathlib.Path(found.origin).parent / "data").glob("*")) if found else []
