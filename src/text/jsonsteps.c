@@ -117,7 +117,10 @@ static rf_status norm_charsmap(struct rf_tokenizer *t, const struct rf_jnode *n,
 {
     struct rf_str map;
     RF_TRY(rf_tok_base64(&t->arena, rf_jtree_str(n, "precompiled_charsmap"), &map, err));
-    if (map.n) norm_add(t, RF_NORM_CHARSMAP)->pattern = map;
+    if (!map.n) return RF_OK;
+    struct rf_norm_step *st = norm_add(t, RF_NORM_CHARSMAP);
+    st->pattern = map;
+    st->flags = 1; /* by user-perceived characters */
     return RF_OK;
 }
 

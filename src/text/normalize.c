@@ -270,8 +270,8 @@ static uint32_t unit_at(const char *trie, size_t n_unit, size_t i)
     return u;
 }
 
-/* Longest key that s starts with: its length and its value's place in the replacements. */
-static size_t map_longest(const char *trie, size_t n_unit, const char *s, size_t n, uint32_t *value)
+/* Longest (shortest) key that s starts with: its length and its value's place in the replacements. */
+static size_t map_find(const char *trie, size_t n_unit, const char *s, size_t n, bool shortest, uint32_t *value)
 {
     size_t pos = 0, best = 0;
     uint32_t u = unit_at(trie, n_unit, 0);
@@ -287,30 +287,68 @@ static size_t map_longest(const char *trie, size_t n_unit, const char *s, size_t
         if (u >> 8 & 1) {
             *value = unit_at(trie, n_unit, pos) & 0x7FFFFFFFu;
             best = i + 1;
+            if (shortest) break;
         }
     }
     return best;
 }
 
-static rf_status charsmap(struct rf_str blob, const char *s, size_t n, struct rf_buf *out)
+/* Bytes of the user-perceived character at s. */
+static size_t cluster(const char *s, size_t n)
+{
+    uint32_t a, b;
+    utf8proc_int32_t state = 0;
+    bool ok;
+    size_t end = rf_uni_next(s, n, &a, &ok);
+    for (size_t k; end < n; end += k, a = b) {
+        k = rf_uni_next(s + end, n - end, &b, &ok);
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, &state)) break;
+    }
+    return end;
+}
+
+/* Replaces what stands at s[0..n). */
+struct charsmap { const char *trie, *text; size_t n_unit, n_text; };
+
+static bool map_put(const struct charsmap *m, const char *s, size_t n, bool shortest, size_t *len, struct rf_buf *out)
+{
+    uint32_t v = 0;
+    *len = map_find(m->trie, m->n_unit, s, n, shortest, &v);
+    if (!*len || v >= m->n_text) return false;
+    rf_buf_append(out, m->text + v, strnlen(m->text + v, m->n_text - v));
+    return true;
+}
+
+/* As `tokenizers` reads the map: a user-perceived character below 6 bytes becomes what the shortest key that it starts with becomes,
+ * whatever else is in it; of others each code point by itself. */
+static void map_clusters(const struct charsmap *m, const char *s, size_t n, struct rf_buf *out)
+{
+    for (size_t i = 0, k, len; i < n && !out->bad; i += k) {
+        k = cluster(s + i, n - i);
+        if (k < 6 && map_put(m, s + i, k, true, &len, out)) continue;
+        for (size_t at = i, one; at < i + k; at += one) {
+            uint32_t cp;
+            bool ok;
+            one = rf_uni_next(s + at, i + k - at, &cp, &ok);
+            if (!map_put(m, s + at, one, true, &len, out)) rf_buf_append(out, s + at, one);
+        }
+    }
+}
+
+static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size_t n, struct rf_buf *out)
 {
     uint32_t trie_bytes;
     if (blob.n < 8) return rf_buf_append(out, s, n);
     memcpy(&trie_bytes, blob.s, 4);
     if (trie_bytes > blob.n - 4) return rf_buf_append(out, s, n);
-    const char *trie = blob.s + 4, *text = trie + trie_bytes;
-    size_t n_text = blob.n - 4 - trie_bytes;
-    for (size_t i = 0; i < n && !out->bad;) {
-        uint32_t v = 0, cp;
+    struct charsmap m = { blob.s + 4, blob.s + 4 + trie_bytes, trie_bytes / 4, blob.n - 4 - trie_bytes };
+    if (clusters) map_clusters(&m, s, n, out);
+    for (size_t i = 0, len; i < n && !clusters && !out->bad; i += len) {
+        uint32_t cp;
         bool ok;
-        size_t len = map_longest(trie, trie_bytes / 4, s + i, n - i, &v);
-        if (len && v < n_text) {
-            rf_buf_append(out, text + v, strnlen(text + v, n_text - v));
-        } else {
-            len = rf_uni_next(s + i, n - i, &cp, &ok);
-            rf_buf_append(out, s + i, len);
-        }
-        i += len;
+        if (map_put(&m, s + i, n - i, false, &len, out)) continue;
+        len = rf_uni_next(s + i, n - i, &cp, &ok);
+        rf_buf_append(out, s + i, len);
     }
     return out->bad;
 }
@@ -355,7 +393,7 @@ static rf_status apply(const struct rf_norm_step *st, bool *start, struct rf_buf
     case RF_NORM_PREPEND:
         if (n && (*start || !(st->flags & RF_PREPEND_START))) rf_buf_append(b, st->content.s, st->content.n);
         return rf_buf_append(b, s, n);
-    case RF_NORM_CHARSMAP: return charsmap(st->pattern, s, n, b);
+    case RF_NORM_CHARSMAP: return charsmap(st->pattern, st->flags, s, n, b);
     case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
     case RF_NORM_SQUEEZE: return squeeze(s, n, b);
     case RF_NORM_BERT: break;

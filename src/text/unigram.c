@@ -71,11 +71,11 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
 static rf_status push_piece(struct rf_tok_call *c, const char *s, size_t n, uint32_t id, bool *was_unk)
 {
     const struct rf_tokenizer *t = c->t;
-    if (id != RF_TOK_NONE) {
+    if (id != RF_TOK_NONE && id != t->unk) {
         *was_unk = false;
         return rf_tok_push(c, id);
     }
-    bool bytes = t->byte_fallback;
+    bool bytes = t->byte_fallback && id == RF_TOK_NONE; /* else the unknown token's own spelling, which fuses with its likes */
     for (size_t i = 0; i < n && bytes; i++) bytes = t->byte_id[(unsigned char)s[i]] != RF_TOK_NONE;
     for (size_t i = 0; i < n && bytes; i++) RF_TRY(rf_tok_push(c, t->byte_id[(unsigned char)s[i]]));
     if (bytes) return RF_OK;
