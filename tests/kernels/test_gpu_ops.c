@@ -44,7 +44,7 @@ TEST(elements)
 
 TEST(rmsnorm)
 {
-    static const uint32_t cols[] = {8, 64, 96, 128, 256, 640, 896, 2056};
+    static const uint32_t cols[] = {8, 64, 96, 128, 256, 640, 896, 2056, 8200};
     struct rf_rng r = {seed};
     for (size_t k = 0; k < RF_COUNT(cols); k++)
         for (int mode = 0; mode < 3; mode++) {
