@@ -26,8 +26,8 @@ static uint32_t shared_of(const struct rf_gpu *g, uint32_t type, uint32_t pad_ro
 }
 static uint32_t pad_of(uint32_t rows) { return (rows + 15) / 16 * 16; }
 
-/* The same for the types of is_mma: a chunk's values of x, 16 bits each, and sums of their blocks. */
-static uint32_t stage_mma(uint32_t type, uint32_t pad_rows, bool x_rest) { return stages[type].values * 2 * pad_rows * (x_rest ? 2 : 1) + pad_rows * 32; }
+/* The same for the types of is_mma, with room for the most rows: a chunk's values of x, 16 bits each, and sums of their blocks. */
+static uint32_t stage_mma(uint32_t type, bool x_rest) { return RF_GPU_FEW_MOST * (stages[type].values * 2 * (x_rest ? 2 : 1) + 32); }
 
 bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
 {
@@ -36,7 +36,7 @@ bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
         const uint32_t type = rf_gpu_weight_number(w);
         if (g->gemm.shape.persistent && w->type == RF_TYPE_BF16) return false; /* the large product is faster */
-        const uint32_t shared = is_mma(g, w->type) ? 2 * stage_mma(type, RF_GPU_FEW_MOST, a->precise) : shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true);
+        const uint32_t shared = is_mma(g, w->type) ? 2 * stage_mma(type, a->precise) : shared_of(g, type, RF_GPU_FEW_MOST, a->precise, true);
         if (!type || shared > g->dev.shared_max) return false;
     }
     return true;
@@ -68,7 +68,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     p->part = g->gemm.part.dev;
     uint32_t shared = shared_of(g, type, p->pad_rows, p->x_lo, p->w_rest);
     if (mma) {
-        const uint32_t stage = stage_mma(type, p->pad_rows, p->x_lo);
+        const uint32_t stage = stage_mma(type, p->x_lo);
         p->stages = 3 * stage <= g->dev.shared_max ? 3 : 2;
         shared = p->stages * stage;
     }

@@ -2,7 +2,7 @@
  *
  * Codes become small integers in f16, exactly, and scales multiply sums in f32, as in matmul_mma.h; so weights keep all their bits. x comes in the form
  * of act.h: high parts, and low parts where the product is precise. A warp's weights go from memory straight to its registers, two chunks ahead; x goes
- * through shared memory, a chunk a stage, [block][8 rows][512 bytes], then low parts, then sums of blocks.
+ * through shared memory, a chunk a stage, [block][8 rows][512 bytes], then low parts, then sums of blocks: with room for all rows, so that places are constants.
  */
 enum { FEW_SETS = RF_GPU_FEW_MOST / 8 };
 
@@ -101,14 +101,14 @@ G_FN void few_min_q5_k(const struct raw_q5_k *q, float *total, const g_u8 *sum, 
 /* Chunk c of x (blocks of 32 values, sets of 8 rows) on its way to a stage. */
 G_FN void few_x_load(g_u8 *to, const struct gemm_few_args *p, g_u32 c, g_u32 blocks, g_u32 sets, int sums)
 {
-    const g_u32 plane = blocks * sets * 32; /* pieces of 16 bytes */
+    const g_u32 plane = blocks * sets * 32; /* pieces of 16 bytes that are there */
     for (g_u32 i = g_tid(); i < plane * (p->x_lo ? 2 : 1); i += 256) {
         const g_u32 low = i >= plane, at = low ? i - plane : i, set = at / (blocks * 32), block = at / 32 % blocks, piece = at % 32;
-        g_copy16(to + ((low * blocks + block) * sets + set) * 512 + piece * 16,
+        g_copy16(to + ((low * blocks + block) * FEW_SETS + set) * 512 + piece * 16,
                  (const g_u8 *)p->act.half + ((g_u64)set * p->act.blocks + c * blocks + block) * 1024 + low * 512 + piece * 16);
     }
     if (!sums) return;
-    to += plane * (p->x_lo ? 32 : 16);
+    to += blocks * FEW_SETS * (p->x_lo ? 1024 : 512);
     for (g_u32 i = g_tid(); i < sets * 16; i += 256)
         g_copy16(to + i * 16, (const g_u8 *)p->act.sum + ((g_u64)(i / 16) * (p->act.blocks >> 3) + c) * 256 + i % 16 * 16);
 }

@@ -98,3 +98,4 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
 #undef SCALED
 #undef ALIKE
 #undef MINIMA
+#undef AHEAD
