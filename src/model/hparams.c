@@ -176,6 +176,9 @@ static rf_status derive(struct rf_hparams *hp, const struct rf_arch *arch, const
         hp->attn_scale = 1 / sqrt(q);
     }
     if (hp->rope_orig_ctx == 0) hp->rope_orig_ctx = (double)hp->n_ctx;
+    /* GGUF's factor comes on top of YaRN's own (files carry a 1 here), Hugging Face's instead of it. */
+    if (rf_weights_source(w) == RF_SOURCE_GGUF && hp->rope_scaling == RF_ROPE_SCALE_YARN && hp->rope_factor > 1)
+        hp->rope_attn_factor *= 1 + 0.1 * log(hp->rope_factor);
     return RF_OK;
 }
 

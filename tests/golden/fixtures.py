@@ -150,6 +150,11 @@ VARIANTS = [
     Variant("llama_yarn", base("llama", "LlamaForCausalLM", hidden_act="relu", rope_scaling={
         "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 8.0, "mscale": 0.7,
         "mscale_all_dim": 1.4, "truncate": False}), "llama", gguf_types=(), seed=2),
+    # YaRN as GGUF says it: a factor of 1 is on top of YaRN's own.
+    Variant("llama_yarn_plain", base("llama", "LlamaForCausalLM", rope_scaling={
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}), "llama",
+            gguf_keys={"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 32,
+                       "rope.scaling.attn_factor": 1.0}, seed=5),
     # Every tensor of another type; 256 wide so that the K types fit. Their bytes are random, not quantised.
     Variant("llama_mix", base("llama", "LlamaForCausalLM", hidden_size=256, intermediate_size=256,
                               num_attention_heads=8, num_key_value_heads=4), "llama", gguf_types=("MIX",), hf_types=()),
