@@ -272,8 +272,9 @@ static rf_status slots(struct rf_backend *b, struct rf_weight *w, struct rf_kv_s
 {
     int32_t tok[TOKENS] = {1, 2, 3}, pos[TOKENS] = {0, 1, 2}, first[] = {0, TOKENS}, table[] = {1}, out[] = {2}, from[] = {1}, to[] = {0};
     const int32_t *tables[] = {table};
+    struct rf_choice choice = {.by = RF_CHOICE_DRAW, .scale = 1, .top_k = 3, .top_p = RF_CHOICE_ALL, .draw = 1, .n_top = -1};
     struct rf_batch batch = {.n_tok = TOKENS, .n_seq = 1, .n_out = 1, .n_group = 1, .token = tok, .pos = pos, .seq_first = first,
-                             .out_row = out, .block_table = tables, .table_stride = 1};
+                             .out_row = out, .block_table = tables, .table_stride = 1, .choice = &choice};
     const struct rf_backend_ops *o = b->ops;
     RF_TRY(o->batch_begin(b, NULL, &batch));
     RF_TRY(o->embed(b, NULL, &(struct rf_embed_args){.w = w, .out = x, .scale = 1}));
@@ -289,6 +290,7 @@ static rf_status slots(struct rf_backend *b, struct rf_weight *w, struct rf_kv_s
     RF_TRY(o->add(b, NULL, &(struct rf_add_args){.a = x, .b = y, .out = x, .n = TOKENS * EMBD, .b_scale = 1}));
     RF_TRY(o->softcap(b, NULL, &(struct rf_softcap_args){.x = x, .n = TOKENS * EMBD, .cap = 3, .scale = 1}));
     RF_TRY(o->gather(b, NULL, &(struct rf_gather_args){.x = x, .out = y, .cols = EMBD}));
+    RF_TRY(o->choose(b, NULL, &(struct rf_choose_args){.logits = x, .chosen = y, .top = y, .n_vocab = EMBD}));
     return o->kv_copy(b, NULL, &(struct rf_kv_copy_args){.kv = kv, .from = from, .to = to, .n = 1});
 }
 
