@@ -19,7 +19,8 @@ static rf_status no_code(const struct rf_gpu_vendor *v, int index, struct rf_err
 {
     struct rf_gpu_device d;
     RF_TRY(rf_gpu_device_open(&d, v, index, err));
-    rf_fail(err, RF_DEVICE, "%s: %s%s%s is there, but this build has no code for such devices: build it on this machine (clang-19 and lld-19, or nvcc), or with -Dgpu_targets=all, or use --device cpu or "
+    rf_fail(err, RF_DEVICE, "%s: %s%s%s is there, but this build has no code for such devices: build it on this machine (clang-19 "
+                            "and lld-19, or nvcc), or with -Dgpu_targets=all, or use --device cpu or "
                             "--allow-cpu", d.id, d.name, d.arch[0] ? ", " : "", d.arch);
     rf_gpu_device_close(&d);
     return RF_DEVICE;

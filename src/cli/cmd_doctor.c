@@ -105,6 +105,7 @@ static void print_gpu(const json_t *g)
         printf("          CANNOT BE USED: %s\n", text(g, "reason"));
         return;
     }
+    if (!strncmp(text(g, "device"), "hip", 3)) printf("          AMD: compiled for, layouts checked, emulated; not yet run on a card. Tell us what yours does\n");
     printf("          runs code made for %s; copies %.1f GB/s to it, %.1f GB/s from it\n", text(g, "code_object"), number(g, "upload_gb_per_s"),
            number(g, "download_gb_per_s"));
 }

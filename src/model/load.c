@@ -106,7 +106,7 @@ static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, c
     for (uint64_t i = 0; i < n && offset != 0; i++) v[i] = (float)(v[i] + offset);
     rf_status s = b->mem->alloc(b, n * sizeof *v, out, l->err);
     if (!s && (s = b->mem->upload(b, NULL, *out, v, n * sizeof *v)))
-        s = rf_fail(l->err, s, "%s: upload of %llu bytes failed", name, (unsigned long long)(n * sizeof *v));
+        s = rf_fail(l->err, s, "%s: %s: upload of %llu bytes %s", b->info.name, name, (unsigned long long)(n * sizeof *v), b->info.detail);
     if (!s) l->m->shape.n_params += n;
     rf_free(v);
     advance(l, t->bytes);
@@ -234,7 +234,7 @@ static rf_status load_rope(struct loader *l)
         rf_dev *dst = local ? &m->inv_freq_local : &m->inv_freq;
         RF_TRY(b->mem->alloc(b, RF_MAX(half, 1u) * sizeof *inv, dst, l->err));
         rf_status s = b->mem->upload(b, NULL, *dst, inv, half * sizeof *inv);
-        if (s) return rf_fail(l->err, s, "rotary frequencies: upload failed");
+        if (s) return rf_fail(l->err, s, "%s: rotary frequencies: upload %s", b->info.name, b->info.detail);
     }
     return RF_OK;
 }

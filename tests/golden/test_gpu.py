@@ -86,3 +86,41 @@ def test_logprobs(device, gpu_probe):
     for a, b in zip(few["top"], every["top"]):
         assert [i for i, _ in a] == [i for i, _ in b[:4]]
         assert max(abs(x - y) for (_, x), (_, y) in zip(a, b)) <= 2e-5
+
+
+@pytest.fixture(scope="module")
+def gpu_life(build, tmp_path_factory):
+    emulator = build / "src/backend/gpu/emulator"
+    if not (emulator / "libcuda.so.1").exists():
+        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+    root = tmp_path_factory.mktemp("gpu_life")
+    for case, v, t, _ in F.cases():
+        if case == "llama-Q8_0-gguf":
+            F.write_case(case, v, t, str(root / "model.gguf"))
+
+    def run(*args):
+        done = subprocess.run([build / "tests/golden/gpu_life", root / "model.gguf", *map(str, args)], capture_output=True, text=True, timeout=600,
+                              env={**os.environ, "LD_LIBRARY_PATH": str(emulator)})
+        assert done.returncode == 0, done.stderr[-3000:]
+        print(done.stdout)
+        return json.loads(done.stdout)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_driver_call_of_a_life_fails_once(device, gpu_life):
+    """Opening, loading, one request, closing: whichever call fails, the error names it and every block comes back."""
+    got = gpu_life(device, "faults")
+    assert got["calls"] == got["open"] + got["create"] + got["request"] + 1
+    assert min(got["open"], got["create"], got["request"]) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_mixed_load_leaves_every_block_free(device, gpu_life):
+    """2,000 requests on two devices, a third of them cancelled at some time."""
+    got = gpu_life(device, "load", 1000, 1)
+    assert got["requests"] == 1000 == got["stop"] + got["length"] + got["abort"] and not got["error"]
+    assert got["abort"] > 100 and got["length"] > 500 and got["tokens"] > 1000
+    assert got["free"] == got["blocks"]

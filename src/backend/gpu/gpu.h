@@ -145,7 +145,7 @@ void rf_gpu_buffer_release(struct rf_gpu *g, struct rf_gpu_buffer *b);
 rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err);
 void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes);
 
-void rf_gpu_memory_count(struct rf_gpu *g);   /* fills info.memory_free and memory_total */
+int rf_gpu_memory_count(struct rf_gpu *g);    /* fills info.memory_free and memory_total */
 void rf_gpu_memory_release(struct rf_gpu *g); /* slabs that are left */
 /* A piece of a slab with room, else an allocation of its own, or (share, small) a slab that others will share. */
 rf_status rf_gpu_piece_take(struct rf_gpu *g, uint64_t bytes, bool share, const char *what, rf_dev *out, struct rf_error *err);

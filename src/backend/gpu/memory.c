@@ -18,13 +18,15 @@ struct rf_gpu_slab {
     bool reserved; /* kept until a piece was taken, also while it is empty */
 };
 
-void rf_gpu_memory_count(struct rf_gpu *g)
+int rf_gpu_memory_count(struct rf_gpu *g)
 {
     size_t free_, total;
-    if (g->dev.api.mem_info(&free_, &total)) return;
+    int rc = g->dev.api.mem_info(&free_, &total);
+    if (rc) return rc;
     uint64_t limit = (uint64_t)((double)total * g->memory_fraction);
     g->base.info.memory_free = RF_MIN((uint64_t)free_, limit > g->memory_used ? limit - g->memory_used : 0);
     g->base.info.memory_total = total;
+    return 0;
 }
 
 rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_dev *out, struct rf_error *err)
@@ -33,7 +35,7 @@ rf_status rf_gpu_alloc(struct rf_gpu *g, uint64_t bytes, const char *what, rf_de
     uint64_t p = 0;
     if (g->fault) return rf_fail(err, g->fault, "%s: %s", g->dev.id, g->base.info.detail);
     RF_TRY(rf_gpu_check(&g->dev, g->dev.vendor->bind(&g->dev), "choosing the device", err));
-    rf_gpu_memory_count(g);
+    RF_TRY(rf_gpu_check(&g->dev, rf_gpu_memory_count(g), "asking for free memory", err));
     if (bytes > g->base.info.memory_free)
         return rf_fail(err, RF_NOMEM, "%s: %s needs %" PRIu64 " bytes, but %" PRIu64 " of %" PRIu64 " bytes of device memory may be used (free, and within "
                                       "--gpu-memory-fraction %g)", g->dev.id, what, bytes, g->base.info.memory_free, g->base.info.memory_total,
