@@ -2,7 +2,7 @@
  *
  *   golden_probe MODEL [key=value...] < requests > answers
  *
- * Keys: device threads isa kv_type(f16|f32|bf16) kv_blocks max_model_len max_step_tokens max_seqs no_prefix_cache(0|1).
+ * Keys: device threads isa kv_type(f16|f32|bf16) kv_blocks max_model_len max_step_tokens max_seqs no_prefix_cache(0|1) precise(0|1) attention.
  * A request is a line "MAX_TOKENS TOP ID ID ...": greedy, past the end token, with the TOP best of every position (-1: none).
  * Requests up to an empty line are submitted together. Each answer is one JSON line, in order:
  *   {"tokens":[...],"logprob":[...],"prompt":[...],"top":[[[id,logprob],...],...],"cached":0,"error":""}
@@ -42,6 +42,7 @@ static void set(const char *word, struct rf_model_options *mo, struct rf_engine_
     }
     if (!strncmp(word, "isa=", 4)) mo->isa = eq + 1;
     else if (!strncmp(word, "device=", 7)) mo->device = eq + 1;
+    else if (!strncmp(word, "attention=", 10)) mo->attention = eq + 1;
     else if (!strncmp(word, "no_prefix_cache=", 16)) eo->no_prefix_cache = eq[1] == '1';
     else if (!strncmp(word, "precise=", 8)) eo->precise = eq[1] == '1';
     else if (!strcmp(word, "kv_type=f16")) eo->kv_type = RF_KV_F16;

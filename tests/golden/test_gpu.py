@@ -51,6 +51,16 @@ def test_greedy(case, device, gpu_probe):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way,device", [("reference", "cuda:0"), ("flash", "cuda:0"), ("paged-split", "hip:0")])
+def test_ways_to_attend(way, device, gpu_probe):
+    """Each way for all rows gives the text, also past the step at which steps are repeated from a recording."""
+    _, v, t, path = next(c for c in FAMILIES if c[0].startswith("llama-"))
+    e = F.expected(v, t)["ragged"][0]
+    answers, _ = gpu_probe(path, [[(len(e["greedy"]), -1, e["prompt"])]], device=device, kv_blocks=256, attention=way, kv_type="f16")
+    assert answers[0]["tokens"] == e["greedy"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES[:1])
 @pytest.mark.parametrize("case", OTHERS, ids=[c[0] for c in OTHERS])
 def test_logits_of_every_type(case, device, gpu_probe):

@@ -345,6 +345,7 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
         if (a->head_dim % 32 == 0) RF_TRY(rf_gpu_act_make(g, a->out, g->at.n_row, a->n_head * a->head_dim, RF_GPU_FACTOR_ATTENTION, &act));
         return decode(g, s, a, kv, g->at.n_row, a->rope != NULL, &act);
     }
+    g->pos_limit = 0; /* what follows hands tiles and tables' addresses to its kernels: not to be repeated from a recording */
     if (a->rope) RF_TRY(rf_gpu_rope_kv(b, s, a->rope));
     rf_gpu_act_drop(g, a->out);
     if (!flashes) return plain(g, s, a, kv, splits);
