@@ -51,7 +51,8 @@ TEST(no_hole_in_the_tables)
     REQUIRE(rf_backend_open(&b, &(struct rf_backend_options){.n_threads = 1}, NULL) == RF_OK);
     void *const *p = (void *const *)b->mem, *const *q = (void *const *)b->ops;
     for (size_t i = 0; i < sizeof *b->mem / sizeof(void *); i++) CHECK(p[i] != NULL);
-    for (size_t i = 0; i < sizeof *b->ops / sizeof(void *); i++) CHECK(q[i] != NULL);
+    const size_t choose = offsetof(struct rf_backend_ops, choose) / sizeof(void *); /* the one that may be missing, and says so */
+    for (size_t i = 0; i < sizeof *b->ops / sizeof(void *); i++) CHECK(q[i] != NULL || (i == choose && !b->info.choose_vocab));
     rf_backend_close(b);
 }
 
