@@ -90,6 +90,9 @@ static inline uint64_t check_seed(void)
     return seed;
 }
 
+/* RF_TEST_QUICK: the sanitizer pass, many times slower, takes fewer rounds and shapes. */
+static inline bool check_quick(void) { return getenv("RF_TEST_QUICK") != NULL; }
+
 /* Test data beside the repository (vocab, templates); NULL if absent. */
 static inline const char *check_shared(void)
 {

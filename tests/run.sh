@@ -1,17 +1,19 @@
 #!/bin/bash
 # Builds and runs every test; the last line is "N passed, M failed" (", K skipped"). Exit status 1 if one failed.
 #
-#   tests/run.sh [PASS...]     default: plain arm python asan tsan lint, under 20 minutes on two cores; .ci/run adds asan-rest
+#   tests/run.sh [PASS...]     default: plain arm python asan tsan lint, under 20 minutes on two cores; .ci/run adds emulator and asan-rest
 #
 # plain   the C tests (TAP, check.h) of build/
 # arm     the kernels cross-compiled for 64-bit ARM, under qemu-user (build-arm/)
 # python  pytest over tests/, against build/
-# asan    the C tests again, and the Python tests of what comes from outside (api, fault, e2e), under ASan and UBSan (build-asan/)
-# asan-rest   the other Python tests, in that build: models and text against their oracles
+# asan    the C tests again, under ASan and UBSan (build-asan/)
+# asan-rest   the Python tests that drive our own programs, in that build
+# emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads
 # tsan    backend, engine and server tests under TSan (build-tsan/)
 # lint    scripts/lint.py, one test
 #
-# RF_TEST_QUICK=1 makes the million-operation property tests short; the sanitizer passes set it. RF_TEST_JOBS C tests run
+# RF_TEST_QUICK=1 makes the million-operation property tests short; the sanitizer passes set it. RF_TEST_LONG=1 (.ci/run) takes all of what is
+# long and much alike: each device, the second text of perplexity, 2,000 requests. RF_TEST_JOBS C tests run
 # at once (default: one per core). Logs: BUILD/test-logs/.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -105,16 +107,20 @@ c_tests() {
     done
 }
 
-# py_tests BUILD PYTEST_ARGS...: pytest, counted from its report
-py_tests() {
-    local dir=$1 python
-    shift
-    if ! python=$(scripts/pyenv.sh build/pyenv); then
-        count 0 1 0
-        return
-    fi
-    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short --import-mode=importlib -p no:cacheprovider --junitxml="$work/py.xml" "$@"
-    "$python" - "$work/py.xml" "$dir" "$RF_FAILURES" >"$work/py.sum" <<'PY'
+# py_start NAME BUILD PYTEST_ARGS...: pytest in the background. py_end NAME BUILD: its output, counted from its report
+py_start() {
+    local name=$1 dir=$2
+    shift 2
+    python=$(scripts/pyenv.sh build/pyenv) || return
+    RF_BUILD=$PWD/$dir RF_FAKE_SERVER=$PWD/$dir/tests/unit/serve/fake_server "$python" -m pytest -q -rfE --durations=20 --durations-min=3 --tb=short \
+        --import-mode=importlib -p no:cacheprovider --junitxml="$work/$name.xml" "$@" >"$work/$name.log" 2>&1 &
+    echo $! >"$work/$name.pid"
+}
+py_end() {
+    local name=$1 p=0 f=1 s=0
+    [ ! -f "$work/$name.pid" ] || wait "$(cat "$work/$name.pid")"
+    [ ! -f "$work/$name.log" ] || cat "$work/$name.log"
+    [ -z "${python:-}" ] || "$python" - "$work/$name.xml" "$2" "$RF_FAILURES" >"$work/$name.sum" <<'PY'
 import sys, xml.etree.ElementTree as E
 report, build, failures = sys.argv[1:]
 failures = open(failures, "a")
@@ -130,8 +136,9 @@ except Exception as e:
     print(f"{build}: no report of the Python tests: {e}", file=failures)
 print(n - bad - skip, bad, skip) if n else print(0, 1, 0)
 PY
-    read -r p f s <"$work/py.sum" && count "$p" "$f" "$s"
-    rm -f "$work/py.xml"
+    [ ! -f "$work/$name.sum" ] || read -r p f s <"$work/$name.sum"
+    count "$p" "$f" "$s"
+    say "$name: $p passed, $f failed, $s skipped"
 }
 
 for pass in $passes; do
@@ -151,8 +158,15 @@ for pass in $passes; do
         ;;
     python)
         say "Python tests"
-        build build && build_ahead && py_tests build tests
-        build_waits
+        # models and text compute, servers and browsers wait: side by side
+        if build build; then
+            py_start models build tests/golden tests/unit
+            py_start outside build tests/api tests/e2e tests/fault
+            build_ahead
+            py_end models build
+            py_end outside build
+            build_waits
+        fi
         ;;
     asan | asan-rest)
         say "again under ASan and UBSan: $pass"
@@ -161,11 +175,21 @@ for pass in $passes; do
         if ! build build-asan $asan_args; then
             :
         elif [ $pass = asan ]; then
-            c_tests build-asan . && py_tests build-asan -m "not slow" tests/api tests/fault tests/e2e
+            c_tests build-asan .
         else
-            py_tests build-asan -m "not slow" tests/golden tests/unit
+            py_start asan-models build-asan -m "not slow" tests/golden tests/unit
+            py_start asan-outside build-asan -m "not slow" tests/api tests/e2e tests/fault
+            py_end asan-models build-asan
+            py_end asan-outside build-asan
         fi
         unset RF_TEST_QUICK RF_TEST_SANITIZED
+        ;;
+    emulator)
+        say "GPU kernels on the emulated drivers: both widths of a warp, threads in three orders"
+        for way in "cuda:0 random" "hip:0 forward" "hip:0 backward"; do
+            say "$way"
+            RF_TEST_DEVICE=${way% *} RF_EMU_ORDER=${way#* } c_tests build '/kernels/test_gpu_'
+        done
         ;;
     tsan)
         say "threads under TSan"

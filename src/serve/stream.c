@@ -102,7 +102,7 @@ static bool make(struct rf_call *c)
 
 enum take { TAKE_MORE, TAKE_SLEEP, TAKE_STOP };
 
-/* Takes the whole log, or lets the connection sleep. */
+/* Takes the whole log, or lets the connection sleep. A log that lost events is ended, and counted, by the watcher alone. */
 static enum take take(struct rf_call *c)
 {
     struct rf_gen *g = c->gen;
@@ -117,8 +117,6 @@ static enum take take(struct rf_call *c)
         rf_buf_clear(&c->log);
         c->over_since = 0;
         g->reading_pos = 0;
-    } else if (c->overflow) {
-        t = TAKE_STOP;
     } else if (c->ping) {
         rf_buf_puts(&g->out, ": ping\n\n");
     } else {

@@ -58,7 +58,7 @@ def test_stop_keeps_what_there_is(page, server):
         stop()
         page.until("return !document.querySelector('.msg.running')")
         assert "Stopped." in page.text(".msg.bot:last-child") and 20 < len(page.answer()) < 3000
-        assert server.wait_idle(5)
+        assert server.wait_idle()
     assert page.js("return document.getElementById('stop').hidden && !document.getElementById('send').hidden")
 
 
@@ -67,7 +67,7 @@ def test_stop_before_the_first_token(page, server):
     page.until("return document.querySelector('.msg.running .dots')")
     page.click("#stop")
     page.until("return !document.querySelector('.msg.running')")
-    assert server.wait_idle(5) and page.ask("next") == "echo: x\n\nnext"
+    assert server.wait_idle() and page.ask("next") == "echo: x\n\nnext"
 
 
 def test_regenerate_makes_a_version(page):
@@ -128,7 +128,7 @@ def test_edit_while_it_answers(page, server):
     box.clear()
     box.send_keys("rather this", Keys.ENTER)
     page.until("return document.querySelector('.msg.user .body')?.innerText === 'rather this'")
-    assert page.answered() == "echo: rather this" and server.wait_idle(5)
+    assert page.answered() == "echo: rather this" and server.wait_idle()
 
 
 # ---- kept --------------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_reload_in_the_middle(page, server):
     page.until("return (document.querySelector('.msg.running .body')?.innerText || '').length > 200")
     page.d.refresh()
     page.until("return 'ready' in document.documentElement.dataset && document.querySelector('.msg.bot')")
-    assert page.text(".msg.bot .note") == "Cut off." and server.wait_idle(5)
+    assert page.text(".msg.bot .note") == "Cut off." and server.wait_idle()
 
 
 def test_answer_goes_on_elsewhere(page):
@@ -211,7 +211,7 @@ def test_deleted_while_it_is_written(page, server):
     page.click("[aria-label='Delete conversation']")
     page.click("#confirm-yes")
     page.until("return document.querySelector('.welcome') && !document.querySelector('#chats a')")
-    assert server.wait_idle(5)
+    assert server.wait_idle()
     page.ask("another")
     page.d.refresh()
     page.until("return 'ready' in document.documentElement.dataset && document.querySelector('.msg.bot')")

@@ -117,8 +117,11 @@ def gpu_life(build, tmp_path_factory):
     return run
 
 
+LONG = bool(os.environ.get("RF_TEST_LONG"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES if LONG else DEVICES[:1])
 def test_every_driver_call_of_a_life_fails_once(device, gpu_life):
     """Opening, loading, one request, closing: whichever call fails, the error names it and every block comes back."""
     got = gpu_life(device, "faults")
@@ -127,10 +130,11 @@ def test_every_driver_call_of_a_life_fails_once(device, gpu_life):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", DEVICES if LONG else DEVICES[1:])
 def test_mixed_load_leaves_every_block_free(device, gpu_life):
-    """2,000 requests on two devices, a third of them cancelled at some time."""
-    got = gpu_life(device, "load", 1000, 1)
-    assert got["requests"] == 1000 == got["stop"] + got["length"] + got["abort"] and not got["error"]
-    assert got["abort"] > 100 and got["length"] > 500 and got["tokens"] > 1000
+    """2,000 requests on two devices (RF_TEST_LONG; else 200 on one), a third of them cancelled at some time."""
+    n = 1000 if LONG else 200
+    got = gpu_life(device, "load", n, 1)
+    assert got["requests"] == n == got["stop"] + got["length"] + got["abort"] and not got["error"]
+    assert got["abort"] > n / 10 and got["length"] > n / 2 and got["tokens"] > n
     assert got["free"] == got["blocks"]

@@ -66,6 +66,7 @@ TEST(every_type)
         const struct rf_type_info *ti = rf_type_get(types[k]);
         double most[2] = {0};
         for (size_t i = 0; i < RF_COUNT(rows); i++) {
+            if (check_quick() && (k + i) % 3) continue;
             struct product p = {.rows = rows[i], .cols = cols_of(ti, i & 1), .n_w = 2, .n_out = {37, 140}, .precise = i == 2 || i == 3};
             const uint32_t stride = 144;
             void *data[2] = {encoded(types[k], p.n_out[0], p.cols, &r), encoded(types[k], p.n_out[1], p.cols, &r)};

@@ -151,6 +151,7 @@ TEST(matmul_every_type)
         wc[1] = wc[0], wg[1] = wg[0];
         for (size_t i = 0; i < RF_COUNT(ms); i++) {
             uint32_t m = ms[i];
+            if (check_quick() && (k + i) % 3) continue;
             memset(want, 0x11, 2 * M * STRIDE * 4), memset(got, 0x11, 2 * M * STRIDE * 4);
             matmul(cpu, wc, 2, x, m, cols, OUT, bias, STRIDE, want);
             matmul(gpu, wg, 2, x, m, cols, OUT, bias, STRIDE, got);
@@ -291,6 +292,7 @@ TEST(attention)
             break;
         }
         for (size_t i = 0; i < RF_COUNT(shapes); i++) {
+            if (check_quick() && (k + i) % 3) continue;
             struct world w;
             float *want[SEQS], *base[SEQS], *out[SEQS];
             struct rf_kv_desc d = {.n_block = 1, .n_slot = 1, .n_kv_head = shapes[i].n_kv, .head_dim = shapes[i].dim, .type = shapes[i].type};

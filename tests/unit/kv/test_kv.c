@@ -264,9 +264,6 @@ static void compare(struct rf_kv *kv)
         }
 }
 
-/* Sanitizer passes set RF_TEST_QUICK. */
-static bool check_quick(void) { return getenv("RF_TEST_QUICK") != NULL; }
-
 static void drive(struct rf_rng *r, uint32_t n_op)
 {
     struct rf_kv *kv;

@@ -247,9 +247,6 @@ static void drive(struct rf_rng *r, uint32_t n_op, const uint32_t *window, uint3
     rf_kv_free(kv);
 }
 
-/* Sanitizer passes set RF_TEST_QUICK. */
-static bool check_quick(void) { return getenv("RF_TEST_QUICK") != NULL; }
-
 TEST(equals_naive)
 {
     static const struct { uint32_t n_block, seqs, tokens, out; } shape[] = {
