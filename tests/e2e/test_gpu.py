@@ -1,5 +1,6 @@
 """What a person gets with a GPU: sizes said before anything is loaded, and limits that are kept. On emulated drivers (cuda:0 warp 32,
 hip:0 warp 64), which count their calls and bytes."""
+import os
 import re
 
 import program
@@ -85,9 +86,10 @@ def test_a_failed_device_ends_the_server(gpu, kind, listed, tmp_path):
     fault = tmp_path / "fault"
     env = {"LD_LIBRARY_PATH": str(gpu.emulator), "RF_EMU_FAULT": str(fault)}
     args = ("--model-dir", str(gpu.program.root)) if listed else (gpu.model,)
-    s = gpu.program.serve(*args, "--device", "cuda:0", "--max-step-tokens", 64, "--max-seqs", 4, "--step-timeout", 1, **env)
+    patience = 30 if os.environ.get("RF_TEST_SANITIZED") else 5  # above what an emulated step takes on a slow machine
+    s = gpu.program.serve(*args, "--device", "cuda:0", "--max-step-tokens", 64, "--max-seqs", 4, "--step-timeout", patience, **env)
     body = {"model": "tiny", "prompt": "hello", "max_tokens": 400, "temperature": 0, "ignore_eos": True, "stream": True}
-    with requests.post(s.url + "/v1/completions", json=body, stream=True, timeout=60) as r:
+    with requests.post(s.url + "/v1/completions", json=body, stream=True, timeout=120) as r:
         lines, health = [], []
         for line in r.iter_lines():
             lines.append(line)
@@ -103,4 +105,4 @@ def test_a_failed_device_ends_the_server(gpu, kind, listed, tmp_path):
     assert s.p.wait(20) == 1, "".join(s.err)
     assert "a device failed" in "".join(s.err)
     told = b"".join(lines).decode()
-    assert ("did not end within 1 s" if kind == "hang" else "emulated fault") in told, told[-600:]
+    assert (f"did not end within {patience} s" if kind == "hang" else "emulated fault") in told, told[-600:]
