@@ -19,6 +19,15 @@ def build():
 
 
 @pytest.fixture(scope="session")
+def emulator(build):
+    """The folder of the emulated drivers, for LD_LIBRARY_PATH."""
+    path = build / "src/backend/gpu/emulator"
+    if not (path / "libcuda.so.1").exists():
+        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+    return path
+
+
+@pytest.fixture(scope="session")
 def models():
     """{name: path} of the trained models; a test that needs a missing one is skipped."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

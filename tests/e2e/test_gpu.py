@@ -11,11 +11,8 @@ TINY = ("--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 3, "hello")
 
 
 @pytest.fixture(scope="module")
-def gpu(build, tmp_path_factory):
+def gpu(build, emulator, tmp_path_factory):
     """run(device, *args) -> out, err, stats"""
-    emulator = build / "src/backend/gpu/emulator"
-    if not (emulator / "libcuda.so.1").exists():
-        pytest.skip("the emulated drivers are not built (-Dtests=true)")
     root = tmp_path_factory.mktemp("gpu")
     p = program.Program(build, root, shipped=False)
     stats = root / "stats"

@@ -21,10 +21,7 @@ OTHERS = list({c[2]: c for c in CASES if c[2] != "F32"}.values())
 
 
 @pytest.fixture(scope="module")
-def gpu_probe(build, tmp_path_factory):
-    emulator = build / "src/backend/gpu/emulator"
-    if not (emulator / "libcuda.so.1").exists():
-        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+def gpu_probe(build, emulator, tmp_path_factory):
     root = tmp_path_factory.mktemp("gpu_golden")
     F.write_all(str(root))
 
@@ -99,10 +96,7 @@ def test_logprobs(device, gpu_probe):
 
 
 @pytest.fixture(scope="module")
-def gpu_life(build, tmp_path_factory):
-    emulator = build / "src/backend/gpu/emulator"
-    if not (emulator / "libcuda.so.1").exists():
-        pytest.skip("the emulated drivers are not built (-Dtests=true)")
+def gpu_life(build, emulator, tmp_path_factory):
     root = tmp_path_factory.mktemp("gpu_life")
     for case, v, t, _ in F.cases():
         if case == "llama-Q8_0-gguf":

@@ -6,6 +6,18 @@
 #include "base/rng.h"
 #include "check.h"
 
+/* Opens the device that RF_TEST_DEVICE names, cuda:0 by default, and says what it is. False: main ends with *code, skipped where there is none. */
+static inline bool open_device(struct rf_backend **gpu, const char **device, int *code)
+{
+    struct rf_error err = {0};
+    *device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
+    rf_status s = rf_backend_open(gpu, &(struct rf_backend_options){.device = *device}, &err);
+    *code = s && s != RF_NOT_FOUND;
+    if (s) printf(*code ? "Bail out! %s\n" : "1..0 # SKIP %s\n", err.message);
+    else printf("# %s: %s\n", (*gpu)->info.name, (*gpu)->info.detail);
+    return !s;
+}
+
 static inline rf_dev put(struct rf_backend *b, const void *data, size_t bytes)
 {
     rf_dev p = 0;

@@ -169,18 +169,10 @@ TEST(extremes)
 
 int main(void)
 {
-    struct rf_error err = {0};
+    const char *device;
+    int code;
     seed = check_seed();
-    rf_status s = rf_backend_open(&gpu, &(struct rf_backend_options){.device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0"}, &err);
-    if (s == RF_NOT_FOUND) {
-        printf("1..0 # SKIP %s\n", err.message);
-        return 0;
-    }
-    if (s) {
-        printf("Bail out! %s\n", err.message);
-        return 1;
-    }
-    printf("# %s: %s\n", gpu->info.name, gpu->info.detail);
+    if (!open_device(&gpu, &device, &code)) return code;
     RUN(every_type);
     RUN(mixed_weights);
     RUN(rows_stand_alone);

@@ -393,18 +393,13 @@ TEST(kv_copy_and_missing_blocks)
 int main(void)
 {
     struct rf_error err = {0};
+    int code;
     seed = check_seed();
-    device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
-    rf_status s = rf_backend_open(&gpu, &(struct rf_backend_options){.device = device}, &err);
-    if (s == RF_NOT_FOUND) {
-        printf("1..0 # SKIP %s\n", err.message);
-        return 0;
-    }
-    if (s || rf_backend_open(&cpu, &(struct rf_backend_options){.device = "cpu", .n_threads = 1, .isa = "ref"}, &err)) {
+    if (!open_device(&gpu, &device, &code)) return code;
+    if (rf_backend_open(&cpu, &(struct rf_backend_options){.device = "cpu", .n_threads = 1, .isa = "ref"}, &err)) {
         printf("Bail out! %s\n", err.message);
         return 1;
     }
-    printf("# %s: %s\n", gpu->info.name, gpu->info.detail);
     if (check_quick()) lens[0] = 80, lens[2] = 35; /* two chunks of keys still */
     RUN(elements);
     RUN(rmsnorm);

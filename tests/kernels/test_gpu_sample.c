@@ -183,19 +183,9 @@ TEST(bad_rows_alone)
 
 int main(void)
 {
-    struct rf_error err = {0};
+    int code;
     seed = check_seed();
-    device = getenv("RF_TEST_DEVICE") ? getenv("RF_TEST_DEVICE") : "cuda:0";
-    rf_status st = rf_backend_open(&gpu, &(struct rf_backend_options){.device = device}, &err);
-    if (st == RF_NOT_FOUND) {
-        printf("1..0 # SKIP %s\n", err.message);
-        return 0;
-    }
-    if (st) {
-        printf("Bail out! %s\n", err.message);
-        return 1;
-    }
-    printf("# %s: %s\n", gpu->info.name, gpu->info.detail);
+    if (!open_device(&gpu, &device, &code)) return code;
     RUN(random_rows);
     RUN(large_rows);
     RUN(bad_rows_alone);

@@ -6,13 +6,10 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "check.h"
-#include "fake_model.h"
+#include "toy_engine.h"
 
 enum { MAX_TOK = 4096 };
 static uint64_t seed;
-static struct rf_model *model;
-static struct rf_engine *engine;
-static struct rf_error err;
 
 /* ---- helpers ---- */
 
@@ -22,35 +19,6 @@ static void shape(uint32_t n_group, uint32_t w0, uint32_t w1, uint32_t n_ctx)
     fake.n_error = fake.n_forward = fake.n_token = fake.n_copy = fake.max_batch = 0;
     fake.fail_forward = fake.delay_us = 0;
     fake.gate = false;
-}
-
-static bool start(const struct rf_engine_options *opt)
-{
-    model = NULL;
-    engine = NULL;
-    return !rf_model_open(&model, "toy", NULL, &err) && !rf_engine_create(&engine, model, opt, &err);
-}
-
-/* Frees all, after checking that every block came back. */
-static void stop(void)
-{
-    struct rf_stats s;
-    rf_engine_stats(engine, &s);
-    CHECK_INT(s.n_blocks_free, s.n_blocks);
-    CHECK_INT(s.n_running + s.n_waiting, 0);
-    CHECK_INT(s.waiting_tokens, 0);
-    CHECK_INT(fake.n_error, 0);
-    rf_engine_free(engine);
-    rf_model_close(model);
-}
-
-static struct rf_request request(const int32_t *tok, size_t n, int32_t max_tokens)
-{
-    struct rf_request r = {.tokens = tok, .n_tokens = n};
-    rf_sampling_default(&r.sampling);
-    r.sampling.temperature = 0;
-    r.sampling.max_tokens = max_tokens;
-    return r;
 }
 
 struct result {

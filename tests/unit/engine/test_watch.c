@@ -1,41 +1,14 @@
 /* The watchdog over steps, against the toy model of fake_model.h. */
 #include <unistd.h>
 
-#include "base/mem.h"
-#include "check.h"
-#include "fake_model.h"
+#include "toy_engine.h"
 
-static struct rf_model *model;
-static struct rf_engine *engine;
-static struct rf_error err;
 static const int32_t prompt[] = {FAKE_BOS, 270, 271, 272};
 
-static bool start(const struct rf_engine_options *opt)
+static bool start_toy(const struct rf_engine_options *opt)
 {
     fake_shape = (struct fake_shape){2, {0, 32}, 256};
-    return !rf_model_open(&model, "toy", NULL, &err) && !rf_engine_create(&engine, model, opt, &err);
-}
-
-/* Frees all, after checking that every block came back. */
-static void stop(void)
-{
-    struct rf_stats s;
-    rf_engine_stats(engine, &s);
-    CHECK_INT(s.n_blocks_free, s.n_blocks);
-    CHECK_INT(s.n_running + s.n_waiting, 0);
-    CHECK_INT(s.waiting_tokens, 0);
-    CHECK_INT(fake.n_error, 0);
-    rf_engine_free(engine);
-    rf_model_close(model);
-}
-
-static struct rf_request request(int32_t max_tokens)
-{
-    struct rf_request r = {.tokens = prompt, .n_tokens = RF_COUNT(prompt)};
-    rf_sampling_default(&r.sampling);
-    r.sampling.temperature = 0;
-    r.sampling.max_tokens = max_tokens;
-    return r;
+    return start(opt);
 }
 
 /* A step that hangs: the running, the waiting and the new are told, and a thread that comes back touches nothing. */
@@ -43,8 +16,8 @@ TEST(step_hangs)
 {
     struct rf_request q[3];
     uint64_t id[3];
-    REQUIRE(start(&(struct rf_engine_options){.max_seqs = 1, .step_timeout_s = 0.2}));
-    for (int i = 0; i < 3; i++) q[i] = request(4);
+    REQUIRE(start_toy(&(struct rf_engine_options){.max_seqs = 1, .step_timeout_s = 0.2}));
+    for (int i = 0; i < 3; i++) q[i] = request(prompt, RF_COUNT(prompt), 4);
     fake.gate = true;
     REQUIRE(!rf_engine_submit(engine, q, 3, id, &err));
     for (int i = 0; i < 3; i++) {
@@ -65,9 +38,9 @@ TEST(step_hangs)
 TEST(slow_steps_do_not_hang)
 {
     fake.delay_us = 30000;
-    REQUIRE(start(&(struct rf_engine_options){.step_timeout_s = 2}));
+    REQUIRE(start_toy(&(struct rf_engine_options){.step_timeout_s = 2}));
     for (int i = 0; i < 2; i++) {
-        struct rf_request q = request(8);
+        struct rf_request q = request(prompt, RF_COUNT(prompt), 8);
         uint64_t id;
         q.sampling.ignore_eos = true;
         REQUIRE(!rf_engine_submit(engine, &q, 1, &id, &err));

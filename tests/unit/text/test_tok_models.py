@@ -137,7 +137,7 @@ FAMILIES = {
     "mistral v3, not legacy": ("chars", {}, [], P.Metaspace(META, "first", False), around("<s> $A"), LLAMA2_DECODER, {}),
     "gemma": ("chars", {}, [Z.Replace(" ", META)], P.Split(" ", "merged_with_previous"), around("<s> $A"), SPM_DECODER, {}),
     "gemma-3n, ernie-4.5": ("chars", {}, [Z.Replace(" ", META)], None, around("<s> $A"), SPM_DECODER, {"normalized": True}),
-    "minicpm": ("chars", {"fuse_unk": False}, LLAMA2, None, around("<s> $A"), D.Sequence([D.Replace(META, " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)]), {"lstrip": True}),
+    "minicpm": ("chars", {"fuse_unk": False}, LLAMA2, None, around("<s> $A"), LLAMA2_DECODER, {"lstrip": True}),
     "characters without fallback": ("chars", {"byte_fallback": False, "fuse_unk": False}, LLAMA2, None, None, LLAMA2_DECODER, {}),
 }
 
