@@ -21,7 +21,13 @@
 
 typedef uintptr_t rf_dev; /* device address, 0 = none */
 
-enum { RF_KV_BLOCK_TOKENS = 16, RF_DEV_ALIGN = 256 }; /* RF_DEV_ALIGN: bytes in whose multiples a reservation is used up */
+enum { RF_KV_BLOCK_TOKENS = 16, RF_DEV_ALIGN = 256 };
+/* What a piece of `bytes` takes of a reservation: multiples of RF_DEV_ALIGN, at least one; too much stays too much. */
+static inline uint64_t rf_dev_piece(uint64_t bytes)
+{
+    const uint64_t align = RF_DEV_ALIGN;
+    return bytes > UINT64_MAX - align ? bytes : ((bytes ? bytes : 1) + align - 1) & ~(align - 1);
+}
 #define RF_MEMORY_FRACTION 0.9
 
 struct rf_backend;

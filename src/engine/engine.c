@@ -19,7 +19,7 @@
 _Static_assert((int)RF_KV_TOKENS == (int)RF_KV_BLOCK_TOKENS, "one block size in src/kv and in the backends");
 _Static_assert((int)RF_KV_MAX_GROUPS == (int)RF_MAX_KV_GROUPS, "as many cache groups in src/kv as in src/model");
 
-enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8, UNKNOWN_CTX = 4096,
+enum { DEFAULT_QUEUE = 1024, DEFAULT_QUEUE_TOKENS = 4 << 20, POOL_SEQS = 8,
        DEVICE_STEP_S = 120, HUNG_JOIN_S = 1 };
 #define UNKNOWN_MEMORY (UINT64_C(4) << 30)
 
@@ -44,7 +44,7 @@ static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_opti
 static rf_status choose_pool(const struct rf_engine *e, const struct rf_engine_options *o, const struct rf_runner_options *r, struct rf_kv_options *k,
                              struct rf_error *err)
 {
-    uint32_t own = rf_lm_shape_get(e->model->lm)->n_ctx_train, ctx = own ? own : UNKNOWN_CTX;
+    uint32_t own = rf_lm_shape_get(e->model->lm)->n_ctx_train, ctx = rf_fit_ctx(e->model);
     if (o->max_model_len) ctx = o->max_model_len;
     uint64_t block_bytes = rf_lm_kv_block_bytes(e->model->lm, o->kv_type);
     if (!block_bytes)

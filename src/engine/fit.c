@@ -32,7 +32,15 @@ uint32_t rf_fit_longest(const struct rf_kv_options *k, uint32_t ctx, uint64_t n_
     return low;
 }
 
-static uint64_t sum(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
+uint32_t rf_fit_ctx(const struct rf_model *m)
+{
+    uint32_t own = rf_lm_shape_get(m->lm)->n_ctx_train;
+    return own ? own : UNKNOWN_CTX;
+}
+
+/* What does not fit 64 bits fits no device. */
+static uint64_t sum(uint64_t a, uint64_t b) { return rf_add64(a, b, &a) ? a : UINT64_MAX; }
+static uint64_t product(uint64_t a, uint64_t b) { return rf_mul64(a, b, &a) ? a : UINT64_MAX; }
 
 static double mb(uint64_t bytes) { return (double)bytes * 1e-6; }
 
@@ -43,7 +51,7 @@ static uint32_t longest_fit(const struct rf_model *m, const struct rf_kv_options
     while (low < high) {
         uint32_t mid = low + (high - low + 1) / 2;
         uint64_t fixed = sum(rf_lm_weight_bytes(m->lm), rf_runner_scratch_bytes(m->lm, r, mid));
-        if (sum(fixed, rf_kv_options_need(k, mid) * block) <= m->backend->info.memory_free) low = mid;
+        if (sum(fixed, product(rf_kv_options_need(k, mid), block)) <= m->backend->info.memory_free) low = mid;
         else high = mid - 1;
     }
     return low;
@@ -59,10 +67,9 @@ rf_status rf_fit_check(const struct rf_model *m, const struct rf_engine_options 
     if (!o) o = &none;
     rf_fit_runner_options(m, o, &r);
     rf_fit_kv_options(m, r.max_tok, &k);
-    uint32_t own = rf_lm_shape_get(m->lm)->n_ctx_train, all = own ? own : UNKNOWN_CTX;
-    uint32_t ctx = o->max_model_len ? o->max_model_len : RF_MIN(all, (uint32_t)USEFUL_CTX);
-    uint64_t block = rf_lm_kv_block_bytes(m->lm, o->kv_type), kv = rf_kv_options_need(&k, ctx) * block;
-    if (o->kv_blocks) kv = o->kv_blocks * block;
+    uint32_t all = rf_fit_ctx(m), ctx = o->max_model_len ? o->max_model_len : RF_MIN(all, (uint32_t)USEFUL_CTX);
+    uint64_t block = rf_lm_kv_block_bytes(m->lm, o->kv_type), kv = product(rf_kv_options_need(&k, ctx), block);
+    if (o->kv_blocks) kv = product(o->kv_blocks, block);
     else if (o->kv_bytes) kv = o->kv_bytes;
     uint64_t weights = rf_lm_weight_bytes(m->lm), scratch = rf_runner_scratch_bytes(m->lm, &r, ctx), need = sum(sum(weights, scratch), kv);
     if (need <= b->memory_free) return RF_OK;

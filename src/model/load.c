@@ -87,8 +87,7 @@ static void advance(struct loader *l, uint64_t bytes)
 /* Counts a piece of device memory. Sums of what a file holds fit 64 bits. */
 static rf_status need(struct loader *l, uint64_t bytes)
 {
-    const uint64_t align = RF_DEV_ALIGN;
-    l->m->weight_bytes += (RF_MAX(bytes, UINT64_C(1)) + align - 1) & ~(align - 1);
+    l->m->weight_bytes += rf_dev_piece(bytes);
     return RF_OK;
 }
 

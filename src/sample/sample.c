@@ -371,9 +371,10 @@ rf_status rf_sample(struct rf_sampler *s, const struct rf_sample_in *in, int32_t
     if (!rf_row_finite(in->logits, s->n_vocab)) return bad_row(n_new, err);
     const float *x = adjust(s, in);
     struct rf_choice c = choice_of(in, s->n_vocab);
-    float max = rf_row_max(x, s->n_vocab);
+    uint32_t best = c.by == RF_CHOICE_BEST ? rf_row_argmax(x, s->n_vocab) : 0;
+    float max = c.by == RF_CHOICE_BEST ? x[best] : rf_row_max(x, s->n_vocab);
     if (!(max > -INFINITY)) return none_left(n_new, err);
-    *token = c.by == RF_CHOICE_BEST ? (int32_t)rf_row_argmax(x, s->n_vocab) : choose(s, x, max, &c, in->params->typical_p);
+    *token = c.by == RF_CHOICE_BEST ? (int32_t)best : choose(s, x, max, &c, in->params->typical_p);
     return RF_OK;
 }
 

@@ -26,6 +26,8 @@ struct rf_jtok {
 
 /* Cuts the source into tokens. Newlines must be '\n' already. *out is an array in the arena that ends with EOF. */
 rf_status rf_jinja_lex(struct rf_arena *a, const char *src, size_t len, struct rf_jtok **out, struct rf_error *err);
+/* After a NULL of the arena while reading line `line`: RF_TOO_LARGE if the template outgrew it, else RF_NOMEM. */
+rf_status rf_jinja_no_room(const struct rf_arena *a, uint32_t line, struct rf_error *err);
 bool rf_jinja_is_space(uint32_t cp); /* Python's str.isspace for one character */
 
 enum rf_jnode_kind {

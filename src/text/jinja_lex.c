@@ -32,11 +32,13 @@ bool rf_jinja_is_space(uint32_t cp)
            (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
-static rf_status no_room(struct lexer *lx)
+rf_status rf_jinja_no_room(const struct rf_arena *a, uint32_t line, struct rf_error *err)
 {
-    if (!lx->a->full) return rf_fail(lx->err, RF_NOMEM, "chat template line %u: no memory to read it", lx->line);
-    return rf_fail(lx->err, RF_TOO_LARGE, "chat template line %u: the template is too large", lx->line);
+    if (!a->full) return rf_fail(err, RF_NOMEM, "chat template line %u: no memory to read it", line);
+    return rf_fail(err, RF_TOO_LARGE, "chat template line %u: the template is too large", line);
 }
+
+static rf_status no_room(const struct lexer *lx) { return rf_jinja_no_room(lx->a, lx->line, lx->err); }
 
 static rf_status push(struct lexer *lx, struct rf_jtok t)
 {

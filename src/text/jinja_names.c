@@ -49,11 +49,7 @@ const char *rf_jp_tok_text(const struct rf_jtok *t, char buf[64])
     return buf;
 }
 
-rf_status rf_jp_no_room(struct parser *ps)
-{
-    if (!ps->a->full) return rf_fail(ps->err, RF_NOMEM, "chat template line %u: no memory to read it", ps->tok->line);
-    return rf_fail(ps->err, RF_TOO_LARGE, "chat template line %u: the template is too large", ps->tok->line);
-}
+rf_status rf_jp_no_room(struct parser *ps) { return rf_jinja_no_room(ps->a, ps->tok->line, ps->err); }
 
 rf_status rf_jp_unexpected(struct parser *ps, const char *expected)
 {

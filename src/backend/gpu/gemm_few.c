@@ -90,6 +90,8 @@ static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, const struct 
 
 rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest)
 {
+    struct gemm_few_args tiles = {.rows = a->rows, .pad_rows = pad_of(a->rows)}; /* with x in tiles, once it is made, in the order `made` */
+    enum gemm_order made = RF_GPU_ORDER_PLAIN;
     for (uint32_t i = 0, n; i < a->n_w; i += n) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
         const enum gemm_order order = turns(g) ? RF_GPU_ORDER_PLAIN : w->type == RF_TYPE_BF16 ? RF_GPU_ORDER_BF16 : RF_GPU_ORDER_OCTETS;
@@ -99,7 +101,9 @@ rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf
             RF_TRY(rf_gpu_act_get(g, s, a->x, a->rows, (uint32_t)w->cols, &p.act));
             p.x_lo = x_rest;
         } else {
-            RF_TRY(tiles_make(g, s, a, order, x_rest, &p));
+            if (!tiles.x || order != made) RF_TRY(tiles_make(g, s, a, order, x_rest, &tiles));
+            made = order;
+            p = tiles;
             p.w_rest = w_rest && w->type != RF_TYPE_BF16;
         }
         RF_TRY(product(g, s, a, i, n, &p));

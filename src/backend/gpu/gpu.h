@@ -1,4 +1,4 @@
-/* gpu.h - inside the GPU backend: its struct, and what its files share. gpu.c: open, memory, streams. weights.c: packing and
+/* gpu.h - inside the GPU backend: its struct, and what its files share. gpu.c: open, launches, streams. memory.c: device memory. weights.c: packing and
  * products. ops.c: the other slots. attention.c: KV store and attention. sample.c: tokens.
  *
  * All work goes to one stream unless a caller names another. A driver error in a slot is sticky: the slot and all later ones

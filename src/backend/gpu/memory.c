@@ -68,12 +68,6 @@ void rf_gpu_free(struct rf_gpu *g, rf_dev p, uint64_t bytes)
 
 /* ---- pieces ---- */
 
-static uint64_t aligned(uint64_t bytes)
-{
-    const uint64_t align = RF_DEV_ALIGN;
-    return bytes > UINT64_MAX - align ? bytes : (RF_MAX(bytes, UINT64_C(1)) + align - 1) & ~(align - 1);
-}
-
 static rf_status slab_add(struct rf_gpu *g, uint64_t bytes, const char *what, struct rf_gpu_slab **out, struct rf_error *err)
 {
     struct rf_gpu_slab *s = rf_alloc_array(1, sizeof *s);
@@ -100,7 +94,7 @@ static void slab_remove(struct rf_gpu *g, struct rf_gpu_slab **link)
 rf_status rf_gpu_piece_take(struct rf_gpu *g, uint64_t bytes, bool share, const char *what, rf_dev *out, struct rf_error *err)
 {
     struct rf_gpu_slab *s = g->slabs;
-    uint64_t need = aligned(bytes);
+    uint64_t need = rf_dev_piece(bytes);
     *out = 0;
     while (s && s->bytes - s->used < need) s = s->next;
     if (!s) {
@@ -129,7 +123,7 @@ void rf_gpu_piece_give(struct rf_gpu *g, rf_dev p)
 rf_status rf_gpu_reserve(struct rf_backend *b, uint64_t bytes, struct rf_error *err)
 {
     struct rf_gpu_slab *s;
-    RF_TRY(slab_add(rf_gpu_of(b), aligned(bytes), "the model's weights", &s, err));
+    RF_TRY(slab_add(rf_gpu_of(b), rf_dev_piece(bytes), "the model's weights", &s, err));
     s->reserved = true;
     return RF_OK;
 }

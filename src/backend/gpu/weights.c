@@ -112,7 +112,7 @@ rf_status rf_gpu_weight_size(const struct rf_backend *b, const struct rf_weight_
     struct rf_gpu_weight w;
     uint64_t file_row;
     RF_TRY(plan((const struct rf_gpu *)b, d, &w, &file_row, err));
-    *bytes = (w.bytes + RF_DEV_ALIGN - 1) & ~(uint64_t)(RF_DEV_ALIGN - 1);
+    *bytes = rf_dev_piece(w.bytes);
     return RF_OK;
 }
 
