@@ -153,6 +153,7 @@ def test_descriptors_used_up_by_others(build, tiny, unsanitized):
                 c.request("GET", "/health")
                 if c.getresponse().read() and c.sock:
                     break
+            time.sleep(0.02)  # idle since a later millisecond than the one before: among equals any may go
         for _ in range(20):
             late.append(socket.create_connection(("127.0.0.1", port)))
         before = cpu(p.pid)

@@ -652,6 +652,7 @@ TEST(decode_allocates_nothing)
     int32_t tok[8][20];
     struct rf_request q[8];
     const char *stops[] = {"never", "neither"};
+    struct rf_logit_bias no_poison = {FAKE_POISON, -100}; /* sampled now and then otherwise, and ends its request */
     shape(2, 0, 30, 1024);
     REQUIRE(start(NULL));
     for (int i = 0; i < 8; i++) {
@@ -660,6 +661,10 @@ TEST(decode_allocates_nothing)
         q[i].sampling.ignore_eos = true;
         q[i].sampling.temperature = i & 1 ? 0.8f : 0;
         q[i].sampling.top_p = i & 2 ? 0.9f : 1;
+        q[i].sampling.has_seed = true;
+        q[i].sampling.seed = seed + (uint64_t)i;
+        q[i].sampling.logit_bias = &no_poison;
+        q[i].sampling.n_logit_bias = 1;
         q[i].sampling.logprobs = i & 4 ? 3 : -1;
         q[i].sampling.frequency_penalty = 0.1f;
         q[i].sampling.stop = stops;
