@@ -194,8 +194,9 @@ rf_status rf_file_read(struct rf_buf *out, const char *path, size_t max, struct 
     rf_status s = RF_OK;
     if ((uint64_t)st.st_size > max)
         s = rf_fail(err, RF_TOO_LARGE, "%s: %lld bytes, at most %zu expected", path, (long long)st.st_size, max);
+    size_t size = s ? 0 : (size_t)st.st_size + 65536; /* at once: a large block gets large pages */
     while (!s) {
-        if (rf_buf_reserve(out, 65536)) {
+        if (rf_buf_reserve(out, RF_MAX(size > out->len ? size - out->len : 0, (size_t)65536))) {
             s = rf_fail_nomem(err, path, (size_t)st.st_size);
             break;
         }

@@ -20,16 +20,19 @@ rf_status rf_json_fail(struct rf_json *j, const char *expected)
                    j->name, j->pos, c, expected);
 }
 
-static void space(struct rf_json *j)
+static size_t skip(const struct rf_json *j, size_t at)
 {
     const char *s = j->s;
-    size_t at = j->pos, n = j->n;
+    size_t n = j->n;
+    static const char eight[] = "        ";
     for (;; at++) {
-        while (at < n && s[at] == ' ') at++; /* indented files are mostly this */
-        if (at >= n || (s[at] != '\n' && s[at] != '\t' && s[at] != '\r')) break;
+        while (n - at >= 8 && !memcmp(s + at, eight, 8)) at += 8; /* indented files are mostly this */
+        while (at < n && s[at] == ' ') at++;
+        if (at >= n || (s[at] != '\n' && s[at] != '\t' && s[at] != '\r')) return at;
     }
-    j->pos = at;
 }
+
+static void space(struct rf_json *j) { j->pos = skip(j, j->pos); }
 
 rf_status rf_json_peek(struct rf_json *j, enum rf_json_kind *kind)
 {
@@ -198,6 +201,29 @@ rf_status rf_json_string(struct rf_json *j, struct rf_str *out)
     if (escaped) RF_TRY(unescape(j, start, end, out));
     j->pos = end + 1;
     return RF_OK;
+}
+
+/* One of the two strings of a pair and the byte behind it. */
+static bool half(const struct rf_json *j, size_t *at, char end, struct rf_str *out)
+{
+    uint64_t seen = 0;
+    size_t from = skip(j, *at);
+    if (from >= j->n || j->s[from++] != '"') return false;
+    size_t to = plain(j->s, j->n, from, &seen);
+    *out = (struct rf_str){j->s + from, to - from};
+    if (to >= j->n || j->s[to++] != '"') return false;
+    to = skip(j, to);
+    *at = to + 1;
+    return to < j->n && j->s[to] == end && !(seen & 0x8080808080808080u && !rf_utf8_valid(out->s, out->n));
+}
+
+bool rf_json_try_pair(struct rf_json *j, struct rf_str *a, struct rf_str *b)
+{
+    space(j);
+    size_t at = j->pos + 1;
+    if (j->pos >= j->n || j->s[j->pos] != '[' || !half(j, &at, ',', a) || !half(j, &at, ']', b)) return false;
+    j->pos = at;
+    return true;
 }
 
 static bool literal(struct rf_json *j, const char *word)

@@ -35,6 +35,9 @@ rf_status rf_json_enter(struct rf_json *j, char open);                 /* '{' or
 rf_status rf_json_next(struct rf_json *j, bool *more);                 /* past a comma, or past the closing bracket */
 rf_status rf_json_key(struct rf_json *j, struct rf_str *key);          /* and its colon */
 rf_status rf_json_string(struct rf_json *j, struct rf_str *out);
+/* ["a", "b"] without escapes in one go, for vocabularies that have merges by the 100,000. false: something else, which the
+ * other calls read or complain about; nothing was taken. */
+bool rf_json_try_pair(struct rf_json *j, struct rf_str *a, struct rf_str *b);
 rf_status rf_json_u64(struct rf_json *j, const char *what, uint64_t *out); /* a whole number >= 0 that fits int64 */
 struct rf_json_value {
     enum rf_json_kind kind;   /* NULL, BOOL, NUMBER or STRING */

@@ -26,8 +26,7 @@ uint64_t rf_hash(const void *p, size_t n, uint64_t seed)
         memcpy(&w, s, 8);
         h = mix(h ^ w, 0xd6e8feb86659fd93u);
     }
-    w = 0;
-    if (left) memcpy(&w, s, left);
+    w = rf_hash_tail(s, left);
     h = mix(h ^ w, 0xa0761d6478bd642fu);
     return mix(h ^ n, 0xe7037ed1a0b428dbu);
 }

@@ -50,7 +50,9 @@ void *rf_realloc_array(void *p, size_t n, size_t size)
 {
     size_t bytes;
     if (!rf_mul(n, size, &bytes) || denied()) return NULL;
-    return realloc(p, bytes ? bytes : 1);
+    void *q = realloc(p, bytes ? bytes : 1);
+    if (!p && q) wish_huge(q, bytes); /* not while growing: the kernel moves a block of one kind of pages without a copy */
+    return q;
 }
 
 void *rf_alloc_aligned(size_t align, size_t n)

@@ -76,6 +76,11 @@ bool rf_utf8_valid(const char *s, size_t n)
             i++;
             continue;
         }
+        const unsigned char *u = (const unsigned char *)s + i;
+        if (n - i >= 3 && u[0] > 0xe0 && u[0] < 0xf0 && u[0] != 0xed && (u[1] & 0xc0) == 0x80 && (u[2] & 0xc0) == 0x80) {
+            i += 3; /* what most text that is not ASCII consists of */
+            continue;
+        }
         uint32_t cp;
         unsigned len = rf_utf8_decode(s + i, n - i, &cp);
         if (!len) return false;

@@ -16,11 +16,12 @@ struct file {
     bool unigram;
 };
 
-static rf_status grow(void *list, size_t n, size_t *cap, size_t size, struct rf_error *err)
+/* room: how many there may be, to begin with; too few costs copies, too many costs nothing before it is used. */
+static rf_status grow(void *list, size_t n, size_t *cap, size_t size, size_t room, struct rf_error *err)
 {
     if (n < *cap) return RF_OK;
     if (n >= RF_TOK_MAX_VOCAB) return rf_fail(err, RF_TOO_LARGE, "tokenizer.json: found more than %u pieces or merges", RF_TOK_MAX_VOCAB);
-    size_t c = *cap ? *cap * 2 : 65536;
+    size_t c = *cap ? *cap * 2 : RF_MAX(RF_MIN(room, (size_t)RF_TOK_MAX_VOCAB), (size_t)64);
     void *old;
     memcpy(&old, list, sizeof old);
     void *p = rf_realloc_array(old, c, size);
@@ -50,7 +51,7 @@ static rf_status read_vocab(struct file *f)
     RF_TRY(rf_json_enter(&f->j, f->unigram ? '[' : '{'));
     f->n_entry = 0;
     while (!(st = rf_json_next(&f->j, &more)) && more) {
-        RF_TRY(grow(&f->entry, f->n_entry, &f->cap_entry, sizeof *f->entry, f->j.err));
+        RF_TRY(grow(&f->entry, f->n_entry, &f->cap_entry, sizeof *f->entry, f->j.n / 48, f->j.err));
         struct entry *e = &f->entry[f->n_entry];
         e->score = 0;
         e->id = (uint32_t)f->n_entry++;
@@ -82,8 +83,9 @@ static rf_status read_merges(struct file *f)
     RF_TRY(rf_json_enter(&f->j, '['));
     f->n_merge = 0;
     while (!(st = rf_json_next(&f->j, &more)) && more) {
-        RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, f->j.err));
+        RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, f->j.n / 48, f->j.err));
         struct rf_merge_pair *m = &f->merge[f->n_merge++];
+        if (rf_json_try_pair(&f->j, &m->left, &m->right)) continue;
         *m = (struct rf_merge_pair){ { "", 0 }, { "", 0 } };
         RF_TRY(rf_json_peek(&f->j, &kind));
         if (kind == RF_JSON_ARRAY) {
@@ -260,7 +262,7 @@ static rf_status read_merge_lines(struct file *f, const char *s, size_t n, struc
         if (!len || (line == 1 && len > 8 && !memcmp(from, "#version", 8))) continue;
         if (!gap || gap == from || gap + 1 >= from + len)
             return rf_fail(err, RF_CORRUPT, "merges.txt: line %zu: found \"%.*s\", expected two pieces", line, (int)RF_MIN(len, (size_t)60), from);
-        RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, err));
+        RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, n / 8, err));
         f->merge[f->n_merge++] = (struct rf_merge_pair){ { from, (size_t)(gap - from) }, { gap + 1, (size_t)(from + len - gap - 1) } };
     }
     return RF_OK;

@@ -23,13 +23,40 @@ rf_status rf_vocab_init(struct rf_vocab *v, uint32_t n, struct rf_error *err)
     return RF_OK;
 }
 
+/* memcmp's answer for pieces, which are short: no call for those of 4 to 16 bytes. */
+static inline bool same(const char *a, const char *b, size_t n)
+{
+    uint64_t x, y, p, q;
+    uint32_t v, w, r, u;
+    if (n >= 8 && n <= 16) {
+        memcpy(&x, a, 8), memcpy(&y, b, 8);
+        memcpy(&p, a + n - 8, 8), memcpy(&q, b + n - 8, 8);
+        return !((x ^ y) | (p ^ q));
+    }
+    if (n < 4 || n > 16) return !memcmp(a, b, n);
+    memcpy(&v, a, 4), memcpy(&w, b, 4);
+    memcpy(&r, a + n - 4, 4), memcpy(&u, b + n - 4, 4);
+    return !((v ^ w) | (r ^ u));
+}
+
+enum { INLINE = 8 };
+
+static struct rf_vocab_slot key_of(const char *s, size_t n, uint64_t h)
+{
+    struct rf_vocab_slot k = { 0, n <= INLINE ? (uint32_t)n : (uint32_t)(h >> 32) | 1u << 31, 0 };
+    if (n < INLINE) k.head = rf_hash_tail(s, n);
+    else memcpy(&k.head, s, sizeof k.head);
+    return k;
+}
+
 static struct rf_vocab_slot *seek(const struct rf_vocab *v, const char *s, size_t n, uint64_t h)
 {
-    uint32_t i = (uint32_t)h & v->mask, tag = (uint32_t)(h >> 32);
-    for (;; i = (i + 1) & v->mask) {
+    struct rf_vocab_slot k = key_of(s, n, h);
+    for (uint32_t i = (uint32_t)h & v->mask;; i = (i + 1) & v->mask) {
         struct rf_vocab_slot *at = &v->slot[i];
         if (!at->id) return at;
-        if (at->tag == tag && v->piece[at->id - 1].n == n && !memcmp(v->piece[at->id - 1].s, s, n)) return at;
+        if (at->tag != k.tag || at->head != k.head) continue;
+        if (n <= INLINE || (v->piece[at->id - 1].n == n && same(v->piece[at->id - 1].s, s, n))) return at;
     }
 }
 
@@ -37,7 +64,7 @@ static void add_hashed(struct rf_vocab *v, uint32_t id, uint64_t h)
 {
     struct rf_vocab_slot *at = seek(v, v->piece[id].s, v->piece[id].n, h);
     if (at->id) return;
-    at->tag = (uint32_t)(h >> 32);
+    *at = key_of(v->piece[id].s, v->piece[id].n, h);
     at->id = id + 1;
 }
 
@@ -67,7 +94,7 @@ void rf_vocab_find_many(const struct rf_vocab *v, struct rf_vocab_query *q, size
         __builtin_prefetch(&v->slot[(uint32_t)q[j].hash & v->mask]);
     }
     for (size_t j = 0; j < n; j++) {
-        q[j].id = v->slot[(uint32_t)q[j].hash & v->mask].id;
+        q[j].id = q[j].n <= INLINE ? 0 : v->slot[(uint32_t)q[j].hash & v->mask].id;
         if (q[j].id) __builtin_prefetch(&v->piece[q[j].id - 1]);
     }
     for (size_t j = 0; j < n; j++)
@@ -108,8 +135,8 @@ void rf_merges_add(struct rf_merges *m, uint32_t left, uint32_t right, uint32_t 
 /* Is piece id the joined text? right is without its prefix. */
 static bool is_join(const struct rf_vocab *v, uint32_t id, struct rf_str left, struct rf_str right)
 {
-    return id < v->n && v->piece[id].n == left.n + right.n && !memcmp(v->piece[id].s, left.s, left.n) &&
-           !memcmp(v->piece[id].s + left.n, right.s, right.n);
+    return id < v->n && v->piece[id].n == left.n + right.n && same(v->piece[id].s, left.s, left.n) &&
+           same(v->piece[id].s + left.n, right.s, right.n);
 }
 
 static rf_status find_join(const struct rf_vocab *v, struct rf_str left, struct rf_str right, struct rf_buf *tmp, uint32_t *id)
@@ -126,7 +153,7 @@ rf_status rf_merges_load(struct rf_tokenizer *t, const void *list, size_t n, boo
 {
     struct rf_merge_pair m[BATCH];
     struct rf_vocab_query q[2 * BATCH];
-    uint32_t rank[BATCH], id[BATCH], guess = 0;
+    uint32_t rank[BATCH], id[BATCH], last = 0;
     struct rf_buf tmp = { 0 };
     size_t cut = t->word_prefix.n;
     rf_status st = rf_merges_init(&t->merges, n, err);
@@ -140,13 +167,13 @@ rf_status rf_merges_load(struct rf_tokenizer *t, const void *list, size_t n, boo
         }
         rf_vocab_find_many(&t->vocab, q, 2 * (size_t)k);
         for (uint32_t j = 0; j < k && !st; j++) {
-            /* the result is nearly always the piece behind the last merge's result, so that is tried first */
+            /* the result is nearly always the last merge's result again, or the piece behind it, so they are tried first */
             struct rf_str right = m[j].right;
             if (right.n >= cut) right.s += cut, right.n -= cut;
-            id[j] = guess;
-            if (!is_join(&t->vocab, guess, m[j].left, right) && find_join(&t->vocab, m[j].left, right, &tmp, &id[j]))
+            for (id[j] = last; id[j] <= last + 1 && !is_join(&t->vocab, id[j], m[j].left, right); id[j]++) continue;
+            if (id[j] > last + 1 && find_join(&t->vocab, m[j].left, right, &tmp, &id[j]))
                 st = rf_fail_nomem(err, "merges", m[j].left.n + right.n);
-            if (id[j] != RF_TOK_NONE) guess = id[j] + 1;
+            if (id[j] != RF_TOK_NONE) last = id[j];
             uint64_t h = ((uint64_t)q[2 * j].id << 32 | q[2 * j + 1].id) * 0x9e3779b97f4a7c15u;
             __builtin_prefetch(&t->merges.slot[(uint32_t)(h >> 32) & t->merges.mask], 1);
         }

@@ -281,6 +281,28 @@ TEST(json_strings_end_where_they_end) /* quotes, escapes and control bytes at ev
         }
 }
 
+TEST(json_pairs_are_what_the_other_calls_read) /* a pair with bytes changed: either the same two strings and the same end, or untouched */
+{
+    static const char whole[] = "[ \"abc\xe2\x96\x81""defghij\" ,\n        \"0123\xc3\xa9\"\t]x", bytes[] = " \"\\,[]x\n\x01\xe2\x96\xed\xa0n\r{";
+    struct rf_rng r = {0};
+    unsigned taken = 0;
+    for (int i = 0; i < 200000; i++) {
+        char s[sizeof whole];
+        struct rf_arena arena = {0};
+        struct rf_str a, b, x, y;
+        memcpy(s, whole, sizeof s);
+        for (uint32_t k = rf_rng_below(&r, 4); k; k--) s[rf_rng_below(&r, sizeof s - 1)] = bytes[rf_rng_below(&r, sizeof bytes - 1)];
+        struct rf_json j = {.s = s, .n = i % 2 ? sizeof s - 1 : rf_rng_below(&r, sizeof s), .name = "pair", .arena = &arena}, o = j;
+        bool more, pair = rf_json_try_pair(&j, &a, &b), plain = !rf_json_enter(&o, '[') && !rf_json_next(&o, &more) && more && !rf_json_string(&o, &x) &&
+                          !rf_json_next(&o, &more) && more && !rf_json_string(&o, &y) && !rf_json_next(&o, &more) && !more;
+        if (pair) CHECK(plain && j.pos == o.pos && a.s == x.s && a.n == x.n && b.s == y.s && b.n == y.n && j.depth == 0);
+        else CHECK(!plain || memchr(s, '\\', sizeof s));
+        taken += pair;
+        rf_arena_release(&arena);
+    }
+    CHECK(taken > 20000 && taken < 180000);
+}
+
 int main(void)
 {
     RUN(checked_arithmetic);
@@ -295,5 +317,6 @@ int main(void)
     RUN(utf8_bad_subparts);
     RUN(json_numbers_are_strtods);
     RUN(json_strings_end_where_they_end);
+    RUN(json_pairs_are_what_the_other_calls_read);
     return check_end();
 }
