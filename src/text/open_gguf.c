@@ -139,16 +139,12 @@ static rf_status open_bpe(struct rf_tokenizer *t, const struct rf_weights *w, st
 {
     const struct rf_fact *pre = fact(w, "tokenizer.ggml.pre", RF_FACT_STRING);
     t->model = RF_TOK_BPE;
-    t->decode = RF_DECODE_BYTES;
     struct rf_str name = pre ? pre->str : guess_pre(t, w);
     const struct rf_fact *arch = fact(w, "general.architecture", RF_FACT_STRING);
     if (arch && rf_str_is(arch->str, "qwen") && rf_str_is(name, "qwen2")) name = (struct rf_str){ "qwen", 4 };
+    if (fact_bool(w, "tokenizer.ggml.normalizer.lowercase", false)) t->norm[t->n_norm++].kind = RF_NORM_LOWER;
     RF_TRY(rf_pretok_by_name(t, name, err));
     if (t->ranked) return open_ranked(t, err);
-    if (!t->byte_level) {
-        t->decode = RF_DECODE_SPM;
-        t->byte_fallback = t->fuse_unk = true;
-    }
     return load_merges(t, w, err);
 }
 
@@ -170,13 +166,15 @@ static rf_status open_spm(struct rf_tokenizer *t, const struct rf_weights *w, st
 
 static rf_status open_wordpiece(struct rf_tokenizer *t, const struct rf_weights *w, struct rf_error *err)
 {
-    (void)w;
+    bool lower = fact_bool(w, "tokenizer.ggml.normalizer.lowercase", true);
+    bool strip = fact_bool(w, "tokenizer.ggml.normalizer.strip_accents", lower);
     t->model = RF_TOK_WORDPIECE;
     t->decode = RF_DECODE_WORDPIECE;
     t->decode_strip = true;
     t->max_word_chars = 100;
     t->word_first = (struct rf_str){ "\xE2\x96\x81", 3 }; /* GGUF writes "▁word" and "piece" for "word" and "##piece" */
-    t->norm[t->n_norm++] = (struct rf_norm_step){ .kind = RF_NORM_BERT, .flags = RF_BERT_CLEAN | RF_BERT_CJK | RF_BERT_ACCENTS | RF_BERT_LOWER };
+    t->norm[t->n_norm++] = (struct rf_norm_step){ .kind = RF_NORM_BERT, .flags = RF_BERT_CLEAN | RF_BERT_CJK };
+    t->norm[t->n_norm - 1].flags |= (lower ? RF_BERT_LOWER : 0) | (strip ? RF_BERT_ACCENTS : 0);
     RF_TRY(rf_pretok_add_regex(t, "\\s", 2, RF_REMOVED, err));
     return rf_pretok_add_regex(t, RF_PUNCT, sizeof RF_PUNCT - 1, RF_ISOLATED, err);
 }

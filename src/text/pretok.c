@@ -29,9 +29,10 @@
 #define DIGITS3 "\x01" /* not a pattern: groups of three digits counted from the right */
 #define DIGITS3_WORD "\x02" /* the same, only in runs that a word boundary ends */
 
-/* BYTES_FIRST: the steps but the first two see the printable alphabet. CHARS: symbols are characters, spaces are "▁". */
+/* BYTES_FIRST: the steps but the first two see the printable alphabet. CHARS: symbols are characters, spaces are "▁". WORDS: symbols
+ * are characters, matches are left out. */
 /* RANKS: the model's own tokenizer is a file of ranks, see tiktoken.c. SEP: texts end with a separator, as RoBERTa's. */
-enum { NFC = 1, IGNORE_MERGES = 2, BYTES_FIRST = 4, CHARS = 8, BOS = 16, RANKS = 32, SEP = 64 };
+enum { NFC = 1, IGNORE_MERGES = 2, BYTES_FIRST = 4, CHARS = 8, BOS = 16, RANKS = 32, SEP = 64, WORDS = 128 };
 
 /* One row per `tokenizer.ggml.pre`: the steps of the model's own tokenizer.json, one regex each, pieces isolated. */
 static const struct pre { const char *name; unsigned flags; const char *step[6]; } pres[] = {
@@ -128,6 +129,9 @@ static const struct pre { const char *name; unsigned flags; const char *step[6];
     { "sarvam-moe", CHARS, { "[^\\n]+|[\\n]+" } },
     { "spark2_5", 0, { "\\p{N}{1,3}", KANA_HAN, "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
         " ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+", "\\p{N}" } },
+    { "k2-horizon", 0, { CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}\\x{200C}\\x{200D}]+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES } },
+    { "sophia", 0, { NULL } }, /* its patterns never match: the whole text is one word */
+    { "whitespace", WORDS, { "\\s+" } },
     { "laguna", 0, { "[^\\n]+|[\\n]+", QWEN2 } },
 };
 
@@ -165,7 +169,7 @@ rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct r
             s->kind = RF_SPLIT_DIGITS3;
             s->invert = *re == *DIGITS3_WORD;
         } else {
-            RF_TRY(rf_pretok_add_regex(t, re, strlen(re), RF_ISOLATED, err));
+            RF_TRY(rf_pretok_add_regex(t, re, strlen(re), p->flags & WORDS ? RF_REMOVED : RF_ISOLATED, err));
         }
         if (i == 1 && p->flags & BYTES_FIRST) {
             struct rf_split_step *s = step_add(t, err);
@@ -175,7 +179,9 @@ rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct r
     }
     if (p->flags & NFC) t->norm[t->n_norm++].kind = RF_NORM_NFC;
     t->ignore_merges = p->flags & IGNORE_MERGES;
-    t->byte_level = !(p->flags & CHARS);
+    t->byte_level = !(p->flags & (CHARS | WORDS));
+    t->decode = p->flags & CHARS ? RF_DECODE_SPM : p->flags & WORDS ? RF_DECODE_CONCAT : RF_DECODE_BYTES;
+    t->byte_fallback = t->fuse_unk = p->flags & CHARS;
     t->add_bos = p->flags & BOS;
     t->add_sep = p->flags & SEP;
     t->ranked = p->flags & RANKS;

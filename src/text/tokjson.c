@@ -312,7 +312,6 @@ static rf_status build_pair(struct rf_tokenizer *t, struct file *f, struct rf_ad
     RF_TRY(rf_pretok_by_name(t, (struct rf_str){ row->pre, strlen(row->pre) }, err));
     t->add_bos = false;
     t->model = RF_TOK_BPE;
-    t->decode = RF_DECODE_BYTES;
     RF_TRY(rf_merges_load(t, f->merge, f->n_merge, true, get_merge, err));
     RF_TRY(rf_added_apply(t, added, err));
     for (size_t i = 0; i < RF_COUNT(special) && !added->n; i++) {

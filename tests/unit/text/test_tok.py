@@ -281,9 +281,30 @@ PRES = {
     "spark2_5": (STEPS["deepseek-v3"][:2] + [
         split(r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"""), P.Digits(True)], False, False),
     "qwen35": ([split(CONTRACTION + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|" + SPACES)], True, False),
+    "k2-horizon": ([split(CONTRACTION + r"|[^\r\n\p{L}\p{N}]?(?:\p{L}|\p{M}|\x{200c}|\x{200d})+|\p{N}{1,3}" + PUNCT_MARKS + SPACES)], False, False),
+    "sophia": ([P.Split(r"\p{L}+|never seen", "isolated")], False, False),  # patterns that became literals and never match
     "deepseek-llm": ([split("[\r\n]"), split(r"\s?[\p{Lu}\p{Ll}\p{Lt}&&[\x{41}-\x{24F}\x{370}-\x{481}]]+"), split(r"\s?[!-/:-~！-／：-～‘-‟\u3000-。]+"),
                       split(r"\s+$"), split(HAN), P.Digits(True)], False, False),
 }
+
+
+def header(path, model, pre, pieces, types, merges, **facts):
+    """A GGUF of a tokenizer alone."""
+    out = gguf.GGUFWriter(path, "llama")
+    out.add_tokenizer_model(model)
+    if pre:
+        out.add_tokenizer_pre(pre)
+    out.add_token_list(pieces)
+    if types:
+        out.add_token_types(types)
+    if merges:
+        out.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    for key, value in facts.items():
+        (out.add_bool if isinstance(value, bool) else out.add_uint32)("tokenizer.ggml." + key.replace("__", "."), value)
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.close()
+    return path
 
 
 @pytest.mark.parametrize("name", PRES)
@@ -295,20 +316,52 @@ def test_gguf_pre(build, tmp_path, trained, name):
     tk.pre_tokenizer = P.Sequence(steps + ([] if name in ("falcon", "command-r", "smollm") else [to_bytes()]))
     if nfc:
         tk.normalizer = normalizers.NFC()
-    path = tmp_path / "t.gguf"
-    out = gguf.GGUFWriter(path, "llama")
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(name)
-    out.add_token_list(sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get))
-    out.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in spec["model"]["merges"]])
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    pieces = sorted(spec["model"]["vocab"], key=spec["model"]["vocab"].get)
+    path = header(tmp_path / "t.gguf", "gpt2", name, pieces, None, spec["model"]["merges"])
     strings = [s + str(10 ** (len(s) % 9)) + " " for s in texts(N // 8, 10)]
     if name == "deepseek-llm":  # its list of cased letters is older than \p{L}: keep to blocks where they agree
         strings = [s for s in strings if all(c < "\u0250" or "\u4e00" <= c < "\u9fa6" or "\u2018" <= c < "\u201f" for c in s)
                    and not set(s) & set("ªº\u01bb\u01c0\u01c1\u01c2\u01c3")]
     compare(build, path, tk, strings, 0)
+
+
+@pytest.mark.parametrize("lower", [True, False, None])
+def test_gguf_pre_whitespace(build, tmp_path, lower):
+    """jina-embeddings-v2-base-zh: characters, words between white space, lower case where the header says so."""
+    tk = Tokenizer(models.BPE(unk_token="<unk>"))
+    tk.normalizer, tk.pre_tokenizer = normalizers.Lowercase() if lower else None, P.Whitespace()
+    tk.train_from_iterator(texts(3000, 15), trainers.BpeTrainer(vocab_size=3000, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], limit_alphabet=700, show_progress=False))
+    model = json.loads(tk.to_str())["model"]
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
+    facts = {"unknown_token_id": 3, "bos_token_id": 0, "eos_token_id": 2, "add_bos_token": True, "add_eos_token": True}
+    if lower is not None:
+        facts["normalizer__lowercase"] = lower
+    path = header(tmp_path / "t.gguf", "gpt2", "whitespace", pieces, [3] * 3 + [2] + [1] * (len(pieces) - 4), model["merges"], **facts)
+    plain = Tokenizer.from_str(json.dumps({**json.loads(tk.to_str()), "added_tokens": []}))
+    plain.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    strings = [t for t in texts(N // 2, 16) if "<" not in t] + ["你好", "Hello  World\tHELLO\n", " ", ""]
+    compare(build, path, plain, strings, 0)
+    compare(build, path, plain, strings, ADD)
+
+
+@pytest.mark.parametrize("lower", [True, False, None])
+@pytest.mark.parametrize("strip", [True, False, None])
+def test_gguf_bert(build, tmp_path, lower, strip):
+    """WordPiece, cased or not: without the header's two switches a model is uncased, and accents go with the case."""
+    tk = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    case = lower is not False
+    tk.normalizer, tk.pre_tokenizer = normalizers.BertNormalizer(lowercase=case, strip_accents=case if strip is None else strip), P.BertPreTokenizer()
+    tk.train_from_iterator(texts(3000, 17), trainers.WordPieceTrainer(vocab_size=3000, special_tokens=["[UNK]", "[CLS]", "[SEP]"], show_progress=False))
+    model = json.loads(tk.to_str())["model"]
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
+    facts = {"unknown_token_id": 0, "cls_token_id": 1, "bos_token_id": 1, "seperator_token_id": 2}
+    facts |= {f"normalizer__{k}": v for k, v in (("lowercase", lower), ("strip_accents", strip)) if v is not None}
+    path = header(tmp_path / "t.gguf", "bert", None, pieces[:3] + [p[2:] if p.startswith("##") else "▁" + p for p in pieces[3:]], [3] * 3 + [1] * (len(pieces) - 3), None, **facts)
+    tk.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    plain = Tokenizer.from_str(json.dumps({**json.loads(tk.to_str()), "added_tokens": []}))
+    strings = [t for t in texts(N // 2, 18) if "▁" not in t] + ["CAFÉ café", "don't", ""]
+    compare(build, path, plain, strings, 0)
+    compare(build, path, plain, strings, ADD)
 
 
 @pytest.mark.parametrize("name", ["gemma4", "sarvam-moe", "granite-embed-multi-311m"])
@@ -320,16 +373,7 @@ def test_gguf_pre_of_characters(build, tmp_path, name):
     tk.train_from_iterator(texts(2000, 13), trainers.BpeTrainer(vocab_size=3000, special_tokens=special, limit_alphabet=400, show_progress=False))
     model = json.loads(tk.to_str())["model"]
     pieces = sorted(model["vocab"], key=model["vocab"].get)
-    path = tmp_path / "t.gguf"
-    out = gguf.GGUFWriter(path, "llama")
-    out.add_tokenizer_model("gemma4" if name == "gemma4" else "gpt2")
-    out.add_tokenizer_pre(name)
-    out.add_token_list(pieces)
-    out.add_token_types([3] * 3 + [2] + [6] * 256 + [1] * (len(pieces) - 260))
-    out.add_token_merges([" ".join(m) for m in model["merges"]])
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.close()
+    path = header(tmp_path / "t.gguf", "gemma4" if name == "gemma4" else "gpt2", name, pieces, [3] * 3 + [2] + [6] * 256 + [1] * (len(pieces) - 260), model["merges"])
     plain = Tokenizer.from_str(json.dumps({**json.loads(tk.to_str()), "added_tokens": []}))
     strings = [t for t in texts(N // 4, 14) if "<" not in t]
     compare(build, path, plain, strings, 0)
