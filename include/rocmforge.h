@@ -66,6 +66,8 @@ struct rf_model_options {
     uint32_t flags;            /* enum rf_open_flags */
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "avx512bf16", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
+    const char *system;        /* begins conversations that bring no system message; NULL or "": nothing */
+    const char *sampling;      /* JSON over what the model's files recommend, in Ollama's names (engine/advice.c); NULL: nothing */
     const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
     double gpu_memory_fraction; /* of a GPU's memory, most that model and engine take in all; 0: 0.9 */
     const struct rf_engine_options *engine; /* NULL, or what the engine to come will ask for: a GPU too small for it is said before loading */
@@ -75,7 +77,7 @@ struct rf_model_options {
 };
 
 struct rf_model_info {
-    const char *path, *name, *architecture, *quantization, *device; /* live as long as the model */
+    const char *path, *name, *architecture, *quantization, *device, *system; /* live as long as the model; system: of the options, else "" */
     uint64_t file_bytes, resident_bytes, n_params;
     uint32_t n_vocab, n_layer, n_embd, n_head, n_kv_head, head_dim, n_ctx_train;
     int32_t bos, eos;   /* token ids, -1 if none */
@@ -164,7 +166,7 @@ struct rf_sampling {
 };
 
 RF_API void rf_sampling_default(struct rf_sampling *s);
-/* What generation_config.json or the GGUF recommends, over rf_sampling_default. */
+/* What generation_config.json or the GGUF recommends, over rf_sampling_default; over that what the options said. */
 RF_API void rf_model_sampling_default(const struct rf_model *m, struct rf_sampling *s);
 
 enum rf_finish { RF_FINISH_NONE = 0, RF_FINISH_STOP, RF_FINISH_LENGTH, RF_FINISH_ABORT, RF_FINISH_ERROR };

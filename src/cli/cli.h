@@ -93,20 +93,23 @@ const char *rf_cli_nearest(const char *word, const char *const *names, size_t n)
 
 /* The models on this disk, --model-dir first, the one that ships last; NULL with the error printed. */
 struct rf_registry *rf_cli_open_registry(const struct rf_cli *c, bool warn);
-/* The entry of a listed name; RF_NOT_FOUND with the nearest names, RF_CORRUPT where it is listed as broken. */
-rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const struct rf_model_entry **out, struct rf_error *err);
+/* The entry of a listed name; RF_NOT_FOUND, which says `miss` and the nearest names; RF_CORRUPT where it is listed as broken. */
+rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const char *miss, const struct rf_model_entry **out, struct rf_error *err);
 /* What the line asks for: arg[0], else --model, else the path of the model that ships; false if there is none. */
 bool rf_cli_wanted_model(const struct rf_cli *c, char *out, size_t cap);
 /* Path of the small model that ships: beside this program's build, or below its PREFIX. False if it is not there. */
 bool rf_cli_shipped_model(char *path, size_t cap);
-/* A path as it is; else the path behind a listed name. False with the nearest names printed. */
-bool rf_cli_resolve(const struct rf_cli *c, const char *name, char *path, size_t cap);
+/* Where a model lies, and the files with its system message and recommended sampling ("" if none). */
+struct rf_cli_place { char path[RF_CLI_PATH_MAX], system[RF_CLI_PATH_MAX], sampling[RF_CLI_PATH_MAX]; };
+/* A path as it is; else what is behind a listed name. False with the nearest names printed. */
+bool rf_cli_resolve(const struct rf_cli *c, const char *name, struct rf_cli_place *at);
+bool rf_cli_place_of(const struct rf_model_entry *m, struct rf_cli_place *at); /* false if a path is too long */
 
 /* Opens the model that the line asks for (a path, or a name that `list` shows), with a progress bar on a terminal. On failure
  * prints the error, or the nearest names, and returns NULL. */
 struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags);
-/* The same for a path, silently: the error is the caller's to tell. */
-rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t flags, bool progress, struct rf_model **out,
+/* The same for a place, silently: the error is the caller's to tell. */
+rf_status rf_cli_open_place(const struct rf_cli *c, const struct rf_cli_place *at, uint32_t flags, bool progress, struct rf_model **out,
                            struct rf_error *err);
 struct rf_engine *rf_cli_open_engine(const struct rf_cli *c, struct rf_model *m);
 void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o);

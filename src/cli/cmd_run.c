@@ -1,12 +1,45 @@
 /* cmd_run.c - a conversation, or one prompt and one streamed answer. */
+#include <ctype.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/chat.h"
 
+enum { PIPE_WAIT_MS = 2000 };
+
 /* The prompt: the argument, else all that comes through a pipe. False on a terminal: that is a conversation. */
 static bool has_prompt(const struct rf_cli *c) { return c->n_arg > 1 || !isatty(STDIN_FILENO); }
+
+/* What comes through a pipe stands before the prompt of the line: git diff | rocmforge run MODEL "Is this right?". A pipe that
+ * nobody writes to and nobody closes is a supervisor's: after a while it is left alone. */
+static bool put_piped(struct rf_buf *prompt)
+{
+    struct stat st;
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (fstat(STDIN_FILENO, &st) || !(S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode))) return true;
+    int ready = poll(&in, 1, PIPE_WAIT_MS);
+    if (ready <= 0) {
+        fprintf(stderr, "rocmforge: nothing came through the pipe in %d s: answering the prompt alone (< /dev/null does not wait)\n", PIPE_WAIT_MS / 1000);
+        return true;
+    }
+    if (!rf_cli_read(NULL, prompt)) return false;
+    while (prompt->len && isspace((unsigned char)prompt->data[prompt->len - 1])) prompt->data[--prompt->len] = 0;
+    return !prompt->len || !rf_buf_puts(prompt, "\n\n");
+}
+
+static bool take_prompt(const struct rf_cli *c, struct rf_buf *prompt)
+{
+    return c->n_arg > 1 ? put_piped(prompt) && !rf_buf_puts(prompt, c->arg[1]) : rf_cli_read(NULL, prompt);
+}
+
+/* Nothing but space: a mistake in the command before the pipe. */
+static bool is_empty(const struct rf_cli *c, const struct rf_buf *prompt)
+{
+    return !c->raw && strspn(rf_buf_str(prompt), " \t\r\n") >= prompt->len;
+}
 
 static void print_speed(const struct rf_usage *u)
 {
@@ -36,13 +69,16 @@ int rf_cli_run(const struct rf_cli *c)
         fprintf(stderr, "rocmforge: run needs a prompt where its output is no terminal: rocmforge run MODEL \"...\"\n");
         return RF_EXIT_USAGE;
     }
-    if (once && !(c->n_arg > 1 ? !rf_buf_puts(&prompt, c->arg[1]) : rf_cli_read(NULL, &prompt))) {
+    if (once && !take_prompt(c, &prompt)) {
         rf_buf_release(&prompt);
         return RF_EXIT_USAGE;
     }
     int code = RF_EXIT_MODEL;
-    struct rf_chat chat = {.model = rf_cli_open_model(c, 0)};
-    if (chat.model) {
+    struct rf_chat chat = {.model = rf_cli_open_model(c, 0)}; /* first: the only word on the line may be a question, no model */
+    if (chat.model && once && is_empty(c, &prompt)) {
+        fprintf(stderr, "rocmforge: the prompt is empty; expected text on the line or through the pipe\n");
+        code = RF_EXIT_USAGE;
+    } else if (chat.model) {
         code = RF_EXIT_FAILED;
         chat.engine = rf_cli_open_engine(c, chat.model);
         chat.messages = json_array();

@@ -42,26 +42,39 @@ void rf_cli_end_progress(struct rf_cli_progress *p)
 
 /* ---- models and engines ---- */
 
-rf_status rf_cli_open_path(const struct rf_cli *c, const char *path, uint32_t flags, bool progress, struct rf_model **out,
-                           struct rf_error *err)
+enum { SIDE_FILE_MAX = 1 << 20 };
+
+/* *text is NULL where there is no file. */
+static rf_status side_file(const char *path, struct rf_buf *b, const char **text, struct rf_error *err)
 {
-    struct rf_buf tmpl = {0};
+    *text = NULL;
+    if (!path || !*path) return RF_OK;
+    RF_TRY(rf_file_read(b, path, SIDE_FILE_MAX, err));
+    *text = rf_buf_str(b);
+    return RF_OK;
+}
+
+rf_status rf_cli_open_place(const struct rf_cli *c, const struct rf_cli_place *at, uint32_t flags, bool progress, struct rf_model **out,
+                            struct rf_error *err)
+{
+    struct rf_buf tmpl = {0}, system = {0}, sampling = {0};
     struct rf_cli_progress bar = {.what = "loading"};
     struct rf_engine_options engine;
     *out = NULL;
     rf_cli_engine_options(c, &engine);
     struct rf_model_options o = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .flags = flags,
                                  .allow_cpu = c->allow_cpu, .gpu_memory_fraction = c->gpu_memory_fraction, .engine = &engine};
-    if (c->chat_template) {
-        RF_TRY(rf_file_read(&tmpl, c->chat_template, 1 << 20, err));
-        o.chat_template = rf_buf_str(&tmpl);
-    }
     if (progress) {
         o.progress = rf_cli_show_progress;
         o.progress_ctx = &bar;
     }
-    rf_status s = rf_model_open(out, path, &o, err);
+    rf_status s = side_file(c->chat_template, &tmpl, &o.chat_template, err);
+    if (!s) s = side_file(at->system, &system, &o.system, err);
+    if (!s) s = side_file(at->sampling, &sampling, &o.sampling, err);
+    if (!s) s = rf_model_open(out, at->path, &o, err);
     rf_buf_release(&tmpl);
+    rf_buf_release(&system);
+    rf_buf_release(&sampling);
     rf_cli_end_progress(&bar);
     return s;
 }
@@ -70,19 +83,20 @@ struct rf_model *rf_cli_open_model(const struct rf_cli *c, uint32_t flags)
 {
     struct rf_error err = {0};
     struct rf_model *m = NULL;
-    char path[RF_CLI_PATH_MAX], name[RF_CLI_PATH_MAX];
+    char name[RF_CLI_PATH_MAX];
+    struct rf_cli_place at;
     if (!rf_cli_wanted_model(c, name, sizeof name)) {
         fprintf(stderr, "rocmforge: no model is named, and the small one that ships is not installed here\n  See: rocmforge list\n");
         return NULL;
     }
-    if (!rf_cli_resolve(c, name, path, sizeof path)) {
+    if (!rf_cli_resolve(c, name, &at)) {
         char shipped[RF_CLI_PATH_MAX];
         bool ships = rf_cli_shipped_model(shipped, sizeof shipped);
         if (ships && !strcmp(c->command->name, "run") && c->n_arg == 1 && strchr(name, ' ')) /* a question where the model's name belongs */
             fprintf(stderr, "  To ask the model that ships: rocmforge run rocmforge-demo \"%.60s%s\"\n", name, strlen(name) > 60 ? "..." : "");
         return NULL;
     }
-    if (rf_cli_open_path(c, path, flags, true, &m, &err)) rf_cli_fail(&err, 0);
+    if (rf_cli_open_place(c, &at, flags, true, &m, &err)) rf_cli_fail(&err, 0);
     return m;
 }
 
@@ -147,8 +161,10 @@ bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf
     s->seed = (uint64_t)c->seed;
     s->max_tokens = c->has_max_tokens ? (int32_t)c->max_tokens : -1;
     s->ignore_eos = c->ignore_eos;
-    s->stop = c->stop.item;
-    s->n_stop = c->stop.n;
+    if (c->stop.n) {
+        s->stop = c->stop.item;
+        s->n_stop = c->stop.n;
+    }
     for (size_t i = 0; i < c->logit_bias.n; i++)
         if (!parse_bias(c->logit_bias.item[i], &bias[i])) {
             fprintf(stderr, "rocmforge: --logit-bias is \"%s\", expected ID=NUMBER\n", c->logit_bias.item[i]);

@@ -71,7 +71,7 @@ static void nearest(const struct rf_registry *r, const char *name, char *out, si
     rf_free(names);
 }
 
-rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const struct rf_model_entry **out, struct rf_error *err)
+rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const char *miss, const struct rf_model_entry **out, struct rf_error *err)
 {
     char near[300], cut[300];
     size_t n = strlen(name);
@@ -82,24 +82,32 @@ rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const 
     }
     if (!*out) {
         nearest(r, name, near, sizeof near);
-        return rf_fail(err, RF_NOT_FOUND, "%.150s: no such file, folder or model%s%s%s", name, *near ? "; did you mean " : "", near, *near ? "?" : "");
+        return rf_fail(err, RF_NOT_FOUND, "%.150s: %s%s%s%s", name, miss, *near ? "; did you mean " : "", near, *near ? "?" : "");
     }
     if ((*out)->kind == RF_MODEL_BROKEN) return rf_fail(err, RF_CORRUPT, "%.150s cannot be used: %.300s", (*out)->name, (*out)->note);
     return RF_OK;
 }
 
-bool rf_cli_resolve(const struct rf_cli *c, const char *name, char *path, size_t cap)
+bool rf_cli_place_of(const struct rf_model_entry *m, struct rf_cli_place *at)
+{
+    return (size_t)snprintf(at->path, sizeof at->path, "%s", m->path) < sizeof at->path &&
+           (size_t)snprintf(at->system, sizeof at->system, "%s", m->system) < sizeof at->system &&
+           (size_t)snprintf(at->sampling, sizeof at->sampling, "%s", m->sampling) < sizeof at->sampling;
+}
+
+bool rf_cli_resolve(const struct rf_cli *c, const char *name, struct rf_cli_place *at)
 {
     struct rf_error err = {0};
     const struct rf_model_entry *m;
-    int n = snprintf(path, cap, "%s", name);
-    if (n > 0 && (size_t)n < cap && rf_path_exists(path)) return true;
+    int n = snprintf(at->path, sizeof at->path, "%s", name);
+    at->system[0] = at->sampling[0] = 0;
+    if (n > 0 && (size_t)n < sizeof at->path && rf_path_exists(at->path)) return true;
     struct rf_registry *r = rf_cli_open_registry(c, false);
     if (!r) return false;
-    rf_status s = rf_cli_find_name(r, name, &m, &err);
-    n = s ? -1 : snprintf(path, cap, "%s", m->path);
+    rf_status s = rf_cli_find_name(r, name, "no such file, folder or model", &m, &err);
+    if (!s && !rf_cli_place_of(m, at)) s = rf_fail(&err, RF_TOO_LARGE, "%.150s: its path is too long", name);
     if (s) rf_cli_fail(&err, 0);
     if (s == RF_NOT_FOUND) fprintf(stderr, "  See: rocmforge list\n");
     rf_registry_close(r);
-    return n > 0 && (size_t)n < cap;
+    return !s;
 }

@@ -60,10 +60,19 @@ static void unset(struct repl *r, const struct rf_option *o)
     if (o->has != RF_OPTION_NO_HAS) *(bool *)((char *)&r->set + o->has) = false;
 }
 
+/* "a text" is a text; so is a text without quotes. In `text`. */
+static const char *unquoted(struct repl *r, const char *value)
+{
+    size_t n = strlen(value);
+    bool quoted = n >= 2 && value[0] == '"' && value[n - 1] == '"';
+    return rf_arena_strndup(&r->text, value + quoted, n - 2 * quoted);
+}
+
 static void cmd_set(struct repl *r, const char *arg)
 {
     struct rf_error err = {0};
     char line[200];
+    if (!strncmp(arg, "parameter ", 10)) arg += 10 + strspn(arg + 10, " "); /* Ollama's /set parameter NAME VALUE */
     size_t n = strcspn(arg, " ");
     if (!n) {
         print_settings(r);
@@ -88,7 +97,7 @@ static void cmd_set(struct repl *r, const char *arg)
         say(r, line);
         return;
     }
-    const char *own = rf_arena_strndup(&r->text, value, strlen(value));
+    const char *own = unquoted(r, value);
     struct rf_cli before = r->set;
     if (!own || !rf_cli_option_set(&r->set, o, o->name, own, &err)) {
         r->set = before;
@@ -111,7 +120,8 @@ static void cmd_show(struct repl *r, const char *arg)
     if (!strcmp(arg, "settings")) {
         print_settings(r);
     } else if (!strcmp(arg, "messages")) {
-        if (r->set.system && *r->set.system) printf("system: %s\n", r->set.system);
+        const char *system = r->set.system && *r->set.system ? r->set.system : r->info.system;
+        if (*system) printf("system: %s\n", system);
         json_array_foreach(r->chat->messages, k, m)
             printf("%s: %s\n", json_string_value(json_object_get(m, "role")), json_string_value(json_object_get(m, "content")));
     } else if (*arg) {
@@ -142,7 +152,8 @@ static bool chat_path(struct repl *r, const char *arg, char *out, bool make)
         complain(r, "/save and /load take a name, or a path with a '/'");
         return false;
     }
-    if (strchr(arg, '/')) return snprintf(out, RF_CLI_PATH_MAX, "%s", arg) < RF_CLI_PATH_MAX;
+    const char *home = !strncmp(arg, "~/", 2) ? getenv("HOME") : NULL;
+    if (strchr(arg, '/')) return snprintf(out, RF_CLI_PATH_MAX, "%s%s", home ? home : "", arg + (home != NULL)) < RF_CLI_PATH_MAX;
     snprintf(name, sizeof name, "chats/%.250s.json", arg);
     return rf_cli_own_path(out, RF_CLI_PATH_MAX, "XDG_DATA_HOME", ".local/share", name, make);
 }

@@ -54,13 +54,14 @@ static const struct rf_model_entry *default_entry(const struct rf_registry *r)
 
 static rf_status find(struct rf_cli_pool *p, const char *name, const struct rf_model_entry **m, struct rf_error *err) /* locked */
 {
+    static const char unknown[] = "this server has no model of that name (GET /v1/models lists those that it has)";
     if (!rescan(p, 1e9)) return rf_fail(err, RF_NOMEM, "the list of models cannot be made");
     if (!name) {
         *m = default_entry(p->registry);
         return *m ? RF_OK : rf_fail(err, RF_NOT_FOUND, "there is no model on this machine; put a GGUF file into ~/models");
     }
-    rf_status s = rf_cli_find_name(p->registry, name, m, err);
-    if (s == RF_NOT_FOUND && rescan(p, MISS_AGE_S)) s = rf_cli_find_name(p->registry, name, m, err);
+    rf_status s = rf_cli_find_name(p->registry, name, unknown, m, err);
+    if (s == RF_NOT_FOUND && rescan(p, MISS_AGE_S)) s = rf_cli_find_name(p->registry, name, unknown, m, err);
     return s;
 }
 
@@ -80,13 +81,13 @@ static rf_status pool_open(void *ctx, const char *id, struct rf_model **m, struc
     struct rf_cli_pool *p = ctx;
     const struct rf_model_entry *entry;
     struct rf_engine_options o;
-    char path[RF_CLI_PATH_MAX] = "";
+    struct rf_cli_place at;
     pthread_mutex_lock(&p->lock);
     rf_status s = find(p, id, &entry, err);
-    if (!s && (size_t)snprintf(path, sizeof path, "%s", entry->path) >= sizeof path) s = rf_fail(err, RF_TOO_LARGE, "%.150s: its path is too long", id);
+    if (!s && !rf_cli_place_of(entry, &at)) s = rf_fail(err, RF_TOO_LARGE, "%.150s: its path is too long", id);
     pthread_mutex_unlock(&p->lock);
     if (s) return s;
-    RF_TRY(rf_cli_open_path(p->c, path, 0, false, m, err));
+    RF_TRY(rf_cli_open_place(p->c, &at, 0, false, m, err));
     rf_cli_engine_options(p->c, &o);
     if ((s = rf_engine_create(e, *m, &o, err))) rf_model_close(*m);
     return s;

@@ -6,9 +6,9 @@
 const struct rf_cli_command rf_cli_commands[] = {
     {"run", "[MODEL [PROMPT]]", "talk to a model, or answer one prompt",
      "Without PROMPT, on a terminal, it opens a conversation: lines can be edited and recalled, Ctrl-C stops an answer, /? lists the "
-     "commands. With PROMPT, or with text through a pipe, it prints one answer and ends; output to a pipe is the answer alone. "
-     "Without MODEL it runs the small model that ships.",
-     "rocmforge run\nrocmforge run qwen3:0.6b \"Name three colours.\"\ncat notes.txt | rocmforge run mymodel --system \"Summarise.\"",
+     "commands. With PROMPT, or with text through a pipe, it prints one answer and ends; with both, the text stands before the prompt. "
+     "Output to a pipe is the answer alone. Without MODEL it runs the small model that ships.",
+     "rocmforge run\nrocmforge run qwen3:0.6b \"Name three colours.\"\ncat notes.txt | rocmforge run mymodel \"Summarise this.\"",
      RF_CMD_RUN, 0, 2, "MP", rf_cli_run},
     {"serve", "[MODEL]", "serve models over HTTP (OpenAI API) with a chat page",
      "Prints one line with the address when ready; a browser finds a page to chat there. With MODEL it serves that one. Without, it "

@@ -313,4 +313,5 @@ void rf_model_sampling_default(const struct rf_model *m, struct rf_sampling *s)
         if (rf_sampling_check(s, m->info.n_vocab, NULL)) *field[i].to = before; /* the file says nonsense */
     }
     if (get_number(m->weights, prefix, "top_k", &v) && v >= 0 && v <= INT32_MAX) s->top_k = (int32_t)v;
+    rf_handle_advice_apply(m, s);
 }

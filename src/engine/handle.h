@@ -22,7 +22,10 @@ struct rf_model {
     pthread_mutex_t device;         /* the backend serves one thread at a time: engines hold this during a step */
     bool device_ready;              /* the mutex exists */
     struct rf_model_info info;
-    struct rf_arena arena;          /* strings of info */
+    struct rf_arena arena;          /* strings of info; stop */
+    void *advice;                   /* json_t: the options' "sampling"; NULL: none */
+    const char **stop;              /* its stop strings; they live in advice */
+    size_t n_stop;
 };
 
 /* open.c: RF_IO, now and from then on, if a file of the model was changed in place. */
@@ -31,6 +34,11 @@ rf_status rf_handle_check(struct rf_model *m, struct rf_error *err);
 rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_error *err);
 /* chat.c: finds and parses the chat template; a broken one is kept as chat_err, not an error. */
 rf_status rf_handle_chat_open(struct rf_model *m, const char *override, struct rf_error *err);
+
+/* advice.c: keeps the options' system message and sampling; RF_INVALID if the latter is no JSON object. */
+rf_status rf_handle_advice_open(struct rf_model *m, const struct rf_model_options *opt, struct rf_error *err);
+void rf_handle_advice_apply(const struct rf_model *m, struct rf_sampling *s);
+void rf_handle_advice_close(struct rf_model *m);
 
 /* A fact under the GGUF key "<arch>.<gguf>" or the config.json key `hf` (also below text_config); NULL if absent. */
 const struct rf_fact *rf_handle_fact(const struct rf_weights *w, const char *gguf, const char *hf);

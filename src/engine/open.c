@@ -75,6 +75,7 @@ rf_status rf_model_open(struct rf_model **out, const char *path, const struct rf
     m->device_ready = !pthread_mutex_init(&m->device, NULL);
     rf_status st =
         m->device_ready ? rf_weights_open(&m->weights, path, err) : rf_fail_nomem(err, "model lock", sizeof m->device);
+    if (!st) st = rf_handle_advice_open(m, opt, err);
     if (!st && !(opt->flags & RF_OPEN_META)) st = load(m, opt, err);
     if (!st) st = rf_handle_info_fill(m, path, err);
     if (m->weights) { /* a file that changed under the load explains every other error */
@@ -110,6 +111,7 @@ void rf_model_close(struct rf_model *m)
     if (m->tokenizer) rf_tokenizer_close(m->tokenizer);
     if (m->weights) rf_weights_close(m->weights);
     if (m->device_ready) pthread_mutex_destroy(&m->device);
+    rf_handle_advice_close(m);
     rf_arena_release(&m->arena);
     rf_free(m);
 }

@@ -7,20 +7,20 @@
 #include "base/utf8.h"
 #include "sample/sample.h"
 
-enum { MAX_STOP = 64, MAX_STOP_BYTES = 1024, MAX_STOP_TOKENS = 4096, MAX_BIAS = 1 << 16, TEXT_RESERVE = 512 };
+enum { MAX_STOP_TOKENS = 4096, MAX_BIAS = 1 << 16, TEXT_RESERVE = 512 };
 
 /* ---- checks ---- */
 
 static rf_status check_stops(const struct rf_sampling *p, uint32_t n_vocab, struct rf_error *err)
 {
-    if (p->n_stop > MAX_STOP || (p->n_stop && !p->stop))
+    if (p->n_stop > RF_REQ_STOPS || (p->n_stop && !p->stop))
         return rf_fail_param(err, RF_INVALID, "stop", "stop: found %zu strings, expected at most %d", p->n_stop,
-                             MAX_STOP);
+                             RF_REQ_STOPS);
     for (size_t i = 0; i < p->n_stop; i++) {
-        size_t n = p->stop[i] ? strnlen(p->stop[i], MAX_STOP_BYTES + 1) : 0;
-        if (!n || n > MAX_STOP_BYTES || !rf_utf8_valid(p->stop[i], n))
+        size_t n = p->stop[i] ? strnlen(p->stop[i], RF_REQ_STOP_BYTES + 1) : 0;
+        if (!n || n > RF_REQ_STOP_BYTES || !rf_utf8_valid(p->stop[i], n))
             return rf_fail_param(err, RF_INVALID, "stop", "stop string %zu: expected 1 to %d bytes of UTF-8", i,
-                                 MAX_STOP_BYTES);
+                                 RF_REQ_STOP_BYTES);
     }
     if (p->n_stop_tokens > MAX_STOP_TOKENS || (p->n_stop_tokens && !p->stop_tokens))
         return rf_fail_param(err, RF_INVALID, "stop_tokens", "stop_tokens: found %zu, expected at most %d",

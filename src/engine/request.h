@@ -7,6 +7,8 @@
 #include "engine/handle.h"
 #include "sched/sched.h"
 
+enum { RF_REQ_STOPS = 64, RF_REQ_STOP_BYTES = 1024 }; /* most stop strings of a request, most bytes of one */
+
 struct rf_box;
 
 /* A stop string and how much of it the end of the text matches so far (Knuth, Morris, Pratt 1977): text is read once,

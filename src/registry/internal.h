@@ -39,7 +39,8 @@ struct rf_scan {
 void rf_scan_warn(struct rf_scan *s, const char *fmt, ...) RF_PRINTF(2, 3);
 /* Reads (or remembers) the header of the model at path; st is of the file whose identity counts. */
 struct rf_header rf_scan_header(struct rf_scan *s, const char *path, const struct stat *st);
-void rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h);
+/* The new entry, its address the path and nothing beside it; until the next call. NULL if there is no memory, which s remembers. */
+struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h);
 /* A root: Ollama's or the hub's where it has their shape, else every GGUF and every model folder below it. */
 void rf_scan_tree(struct rf_scan *s, const char *root, const char *source);
 /* One GGUF file that is no part of a tree. */

@@ -17,14 +17,14 @@ struct rf_registry {
     size_t n;
 };
 
-void rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h)
+struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h)
 {
     if (s->n == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 64;
         struct rf_model_entry *p = rf_realloc_array(s->entry, cap, sizeof *p);
         if (!p) {
             s->out_of_memory = true;
-            return;
+            return NULL;
         }
         s->entry = p;
         s->cap = cap;
@@ -32,13 +32,15 @@ void rf_scan_add(struct rf_scan *s, const char *name, const char *source, const 
     char *own_name = rf_arena_strndup(s->a, name, strlen(name)), *own_path = rf_arena_strndup(s->a, path, strlen(path));
     if (!own_name || !own_path) {
         s->out_of_memory = true;
-        return;
+        return NULL;
     }
     for (char *p = own_name; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
     s->entry[s->n++] = (struct rf_model_entry){.name = own_name, .source = source, .path = own_path, .architecture = h->architecture,
                                                .quantization = h->quantization, .note = h->note, .bytes = h->bytes,
-                                               .context = h->context, .kind = h->kind};
+                                               .context = h->context, .kind = h->kind, .address = own_path, .system = "",
+                                               .sampling = ""};
+    return &s->entry[s->n - 1];
 }
 
 /* ---- roots ---- */
@@ -116,7 +118,7 @@ static int by_name(const void *a, const void *b)
 {
     const struct rf_model_entry *x = *(struct rf_model_entry *const *)a, *y = *(struct rf_model_entry *const *)b;
     int c = strcasecmp(x->name, y->name);
-    return c ? c : strcmp(x->path, y->path);
+    return c ? c : strcmp(x->address, y->address);
 }
 
 /* The last `parts` components of a path, ".gguf" left out. */
@@ -130,34 +132,47 @@ static const char *suffix(struct rf_arena *a, const char *path, unsigned parts)
     return rf_arena_strndup(a, path + from, n - from);
 }
 
-/* Entries of one name get the shortest suffix of their path that tells them apart. */
+static int by_word(const void *a, const void *b) { return strcasecmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Entries of one name get the shortest suffix of their address that tells them apart; the whole path where nothing does. */
 static bool rename_run(struct rf_arena *a, struct rf_model_entry **run, size_t n)
 {
-    for (unsigned parts = 2; parts < 64; parts++) {
-        bool unique = true;
-        const char *name[64];
-        for (size_t i = 0; i < n && i < RF_COUNT(name); i++)
-            if (!(name[i] = suffix(a, run[i]->path, parts))) return false;
-        for (size_t i = 0; i < n && unique; i++)
-            for (size_t j = 0; j < i && unique; j++) unique = strcasecmp(name[i], name[j]) != 0;
-        if (!unique) continue;
-        for (size_t i = 0; i < n; i++) run[i]->name = name[i];
-        return true;
+    const char **name = rf_alloc_array(n, 2 * sizeof *name), **sorted = name + n;
+    bool unique = false, ok = name != NULL;
+    for (unsigned parts = 2; ok && !unique && parts < 64; parts++) {
+        for (size_t i = 0; ok && i < n; i++) ok = (name[i] = suffix(a, run[i]->address, parts)) != NULL;
+        if (!ok) break;
+        memcpy(sorted, name, n * sizeof *name);
+        qsort(sorted, n, sizeof *sorted, by_word);
+        unique = true;
+        for (size_t i = 1; i < n && unique; i++) unique = strcasecmp(sorted[i - 1], sorted[i]) != 0;
     }
-    for (size_t i = 0; i < n; i++) run[i]->name = run[i]->path;
-    return true;
+    for (size_t i = 0; ok && i < n; i++) run[i]->name = unique ? name[i] : run[i]->path;
+    rf_free(name);
+    return ok;
+}
+
+/* One pass; *again where a name was given that may be another's. */
+static bool rename_all(struct rf_scan *s, struct rf_model_entry **order, bool *again)
+{
+    bool ok = true;
+    *again = false;
+    qsort(order, s->n, sizeof *order, by_name);
+    for (size_t i = 0, j; ok && i < s->n; i = j) {
+        for (j = i + 1; j < s->n && !strcasecmp(order[i]->name, order[j]->name);) j++;
+        if (j - i < 2) continue;
+        ok = rename_run(s->a, order + i, j - i);
+        *again = true;
+    }
+    return ok;
 }
 
 static bool make_unique(struct rf_scan *s)
 {
     struct rf_model_entry **order = rf_alloc_array(s->n, sizeof(struct rf_model_entry *));
-    bool ok = order != NULL;
+    bool ok = order != NULL, again = true;
     for (size_t i = 0; ok && i < s->n; i++) order[i] = &s->entry[i];
-    if (ok) qsort(order, s->n, sizeof *order, by_name);
-    for (size_t i = 0, j; ok && i < s->n; i = j) {
-        for (j = i + 1; j < s->n && j - i < 64 && !strcasecmp(order[i]->name, order[j]->name);) j++;
-        if (j - i > 1) ok = rename_run(s->a, order + i, j - i);
-    }
+    for (int pass = 0; ok && s->n && again && pass < 4; pass++) ok = rename_all(s, order, &again); /* each name grows: "x", "b/x", "a/b/x" */
     rf_free(order);
     return ok;
 }

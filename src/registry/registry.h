@@ -34,7 +34,9 @@ struct rf_model_entry {
     const char *path;         /* what rf_model_open takes */
     const char *architecture; /* "" if unknown */
     const char *quantization; /* "Q4_K_M", "BF16"; "" if unknown */
-    const char *note;         /* why it is broken, "" otherwise */
+    const char *note;         /* why it cannot be used, "" otherwise */
+    const char *address;      /* what tells it from others of its name: its path; for Ollama its manifest's */
+    const char *system, *sampling; /* Ollama: files with a system message and recommended sampling (JSON); "" if none */
     uint64_t bytes;           /* of all its files */
     uint32_t context;         /* trained context, 0 if unknown */
     enum rf_model_kind kind;

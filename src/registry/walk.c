@@ -81,8 +81,19 @@ struct tree {
     struct rf_scan *s;
     const char *source;
     const char *hub;  /* "ORG/NAME" of a hub repository, NULL elsewhere */
+    const char *root; /* hub: the snapshot's folder */
     size_t n_gguf;    /* hub: how many GGUF models the repository has */
 };
+
+/* In a hub a path says less than repository and file do. */
+static void add(struct tree *t, const char *name, const char *path, const struct rf_header *h)
+{
+    char address[RF_REGISTRY_PATH];
+    struct rf_model_entry *m = rf_scan_add(t->s, name, t->source, path, h);
+    if (!m || !t->hub || snprintf(address, sizeof address, "hub/%s%s", t->hub, path + strlen(t->root)) >= (int)sizeof address) return;
+    const char *kept = rf_arena_strndup(t->s->a, address, strlen(address));
+    if (kept) m->address = kept;
+}
 
 static void add_gguf(struct tree *t, const char *path, const char *name, const struct stat *st)
 {
@@ -96,7 +107,7 @@ static void add_gguf(struct tree *t, const char *path, const char *name, const s
         snprintf(label, sizeof label, "%s", t->hub);
     else
         snprintf(label, sizeof label, "%s:%s", t->hub, h.quantization[0] ? h.quantization : "gguf");
-    rf_scan_add(t->s, label, t->source, path, &h);
+    add(t, label, path, &h);
 }
 
 static void walk(struct tree *t, const char *dir, unsigned depth);
@@ -122,7 +133,7 @@ static bool add_folder(struct tree *t, const char *dir, const struct rf_names *n
     if (!config || !weights || !rf_scan_path(t->s, path, dir, "config.json") || stat(path, &st)) return false;
     struct rf_header h = rf_scan_header(t->s, dir, &st);
     const char *base = strrchr(dir, '/');
-    rf_scan_add(t->s, t->hub ? t->hub : base ? base + 1 : dir, t->source, dir, &h);
+    add(t, t->hub ? t->hub : base ? base + 1 : dir, dir, &h);
     return true;
 }
 
@@ -200,7 +211,7 @@ void rf_scan_hub(struct rf_scan *s, const char *hub)
         cut = strstr(rest, "--"); /* models--NAME has no organisation */
         if (cut) snprintf(id, sizeof id, "%.*s/%s", (int)RF_MIN(cut - rest, 200), rest, cut + 2);
         else snprintf(id, sizeof id, "%s", rest);
-        struct tree t = {.s = s, .source = "huggingface", .hub = id, .n_gguf = count_gguf(s, dir, 0)};
+        struct tree t = {.s = s, .source = "huggingface", .hub = id, .root = dir, .n_gguf = count_gguf(s, dir, 0)};
         walk(&t, dir, 0);
     }
     rf_free(names.name);
@@ -227,20 +238,34 @@ static bool blob_path(struct rf_scan *s, const char *store, const char *digest, 
     return rf_scan_path(s, out, store, name);
 }
 
-/* The GGUF layer's digest; NULL for remote models and tensor layers, which are not ours to run. */
-static const char *model_digest(const json_t *manifest)
+/* What the layers of a manifest are for; digests are borrowed from it. */
+struct layers { const char *model, *system, *params; bool adapter; };
+
+/* False for remote models and tensor layers, which are not ours to run. */
+static bool read_layers(const json_t *manifest, struct layers *l)
 {
-    const char *found = NULL;
     size_t i;
     json_t *layer;
-    if (json_object_get(manifest, "remote_host")) return NULL;
+    *l = (struct layers){0};
+    if (json_object_get(manifest, "remote_host")) return false;
     json_array_foreach(json_object_get(manifest, "layers"), i, layer) {
-        const char *type = json_string_value(json_object_get(layer, "mediaType"));
+        const char *type = json_string_value(json_object_get(layer, "mediaType")), *digest = json_string_value(json_object_get(layer, "digest"));
         if (!type || strncmp(type, "application/vnd.ollama.image.", 29)) continue;
-        if (!strcmp(type + 29, "tensor")) return NULL;
-        if (!strcmp(type + 29, "model") && !found) found = json_string_value(json_object_get(layer, "digest"));
+        if (!strcmp(type + 29, "tensor")) return false;
+        if (!strcmp(type + 29, "adapter")) l->adapter = true;
+        if (!strcmp(type + 29, "model") && !l->model) l->model = digest;
+        if (!strcmp(type + 29, "system") && !l->system) l->system = digest;
+        if (!strcmp(type + 29, "params") && !l->params) l->params = digest;
     }
-    return found;
+    return l->model != NULL;
+}
+
+/* The path of a layer's blob in the arena; "" if there is none. */
+static const char *side_blob(struct rf_scan *s, const char *store, const char *digest)
+{
+    char path[RF_REGISTRY_PATH];
+    const char *kept = digest && blob_path(s, store, digest, path) && rf_path_exists(path) ? rf_arena_strndup(s->a, path, strlen(path)) : "";
+    return kept ? kept : "";
 }
 
 /* [host/][namespace/]model[:tag] as people type it: what is the default is left out, and so is the tag "latest". */
@@ -265,16 +290,21 @@ static void add_manifest(struct rf_scan *s, const char *store, const char *file,
     json_t *manifest = json_loadb(rf_buf_str(&text), text.len, 0, NULL);
     rf_buf_release(&text);
     if (!manifest) rf_scan_warn(s, "%s: not a manifest", file);
-    const char *digest = manifest ? model_digest(manifest) : NULL;
+    struct layers l;
+    if (!manifest || !read_layers(manifest, &l)) {
+        json_decref(manifest);
+        return;
+    }
     ollama_name(name, sizeof name, part);
-    if (digest && !blob_path(s, store, digest, blob)) {
-        rf_scan_warn(s, "%s: \"%.100s\" is not a digest", file, digest);
-    } else if (digest && stat(blob, &st)) {
+    if (!blob_path(s, store, l.model, blob)) {
+        rf_scan_warn(s, "%s: \"%.100s\" is not a digest", file, l.model);
+    } else {
         struct rf_header h = {.architecture = "", .quantization = "", .note = "its blob is missing", .kind = RF_MODEL_BROKEN};
-        rf_scan_add(s, name, "ollama", blob, &h);
-    } else if (digest) {
-        struct rf_header h = rf_scan_header(s, blob, &st);
-        rf_scan_add(s, name, "ollama", blob, &h);
+        if (!stat(blob, &st)) h = rf_scan_header(s, blob, &st);
+        if (l.adapter && h.kind == RF_MODEL_CHAT) h.kind = RF_MODEL_BROKEN, h.note = "a LoRA adapter belongs to it, which this version cannot apply";
+        struct rf_model_entry *m = rf_scan_add(s, name, "ollama", blob, &h);
+        const char *address = m ? rf_arena_strndup(s->a, file, strlen(file)) : NULL;
+        if (address) m->address = address, m->system = side_blob(s, store, l.system), m->sampling = side_blob(s, store, l.params);
     }
     json_decref(manifest);
 }

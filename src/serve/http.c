@@ -203,7 +203,7 @@ static bool check_type(struct rf_call *c)
     size_t n = strcspn(type, "; \t");
     if (n == 16 && !strncasecmp(type, "application/json", n)) return true;
     if (n > 17 && !strncasecmp(type, "application/", 12) && !strncasecmp(type + n - 5, "+json", 5)) return true;
-    rf_serve_reply_error(&c->reply, 415, NULL, "unsupported_media_type", "Content-Type: expected application/json");
+    rf_serve_reply_error(&c->reply, 415, NULL, "unsupported_media_type", "Content-Type: found %.100s, expected application/json (curl: -H 'Content-Type: application/json')", type);
     return false;
 }
 

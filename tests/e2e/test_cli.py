@@ -130,6 +130,18 @@ def test_run(rf, tiny):
     assert warm[0] == warm[1] != warm[2]
 
 
+def test_piped_text_stands_before_the_prompt(build, rf, tiny):
+    args = ["run", tiny["llama-F32-gguf"], "--raw", "-n", 8, "-t", 0, "--ignore-eos"]
+    both = rf(*args, stdin="int main(void)\n\nreturn")[0]
+    assert rf(*args[:2], "return", *args[2:], stdin="int main(void)\n")[0] == both != rf(*args[:2], "return", *args[2:])[0]
+    assert "prompt is empty" in rf("run", tiny["llama-F32-gguf"], stdin=" \n", code=USAGE)[1]
+    assert "prompt is empty" in rf("run", tiny["llama-F32-gguf"], "", code=USAGE)[1]
+    read, write = os.pipe()  # a supervisor's pipe: open, and silent
+    done = subprocess.run([build / "rocmforge", *map(str, args[:2]), "return", *map(str, args[2:])], stdin=read, capture_output=True, timeout=60)
+    os.close(read), os.close(write)
+    assert done.returncode == OK and done.stdout.decode() == rf(*args[:2], "return", *args[2:])[0] and b"nothing came through the pipe" in done.stderr
+
+
 def test_run_options_reach_the_sampler(rf, tiny):
     args = ["run", tiny["llama-F32-gguf"], "for (int i", "--raw", "--temperature", 0, "--ignore-eos", "--max-tokens", 8]
     plain = rf(*args)[0]

@@ -169,6 +169,10 @@ def test_set_and_unset(term):
     assert said(t.ask("/show messages"))[0] == ("system", "Answer in verse.")
     t.ask("/set system default")
     assert said(t.ask("/show messages"))[0][0] == "user"
+    t.ask('/set system "In \\"prose\\"."')  # quotes around it are no part of it
+    assert said(t.ask("/show messages"))[0] == ("system", 'In \\"prose\\".')
+    t.ask("/set parameter top_k 7")  # as people who come from Ollama type it
+    assert re.search("top-k +7", t.ask("/set"))
     assert t.end() == 0
 
 
@@ -177,6 +181,7 @@ def test_save_load_clear(term, tmp_path):
     t.ask("/set system Hi.")
     t.ask("int main")
     t.ask("/save ../up/and/away")  # has a '/': a path, and its folder is missing
+    assert f"saved to {t.home}/tilde.json" in t.ask("/save ~/tilde.json")
     t.ask("/save one")
     before = t.ask("/show messages")
     t.ask("/clear")

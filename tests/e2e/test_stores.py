@@ -1,4 +1,5 @@
 """list, rm, ps and a server without a fixed model, over trees as other programs lay them out (stores of the search order)."""
+import hashlib
 import json
 import os
 import pty
@@ -11,7 +12,7 @@ import time
 import openai
 import pytest
 import requests
-from program import Program, tiny
+from program import TEMPLATE, Program, tiny
 
 HEX = "a" * 64
 
@@ -73,13 +74,15 @@ def test_list_names_every_store(program):
     models = json.loads(out)["models"]
     assert {m["name"]: m["source"] for m in models} == NAMES and "broken" not in out
     for m in models:
-        assert set(m) >= {"name", "source", "path", "architecture", "quantization", "bytes", "context"}
+        assert list(m) == ["name", "source", "path", "architecture", "quantization", "bytes", "context"]
         assert os.path.exists(m["path"]) and m["architecture"] in ("llama", "gemma3") and m["quantization"] == "F32" and m["bytes"] > 0 and m["context"] == 512
     assert program.run("list", "--names")[0].split() == [m["name"] for m in models]
     table = program.run("list")[0].splitlines()
     assert table[0].split() == ["NAME", "FAMILY", "QUANT", "SIZE", "CONTEXT", "WHERE"] and len(table) == len(models) + 1
     everything = {m["name"]: m for m in json.loads(program.run("list", "--all", "--json")[0])["models"]}
     assert everything["broken"]["kind"] == "broken" and everything["broken"]["note"]
+    assert f"  broken (broken: {everything['broken']['note']})" in program.run("list")[1]  # listed and marked, beside the table
+    assert "kind" in everything["here"] and program.run("list", "--json")[1] == ""
 
 
 def test_environment_moves_the_stores(program, tmp_path):
@@ -104,6 +107,66 @@ def test_every_name_works_in_run_show_bench(program, name):
     assert program.run("tokenize", name, "int", "--ids")[0].split()
     if NAMES[name] == "ollama":
         assert "tokens/s" in program.run("bench", name, "--pp", 8, "--tg", 2, "--reps", 1)[0]
+
+
+def layer(root, kind, text):
+    """A further layer of an Ollama model: its blob, and what the manifest says of it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (root / f"blobs/sha256-{digest}").write_text(text)
+    return {"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{digest}", "size": len(text)}
+
+
+def test_ollamas_system_message_and_parameters_hold(program, tmp_path):
+    """Modelfile's SYSTEM and PARAMETER lines: in run, in serve, less than what a request says; never in another model."""
+    store = tmp_path / "ollama"
+    blob_store(store, {"registry.ollama.ai/library/plain/latest": program.root / "src/llama.gguf"})
+    plain = json.loads((store / "manifests/registry.ollama.ai/library/plain/latest").read_text())
+    def derive(name, *layers):
+        (store / f"manifests/registry.ollama.ai/library/{name}").mkdir()
+        (store / f"manifests/registry.ollama.ai/library/{name}/latest").write_text(json.dumps({**plain, "layers": plain["layers"] + list(layers)}))
+    greedy = program.run("run", "plain", "int main", "--raw", "-n", "12", "-t", "0", "--ignore-eos", OLLAMA_MODELS=str(store))[0]
+    cut = greedy[4:7]
+    derive("tuned", layer(store, "system", "Speak in verse."), layer(store, "params", json.dumps(
+        {"temperature": 0, "top_k": 20, "stop": [cut], "num_ctx": 64, "repeat_penalty": "nonsense", "top_p": 7})))
+    derive("worn", layer(store, "params", "[1, 2]"))
+    derive("adapted", layer(store, "adapter", "GGUF"))
+    env = {"OLLAMA_MODELS": str(store)}
+    said = ["--raw", "-n", "12", "--ignore-eos"]
+    assert program.run("run", "tuned", "int main", *said, **env)[0].rstrip("\n") == greedy[:greedy.index(cut)]
+    assert program.run("run", "tuned", "int main", *said, "--stop", "\x7f", **env)[0] == greedy
+    assert "expected a JSON object" in program.run("run", "worn", "x", code=3, **env)[1]
+    assert "LoRA adapter" in program.run("run", "adapted", "x", code=3, **env)[1] and "adapted" not in program.run("list", "--names", **env)[0].split()
+    s = program.serve("--threads", 1, "--chat-template", TEMPLATE, **env)
+    def ask(**body):
+        return requests.post(s.url + "/v1/completions", json={"model": "tuned", "prompt": "int main", "max_tokens": 12, "ignore_eos": True, **body}).json()
+    assert ask()["choices"][0]["text"] == greedy[:greedy.index(cut)] and ask(stop=["\x7f"])["choices"][0]["text"] == greedy.rstrip("\n")
+    def prompt_tokens(model, *system):
+        messages = [{"role": "system", "content": text} for text in system] + [{"role": "user", "content": "Hi"}]
+        return requests.post(s.url + "/v1/chat/completions", json={"model": model, "messages": messages, "max_tokens": 1}).json()["usage"]["prompt_tokens"]
+    assert prompt_tokens("tuned") == prompt_tokens("plain", "Speak in verse.") > prompt_tokens("plain")
+    assert prompt_tokens("tuned", "Prose.") == prompt_tokens("plain", "Prose.")
+    assert s.stop() == 0
+
+
+def test_one_name_everywhere(program, tmp_path):
+    """Equal names, whatever they come from and however many: all different, and each finds its own model."""
+    gemma = str(program.root / "src/gemma.gguf")
+    for i in range(130):
+        path = tmp_path / f"dir/{'ab'[i % 2]}/x{i // 2}/model.gguf"
+        path.parent.mkdir(parents=True)
+        shutil.copy(gemma, path)
+    hub_repo(tmp_path / "hub", "x1/model", {"m.gguf": gemma})
+    hub_repo(tmp_path / "hub", "Org/Two", {"a/m-Q4_K_M.gguf": gemma, "b/m-Q4_K_M.gguf": gemma})
+    for store in ("one", "two"):
+        blob_store(tmp_path / store, {"registry.ollama.ai/library/same/latest": gemma, "registry.ollama.ai/library/qwen3/0.6b": gemma})
+    args = ["--model-dir", tmp_path / "dir", "--model-dir", tmp_path / "one"]
+    env = {"HF_HUB_CACHE": str(tmp_path / "hub"), "OLLAMA_MODELS": str(tmp_path / "two")}
+    models = json.loads(program.run("list", "--json", *args, **env)[0])["models"]
+    names = [m["name"] for m in models]
+    assert len(names) == len({n.lower() for n in names}) and len({m["path"] for m in models if "/dir/" in m["path"]}) == 130
+    assert {"a/m-Q4_K_M", "b/m-Q4_K_M", "a/x1/model", "b/x1/model"} <= set(names) and not any("sha256" in n or "0123abcd" in n for n in names)
+    for m in models[::29] + [m for m in models if m["source"] in ("ollama", "huggingface")]:
+        assert json.loads(program.run("show", m["name"], "--json", *args, **env)[0])["path"] == m["path"]
 
 
 def test_unknown_names_get_the_nearest(program):
@@ -186,7 +249,7 @@ def test_a_server_without_a_model_serves_what_is_listed(program, server):
     assert client.models.retrieve("Org/Name").id == "Org/Name"
     with pytest.raises(openai.NotFoundError) as e:
         client.completions.create(model="qwen3:0.5b", prompt="x")
-    assert e.value.code == "model_not_found" and "did you mean qwen3:0.6b" in str(e.value)
+    assert e.value.code == "model_not_found" and "did you mean qwen3:0.6b" in str(e.value) and "GET /v1/models" in str(e.value)
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model=str(program.root / "src/llama.gguf"), prompt="x")  # names, never paths
     assert requests.post(server.url + "/v1/completions", json={"prompt": "x", "max_tokens": 1}).json()["model"] == "Org/Name"
