@@ -29,6 +29,7 @@ rf_status rf_jinja_lex(struct rf_arena *a, const char *src, size_t len, struct r
 /* After a NULL of the arena while reading line `line`: RF_TOO_LARGE if the template outgrew it, else RF_NOMEM. */
 rf_status rf_jinja_no_room(const struct rf_arena *a, uint32_t line, struct rf_error *err);
 bool rf_jinja_is_space(uint32_t cp); /* Python's str.isspace for one character */
+bool rf_jinja_is_printable(uint32_t cp); /* str.isprintable */
 
 enum rf_jnode_kind {
     RF_JN_CONST,   /* value */

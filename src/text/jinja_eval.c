@@ -121,6 +121,29 @@ static rf_status no_attr(struct rf_jinja *J, struct rf_jv of, const struct rf_js
     return rf_jinja_undefined(J, out, "'%s object' has no attribute '%.*s'", rf_jinja_type(of), (int)RF_MIN(name->len, 100u), name->p);
 }
 
+/* What a macro tells of itself. */
+static rf_status macro_attribute(struct rf_jinja *J, const struct rf_jmacro_ast *m, const struct rf_jstr *name, struct rf_jv *out, bool *found)
+{
+    const struct { const char *name; bool yes; } rows[] = {
+        { "catch_kwargs", m->uses_kwargs }, { "catch_varargs", m->uses_varargs }, { "caller", m->uses_caller },
+    };
+    *found = true;
+    for (size_t i = 0; i < RF_COUNT(rows); i++)
+        if (rf_jinja_str_is(name, rows[i].name)) {
+            *out = rf_jv_bool(rows[i].yes);
+            return RF_OK;
+        }
+    if (rf_jinja_str_is(name, "name")) {
+        *out = rf_jv_str(m->name);
+        return RF_OK;
+    }
+    *found = rf_jinja_str_is(name, "arguments");
+    if (!*found) return RF_OK;
+    RF_TRY(rf_jinja_list(J, RF_JV_TUPLE, m->n_params, out));
+    for (uint32_t i = 0; i < m->n_params; i++) RF_TRY(rf_jinja_push(J, out->l, rf_jv_str(J->t->sym[m->params[i]])));
+    return RF_OK;
+}
+
 /* What Python's getattr finds; *found false where it finds nothing. */
 static rf_status python_attr(struct rf_jinja *J, struct rf_jv of, struct rf_jstr *name, struct rf_jv *out, bool *found)
 {
@@ -147,9 +170,9 @@ static rf_status python_attr(struct rf_jinja *J, struct rf_jv of, struct rf_jstr
         *out = of.cycler->v[of.cycler->at];
         return RF_OK;
     }
-    if (of.kind == RF_JV_MACRO && rf_jinja_str_is(name, "name")) {
-        *out = rf_jv_str(of.macro->ast->name);
-        return RF_OK;
+    if (of.kind == RF_JV_MACRO) {
+        RF_TRY(macro_attribute(J, of.macro->ast, name, out, found));
+        if (*found) return RF_OK;
     }
     *found = rf_jinja_method(of, name, &id, &unsafe);
     if (!*found) return RF_OK;

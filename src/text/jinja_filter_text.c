@@ -27,9 +27,9 @@ FILTER(f_upper) { (void)a; return cased(J, v, RF_JCASE_UPPER, out); }
 FILTER(f_lower) { (void)a; return cased(J, v, RF_JCASE_LOWER, out); }
 FILTER(f_capitalize) { (void)a; return cased(J, v, RF_JCASE_CAPITALIZE, out); }
 
-FILTER(f_title) /* words begin behind white space and - ( { [ < */
+FILTER(f_title) /* words begin behind white space and - ( { [ <; their first character is upper case, not title case */
 {
-    struct rf_jv s, word, part;
+    struct rf_jv s, word, head, tail;
     struct rf_jsb b = {.J = J};
     (void)a;
     RF_TRY(rf_jinja_str(J, v, &s));
@@ -42,9 +42,13 @@ FILTER(f_title) /* words begin behind white space and - ( { [ < */
             if (sep) break;
         }
         if (i > from) {
-            RF_TRY(rf_jinja_str_slice(J, s.s, from, i, &word));
-            RF_TRY(rf_jinja_case(J, word.s, RF_JCASE_CAPITALIZE, &part));
-            rf_jinja_sb_str(&b, part.s);
+            size_t one = from + rf_utf8_decode(s.s->p + from, i - from, &cp);
+            RF_TRY(rf_jinja_str_slice(J, s.s, from, one, &word));
+            RF_TRY(rf_jinja_case(J, word.s, RF_JCASE_UPPER, &head));
+            RF_TRY(rf_jinja_str_slice(J, s.s, one, i, &word));
+            RF_TRY(rf_jinja_case(J, word.s, RF_JCASE_LOWER, &tail));
+            rf_jinja_sb_str(&b, head.s);
+            rf_jinja_sb_str(&b, tail.s);
         }
         if (!sep) break;
         from = i;

@@ -27,6 +27,7 @@ CASE_METHOD(s_lower, RF_JCASE_LOWER)
 CASE_METHOD(s_capitalize, RF_JCASE_CAPITALIZE)
 CASE_METHOD(s_title, RF_JCASE_TITLE)
 CASE_METHOD(s_swapcase, RF_JCASE_SWAP)
+CASE_METHOD(s_casefold, RF_JCASE_FOLD)
 
 METHOD(s_strip) { return rf_jinja_strip(J, self.s, a[0], true, true, out); }
 METHOD(s_lstrip) { return rf_jinja_strip(J, self.s, a[0], true, false, out); }
@@ -255,6 +256,7 @@ CLASS_METHOD(s_isnumeric, c_numeric)
 CLASS_METHOD(s_isalnum, c_alnum)
 CLASS_METHOD(s_isspace, rf_jinja_is_space)
 METHOD(s_isascii) { (void)a; return all(J, self.s, c_ascii, true, out); }
+METHOD(s_isprintable) { (void)a; return all(J, self.s, rf_jinja_is_printable, true, out); }
 
 METHOD(s_islower)
 {
@@ -396,7 +398,7 @@ METHOD(cycler_reset)
 static const struct rf_jbuiltin methods[] = {
 #define STR_FIRST 0
     {"upper", s_upper, NULL, "", 0}, {"lower", s_lower, NULL, "", 0}, {"capitalize", s_capitalize, NULL, "", 0},
-    {"title", s_title, NULL, "", 0}, {"swapcase", s_swapcase, NULL, "", 0}, {"casefold", s_lower, NULL, "", 0},
+    {"title", s_title, NULL, "", 0}, {"swapcase", s_swapcase, NULL, "", 0}, {"casefold", s_casefold, NULL, "", 0},
     {"strip", s_strip, NULL, "chars", 0}, {"lstrip", s_lstrip, NULL, "chars", 0}, {"rstrip", s_rstrip, NULL, "chars", 0},
     {"split", s_split, NULL, "sep,maxsplit", 0}, {"rsplit", s_rsplit, NULL, "sep,maxsplit", 0},
     {"splitlines", s_splitlines, NULL, "keepends", 0}, {"join", s_join, NULL, "iterable", 1},
@@ -412,17 +414,17 @@ static const struct rf_jbuiltin methods[] = {
     {"isalpha", s_isalpha, NULL, "", 0}, {"isdecimal", s_isdecimal, NULL, "", 0}, {"isdigit", s_isdigit, NULL, "", 0},
     {"isnumeric", s_isnumeric, NULL, "", 0}, {"isalnum", s_isalnum, NULL, "", 0}, {"isspace", s_isspace, NULL, "", 0},
     {"isascii", s_isascii, NULL, "", 0}, {"islower", s_islower, NULL, "", 0}, {"isupper", s_isupper, NULL, "", 0},
-    {"istitle", s_istitle, NULL, "", 0},
-#define LIST_FIRST 41
+    {"istitle", s_istitle, NULL, "", 0}, {"isprintable", s_isprintable, NULL, "", 0},
+#define LIST_FIRST 42
     {"index", l_index, NULL, "value,start,stop", 1}, {"count", l_count, NULL, "value", 1}, {"copy", l_copy, NULL, "", 0},
-#define DICT_FIRST 44
+#define DICT_FIRST 45
     {"get", d_get, NULL, "key,default", 1}, {"keys", d_keys, NULL, "", 0}, {"values", d_values, NULL, "", 0},
     {"items", d_items, NULL, "", 0}, {"copy", d_copy, NULL, "", 0},
-#define LOOP_FIRST 49
+#define LOOP_FIRST 50
     {"cycle", NULL, loop_cycle, "", 0}, {"changed", NULL, loop_changed, "", 0},
-#define CYCLER_FIRST 51
+#define CYCLER_FIRST 52
     {"next", cycler_next, NULL, "", 0}, {"reset", cycler_reset, NULL, "", 0},
-#define METHODS_END 53
+#define METHODS_END 54
 };
 _Static_assert(RF_COUNT(methods) == METHODS_END, "the ranges above name the rows of each type");
 

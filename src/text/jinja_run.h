@@ -198,7 +198,7 @@ const struct rf_jglobal *rf_jinja_global(const struct rf_jstr *name); /* NULL if
 rf_status rf_jinja_stateful_call(struct rf_jinja *J, struct rf_jv of, struct rf_jv *out); /* joiner() */
 
 /* Helpers that filters and methods share (jinja_filter_text.c, jinja_method.c). */
-enum rf_jcase { RF_JCASE_UPPER, RF_JCASE_LOWER, RF_JCASE_CAPITALIZE, RF_JCASE_TITLE, RF_JCASE_SWAP };
+enum rf_jcase { RF_JCASE_UPPER, RF_JCASE_LOWER, RF_JCASE_CAPITALIZE, RF_JCASE_TITLE, RF_JCASE_SWAP, RF_JCASE_FOLD };
 rf_status rf_jinja_case(struct rf_jinja *J, const struct rf_jstr *s, enum rf_jcase how, struct rf_jv *out);
 rf_status rf_jinja_strip(struct rf_jinja *J, struct rf_jstr *s, struct rf_jv chars, bool left, bool right, struct rf_jv *out);
 rf_status rf_jinja_replace(struct rf_jinja *J, const struct rf_jstr *s, const struct rf_jstr *from, const struct rf_jstr *to,

@@ -81,6 +81,17 @@ static void add_lower(struct rf_jsb *b, const struct rf_jstr *s, size_t i, uint3
     rf_jinja_sb_add(b, out, rf_utf8_encode(low, out), trusted);
 }
 
+static void add_folded(struct rf_jsb *b, uint32_t cp, bool trusted)
+{
+    utf8proc_int32_t to[8];
+    int last = 0;
+    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, to, RF_COUNT(to), UTF8PROC_CASEFOLD, &last);
+    for (utf8proc_ssize_t i = 0; i < RF_MIN(n, (utf8proc_ssize_t)RF_COUNT(to)); i++) {
+        char out[4];
+        rf_jinja_sb_add(b, out, rf_utf8_encode((uint32_t)to[i], out), trusted);
+    }
+}
+
 rf_status rf_jinja_case(struct rf_jinja *J, const struct rf_jstr *s, enum rf_jcase how, struct rf_jv *out)
 {
     struct rf_jsb b = {.J = J};
@@ -94,6 +105,7 @@ rf_status rf_jinja_case(struct rf_jinja *J, const struct rf_jstr *s, enum rf_jca
         bool up = how == RF_JCASE_UPPER || (how == RF_JCASE_SWAP && is_lower(cp));
         bool title = (how == RF_JCASE_CAPITALIZE && i == 0) || (how == RF_JCASE_TITLE && !in_word);
         if (how == RF_JCASE_SWAP && !is_lower(cp) && !is_upper(cp)) rf_jinja_sb_slice(&b, s, i, i + n);
+        else if (how == RF_JCASE_FOLD) add_folded(&b, cp, trusted);
         else if (up || title) add_upper(&b, cp, title, trusted);
         else add_lower(&b, s, i, cp, trusted);
         in_word = is_cased(cp);

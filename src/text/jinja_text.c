@@ -310,7 +310,7 @@ unsigned rf_jinja_float_repr(double f, char out[40])
     return (unsigned)(o - out);
 }
 
-static bool printable(uint32_t cp)
+bool rf_jinja_is_printable(uint32_t cp)
 {
     if (cp < 0x7f) return cp >= ' ';
     switch (utf8proc_category((utf8proc_int32_t)cp)) {
@@ -339,7 +339,7 @@ void rf_jinja_str_repr(struct rf_jsb *b, const struct rf_jstr *s)
         const char *at = cp && cp < 0x80 ? strchr("\n\r\t\\'", (int)cp) : NULL;
         if (at && (cp != '\'' || quote == '\'')) {
             snprintf(esc, sizeof esc, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : cp == '\t' ? 't' : (char)cp);
-        } else if (printable(cp)) {
+        } else if (rf_jinja_is_printable(cp)) {
             rf_jinja_sb_slice(b, s, i, i + n);
             continue;
         } else {

@@ -239,6 +239,210 @@ d   {#- c -#}   e
     {%- endfor %}
 	{% set q9 = 1 %}	
 end
+{{ ''.__class__ }}
+{{ d.__class__ }}
+{{ d['__class__'] }}
+{{ [].__len__() }}
+{{ s.__len__ }}
+{{ s.isprintable() }}
+{{ '\u2028'.isprintable() }}
+{{ 'Straße'.casefold() }}
+{{ cycler is defined }}{{ joiner is defined }}{{ dict is defined }}
+{% block a scoped %}A{% endblock a %}
+{% for k, v in d.items()|sort(attribute=0) %}{{ k }}{% endfor %}
+{{ d|dictsort|map('last')|list }}
+{{ d.items()|map('first')|join }}
+{{ d.items()|list|sort(attribute='0') }}
+{{ "\N{DASH}" }}
+{{ "\x4" }}
+{{ "\U0001F642" }}
+{{ "\u12" }}
+{{ 'a' in d in [d] }}
+{{ 1 < 2 in [2] }}
+{{ 1 in [1] == true }}
+{{ x if n else z if t }}
+{{ not x is defined }}
+{{ n is not defined }}
+{{ (n is defined) is true }}
+{{ n is defined is true }}
+{{ [1,2,3][n-1] }}
+{{ {'a': {'b': 1}}.a.b }}
+{{ {'a': 1}['a'] }}
+{{ [[1, 2], [3, 4]][1][0] }}
+{{ ((1, 2), 3)[0][1] }}
+{{ 'abc'[1].upper()[0] }}
+{{ (n|string + 'x')|upper }}
+{{ n|string + 'x'|upper }}
+{{ -n|string }}
+{{ n ~ 1|string ~ 2 }}
+{{ [n] is sameas [n] }}
+{{ '' is sameas '' }}
+{{ loop }}
+{{ caller }}
+{{ varargs }}
+{{ super() }}
+{% for x in [1,2,3] %}{{ loop.nextitem is defined }}{{ loop.previtem|default('-') }}{% endfor %}
+{% for x in [1,2,3] recursive %}{{ x }}{% endfor %}
+{% for x in [] recursive %}{% else %}E{% endfor %}
+{% for x in words if x is defined and loop is defined %}{{ x }}{% endfor %}
+{% for x in nums|sort if x != 1 %}{{ loop.first }}{{ loop.last }}{{ x }}{% endfor %}
+{% set x = 1 %}{% for x in nums %}{{ x }}{% endfor %}{{ x }}
+{% set ns = namespace() %}{% set ns.a = 1 %}{{ ns.a }}{% set ns.a = ns.a + 1 %}{{ ns.a }}{{ ns|string|truncate(12) }}
+{% set ns = namespace(d={}) %}{% set ns.d = dict(ns.d, a=1) %}{{ ns.d }}
+{% set ns = namespace(x=1) %}{% macro m() %}{% set ns.x = 5 %}{% endmacro %}{{ m() }}{{ ns.x }}
+{% macro m(x) %}{% if x %}{{ m(x[1:]) }}{{ x[0] }}{% endif %}{% endmacro %}{{ m('abc') }}
+{% macro m(x, y='d', *args) %}{% endmacro %}
+{% macro m(x=n+1, y=x) %}{{ x }}{{ y }}{% endmacro %}{{ m() }}{{ m(5) }}
+{% macro a() %}1{% endmacro %}{% macro b() %}{{ a() }}2{% endmacro %}{{ b() }}{{ b.arguments }}{{ b.catch_kwargs }}{{ b.caller }}
+{% macro m() %}{{ n }}{% set n = 9 %}{{ n }}{% endmacro %}{{ m() }}{{ n }}
+{% set m = 5 %}{% macro k(m) %}{{ m }}{% endmacro %}{{ k(1) }}{{ m }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ [1,2]|map('string')|map('upper')|list }}{{ m(a=[m('x')]) }}
+{% call(a, b) foo() %}{% endcall %}
+{% macro w(x) %}{{ caller(*x) }}{% endmacro %}{% call(a, b) w([1, 2]) %}{{ a }}{{ b }}{% endcall %}
+{% macro w() %}{{ caller(b=1, a=2) }}{% endmacro %}{% call(a, b) w() %}{{ a }}{{ b }}{% endcall %}
+{% macro w() %}{{ caller(1) }}{% endmacro %}{% call(a, b=n) w() %}{{ a }}{{ b }}{% endcall %}
+{% macro w() %}{{ caller(1,2,3) }}{% endmacro %}{% call(a) w() %}{{ a }}{% endcall %}
+{% if n == 3 and s or e %}a{% endif %}{% if not (n == 3) or e %}b{% endif %}
+{% if s is string and s|length > 3 and s.startswith('H') %}y{% endif %}
+{% if d.b and d['a'] == 'two' and d.get('zz', 5) == 5 %}y{% endif %}
+{% if words and words[-1] == 'apple' and 'fig' in words %}y{% endif %}
+{{ d.get('zz') }}|{{ d.get('zz', {}).get('q') }}|{{ d.get('a')[1:] }}
+{{ words[1:]|first }}|{{ words[:-1]|last }}|{{ words[-2:]|join('/') }}|{{ words[::-1][0] }}
+{{ (words + ['z'])|length }}|{{ words|list + [1] }}|{{ (words|map('length')|list)|sum }}
+{{ words|map('upper')|select('ne', 'FIG')|join }}
+{{ users|map(attribute='name')|map('title')|sort|join(',') }}
+{{ users|selectattr('tags')|map(attribute='tags')|sum(start=[]) }}
+{{ users|map(attribute='city')|map('lower')|unique|sort|list }}
+{{ users|groupby('city')|map('first')|list }}
+{{ users|groupby('city')|map(attribute='list')|map('length')|list }}
+{{ users|groupby('age', default=0)|length }}
+{{ users|map('tojson')|join(' ') }}
+{{ users|first|items|list }}
+{{ users|tojson(indent=2)|length }}
+{{ users|batch(3)|map('map', attribute='name')|map('list')|list }}
+{{ users|rejectattr('name', 'in', ['Bob'])|map(attribute='name')|list }}
+{{ users|selectattr('name', 'lower')|list|length }}
+{{ users|selectattr('name', 'string')|list|length }}
+{{ users|selectattr('age', 'gt', 26)|list|length }}
+{{ users|rejectattr('age')|map(attribute='name')|first }}
+{{ users|map(attribute='tags', default=[])|map('join', '+')|list }}
+{{ users|map(attribute='nope')|list }}
+{{ users|map(attribute='nope.nope')|list }}
+{{ users|map(attribute='nope.nope', default='D')|list }}
+{{ users|sort(attribute='city,name')|map(attribute='name')|list }}
+{{ users|max(attribute='name')|attr('name') }}
+{{ s|attr('nope') is defined }}
+{{ nested.x['y'].z[2].w }}|{{ nested['x'].y['z'][-1]['w'] }}|{{ nested.x.q.w is defined }}
+{{ nested.x.q is defined and nested.x.q.w is defined }}
+{{ '%s' % users[0] }}|{{ '%r' % s }}|{{ '%s' % (none,) }}|{{ '%5s|%-5s|' % ('a', 'b') }}
+{{ "{:>{w}}".format('x', w=5) }}|{{ "{0:{1}}".format(3, '04d') }}|{{ "{d[a]}".format(d=d) }}|{{ "{!s:>5}".format(n) }}
+{{ "{:,d}".format(n) }}|{{ "{:n}".format(5) }}|{{ "{:b}".format(5) }}|{{ "{:o}".format(8) }}|{{ "{:X}".format(255) }}
+{{ "{:s}".format(5) }}
+{{ "{:d}".format('x') }}
+{{ "{:=+5d}".format(5) }}|{{ "{: d}".format(5) }}|{{ "{:<+6.1f}|".format(2.55) }}|{{ "{:^7.3s}|".format('abcdef') }}|{{ "{:010}".format(-5) }}|{{ "{:.0f}".format(2.5) }}|{{ "{:.1%}".format(0.1234) }}
+{{ s.split('o')|length }}|{{ s.split('o', -1) }}|{{ s.split('o', 0) }}|{{ s.rsplit('o', 0) }}|{{ s.split('zz') }}
+{{ text.split('\n')|map('trim')|select|join('|') }}
+{{ text.strip().split('\n')[-1] }}|{{ text.replace('\r\n', '\n').count('\n') }}
+{{ '<think>a</think>b'.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') }}
+{{ 'a</think>b</think>c'.split('</think>', 1)[1] }}|{{ 'abc'.split('</think>')|last }}
+{{ 'a=b;c=d'.split(';')|map('split', '=')|list }}
+{{ dict('a=b;c=d'.split(';')|map('split', '=')) }}
+{{ dict([['a', 1], ('b', 2)]) }}
+{{ dict(['ab', 'cd']) }}
+{{ dict([1]) }}
+{{ dict(d, b=2)|tojson }}
+{{ dict(d.items()) == d }}
+{{ list(nums) }}
+{{ str(5) }}
+{{ len(nums) }}
+{{ int('5') }}
+{{ zip(nums, words) }}
+{{ enumerate(nums) }}
+{{ sorted(nums) }}
+{{ true|string|lower }}|{{ none|string|lower }}|{{ true|lower }}|{{ true|tojson }}|{{ none|tojson }}|{{ 1.0|tojson }}|{{ 1e16|tojson }}|{{ 0.1|tojson }}
+{{ [1.0, 2.5, 1e-7, 123456789012345680.0]|tojson }}|{{ -0.0 }}|{{ 0.0 == -0.0 }}|{{ 1e-5 }}|{{ 1e-4 }}|{{ 12345678901234567.0 }}
+{{ '\u007f\u0080\u00ad\ufeff'|tojson }}|{{ ['\u007f\u0080\u00ad\ufeff\u200b'] }}|{{ ['\ue000'] }}|{{ ['\U000e0001'] }}
+{{ "'\""|tojson }}|{{ ["'"] }}|{{ ['"'] }}|{{ ["'\""] }}|{{ {"a'b": 'c"d'} }}
+{{ 'a'|tojson|safe }}|{{ '<>&\''|tojson }}|{{ {'k': [1, {'z': none}]}|tojson(indent=3) }}
+{{ d|tojson(sort_keys=True, indent=1) }}|{{ d|tojson(none) }}|{{ d|tojson(false, 2) }}|{{ d|tojson(ensure_ascii=False, indent=none) }}|{{ d|tojson(indent=-1) }}
+{{ d|tojson(foo=1) }}
+{{ [1,2]|tojson(separators=(', ', ' : ')) }}|{{ {'a':1}|tojson(separators=[',', '=']) }}
+{{ [1,2]|tojson(separators=',') }}
+{{ strftime_now('%j %U %w %y %p %I %M %f') }}|{{ strftime_now('%c') }}|{{ strftime_now('%x %X') }}|{{ strftime_now('%e|%k|%l|%D|%F|%T|%R|%h|%n|%t|%G-%V|%u|%C|%s') }}|{{ strftime_now('%_d %^b %-m %-H %#B') }}
+{{ strftime_now(5) }}
+{{ strftime_now() }}
+{{ raise_exception() }}
+{{ raise_exception(5) }}
+{{ raise_exception('a\nb') }}
+{{ range(2, 2)|list }}|{{ range(-3)|list }}|{{ range(3, 0)|list }}|{{ range(3, -1, -1)|list }}|{{ range(10, step=2) }}
+{{ 5|random }}
+{{ [3,1]|shuffle }}
+{{ 'a,b'|split(',') }}
+{{ nums|zip(words) }}
+{{ s|regex_search('x') }}
+{{ s|from_json }}
+{{ 'x'|ternary }}
+{{ 5 is string or 6 is number }}|{{ 5 is not string and not 6 is string }}
+{{ 'x' is in ['x'] }}|{{ 'x' is in 'xyz' }}|{{ 3 is divisibleby 0 }}
+{{ n is equalto 3 }}|{{ n is greaterthan 2 }}|{{ n is lessthan 2 }}|{{ n is == 3 }}|{{ n is >= 3 }}
+{{ n in (1, 2, 3) }}|{{ n in {3: 1} }}|{{ 'b' in d.keys() }}|{{ 1 in d.values() }}|{{ ('b', 1) in d.items() }}
+{{ d.keys()|list }}|{{ d.values()|list }}|{{ d.items()|length }}|{{ d.keys()|length }}|{{ d.items()|first }}|{{ (d.items()|list)[0][1] }}
+{{ d.items()[0] }}
+{{ d.keys()[0] }}
+{%- for a, b in d|dictsort(false, 'key') %}{{ a }}{{ b }}{% endfor %}
+{%- for i in range(1, 4) -%} {{ i }} {%- if not loop.last -%} , {%- endif -%} {%- endfor -%} .
+{%- set a, b = 'x-y'.split('-') %}{{ b }}{{ a }}
+{% set a, b = [1] %}
+{% set a, b = 1, 2, 3 %}
+{% set a = b = 1 %}
+{% set a.b = 1 %}
+{% set a[0] = 1 %}
+{% set x %}  {{ n }}  {% endset %}[{{ x }}][{{ x|trim }}]{{ x is string }}{{ x|length }}
+{% set x | trim | length %}  abc {% endset %}{{ x + 1 }}
+{% set x -%}  a {%- endset %}[{{ x }}]
+{% filter indent(2) %}a
+{% filter trim %}  x  {% endfilter %}|{% filter upper|lower %}X{% endfilter %}
+{% with x = n %}{% with y = x %}{{ x }}{{ y }}{% endwith %}{{ y is defined }}{% endwith %}
+{% if n %}{% set q1 = 1 %}{% else %}{% set q1 = 2 %}{% endif %}{{ q1 }}
+{% for x in [1] %}{% if x %}{% set q2 = 1 %}{% endif %}{{ q2 }}{% endfor %}{{ q2 is defined }}
+{% for x in [1,2] %}{% set q3 = (q3|default(0)) + x %}{{ q3 }}{% endfor %}
+{% for x in nums %}{% if loop.index > 2 %}{% break %}{% endif %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% endfor %}
+{% for x in nums %}{% for y in nums %}{% if y == 2 %}{% break %}{% endif %}{{ y }}{% endfor %};{% endfor %}
+{% for x in nums %}{{ loop.index }}{% for y in [1] %}{{ loop.index }}{{ loop.depth }}{% endfor %}{% endfor %}
+{% set outer = namespace(l=none) %}{% for x in nums %}{% set ol = loop %}{% for y in [1] %}{{ ol.index }}{% endfor %}{% endfor %}
+{% for a in users if a.age is not none and a.age > 26 %}{{ a.name }}{% if not loop.last %}+{% endif %}{% endfor %}
+{% for u1 in users|sort(attribute='name', case_sensitive=true) %}{{ u1.name }}{% endfor %}
+{% for x in 'a\nb'.split('\n') %}{{ loop.index }}:{{ x }}
+{% generation %}{% for x in nums %}{{ x }}{% endfor %}{% endgeneration %}
+{% generation -%}  a  {%- endgeneration %}
+{%- generation -%} b {%- endgeneration -%} c
+{# a #}{#b#}{#- -#}{{ '{#' }}{{ '{{' }}{{ '%}' }}{{ "}}" }}
+{{ '{% raw %}' }}{% raw %}{% endraw %}{% raw -%}  x  {%- endraw %}
+{{ 1 }}{{- 2 -}}{{+ 3 }}
+{{ n if n > 2 else 'low' if n > 1 else 'none' }}
+{{ (n > 2) and 'a' or 'b' }}|{{ n > 2 and s }}|{{ e or 'x' }}|{{ none or 0 or '' or 'z' }}|{{ not e and not z }}
+{{ 7 // 2.0 }}|{{ 2 ** 0.5 }}
+{{ 2 ** 62 }}|{{ 2 ** 10 % 7 }}|{{ 10 ** 2 }}|{{ 10 ** -2 }}|{{ 0 ** 0 }}
+{{ 3 * 1.1 }}|{{ 1e308 * 10 }}|{{ -1e308 * 10 }}|{{ 1e308 * 10 - 1e308 * 10 }}|{{ 5 % 3.5 }}|{{ -5 // 3 }}|{{ 5 // -3 }}|{{ 5.0 // -3 }}
+{{ 1 == 1.0 == true }}|{{ '1' == 1 }}|{{ [1, 2] == (1, 2) }}|{{ {'a': 1} == {'a': 1.0} }}|{{ none == false }}|{{ '' == none }}
+{{ [1, [2]] == [1, [2]] }}|{{ [1] < [1, 0] }}|{{ (1, 'a') < (1, 'b') }}|{{ 'Z' < 'a' }}|{{ 'é' > 'z' }}|{{ true < 2 }}
+{{ s * 0 }}|{{ s * true }}|{{ [0] * 3 }}|{{ s * 1.0 }}
+{{ words|join(', ', attribute='x') }}
+{{ none|join }}
+{{ nothing|join(',') }}|{{ nothing|first is defined }}|{{ nothing|sort }}|{{ nothing|sum }}|{{ nothing|max is defined }}|{{ nothing|trim }}|{{ nothing|int }}|{{ nothing|float }}|{{ nothing|upper ~ 'x' }}|{{ nothing|string|length }}|{{ nothing|e }}|{{ nothing|replace('a', 'b') }}|{{ nothing|items|list }}|{{ nothing|dictsort }}
+{{ none|trim }}|{{ none|upper }}|{{ none|string }}|{{ none|e }}|{{ none|int(3) }}|{{ none|default('x', true) }}|{{ none|list }}
+{{ 'x'|default(1/0) }}
+{{ nothing.x|default('q') }}
+{{ d.nope.x|default('q') }}
+{{ d.nope|default({})|length }}|{{ (d.nope|default({})).x is defined }}|{{ d.nope or 'alt' }}|{{ d.nope is none }}|{{ d['nope'] is defined }}
+{{ s|wordcount }}|{{ long|wordwrap(25)|length }}|{{ long|truncate(30, leeway=0) }}|{{ long|truncate(length=12, end='>>') }}|{{ s|center(20)|length }}|{{ s|title|swapcase }}
+{{ 5|format }}
+{{ '%s'|format }}
+{{ '%s %s'|format(1) }}
+{{ '%d items'|format(3.9) }}|{{ '%s=%s'|format('a', none) }}|{{ '%(a)s-%(b)s'|format(a=1, b=2) }}|{{ '%5.1f%%'|format(12.345) }}
+{{ u|wordwrap(3) }}|{{ u|center(30) }}|{{ u|title }}|{{ u|capitalize }}|{{ u|reverse }}|{{ u|list|length }}|{{ u|truncate(9, true) }}|{{ u|urlencode }}|{{ u|indent }}|{{ u|upper|lower }}|{{ 'İ'|lower|length }}|{{ 'ŉ'|upper }}|{{ 'ǰ'|title }}|{{ 'ὈΔΥΣΣΕΎΣ'|lower }}|{{ 'dž'|capitalize }}
+{% macro a(x, y=1) %}{{ varargs }}{% endmacro %}{{ a.arguments }}{{ a.catch_kwargs }}{{ a.catch_varargs }}{{ a.caller }}{{ a.name }}{{ a.nope is defined }}
+{% macro b(q) %}{{ caller() }}{% endmacro %}{{ b.arguments }}{{ b.catch_kwargs }}{{ b.caller }}{{ (b.arguments)|tojson }}
 '''
 
 
