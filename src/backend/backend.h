@@ -7,8 +7,9 @@
  * Slots enqueue on a stream and may return before the work is done; on the CPU they return when it is done.
  * Activations are f32, row-major. Slots return RF_DEVICE on a sticky fault, else RF_OK.
  *
- * Promise (all backends): a row's result depends on that row alone, never on how many rows run beside it or on how a
- * prompt was cut into chunks. On the CPU this means equal bits; it is what makes batched = alone exact.
+ * Promise (all backends): a row's result depends on that row alone (and on whether its token is one of the prompt's bulk, see
+ * struct rf_batch), never on how many rows run beside it or on how a prompt was cut into chunks. On the CPU this means equal bits; it is
+ * what makes batched = alone exact.
  *
  * Thread: one thread at a time per backend, but for *_create and *_free of weights (loader thread).
  */
@@ -91,6 +92,8 @@ struct rf_batch {
     const int32_t *out_row;    /* [n_out]: tokens whose logits are wanted, rising */
     const int32_t *const *block_table; /* [n_group] -> [n_seq][table_stride]: block of tokens 16*i..16*i+15, -1 = given back */
     uint32_t table_stride;
+    const int32_t *bulk_end;   /* NULL, or [n_seq]: tokens at lower positions are the bulk of a prompt, its whole KV blocks. A backend may
+                                  round their products otherwise where that is faster: the same wherever the prompt is cut, cached or computed again */
     const struct rf_choice *choice; /* NULL, or [n_out]: what the slot choose is to do with each output's row */
     uint32_t n_pad;            /* 0, or (decoding, recorded steps) rows and outputs that run behind the last and that nobody reads */
 };
@@ -119,6 +122,7 @@ struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights
     rf_dev bias[RF_MATMUL_MAX]; /* 0 or [w rows] f32 */
     rf_dev out[RF_MATMUL_MAX];  /* [rows][w[i] rows], row stride out_stride[i] */
     uint32_t out_stride[RF_MATMUL_MAX];
+    bool outputs;        /* rows are those of the batch's out_row; else all its tokens */
     bool precise;        /* a backend that rounds x (to int8, say) also multiplies what the rounding left: for the logits */
 };
 enum rf_rope_style { RF_ROPE_NONE, RF_ROPE_NEOX, RF_ROPE_PAIRS }; /* halves (i, i+rot/2) or neighbours (2i, 2i+1) */

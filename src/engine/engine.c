@@ -93,6 +93,7 @@ static rf_status make_inputs(struct rf_engine *e, struct rf_error *err)
     ok = ok && (e->tok = rf_alloc_array(e->max_step_tokens, sizeof *e->tok)) &&
          (e->pos = rf_alloc_array(e->max_step_tokens, sizeof *e->pos)) &&
          (e->seq_first = rf_alloc_array((size_t)e->max_seqs + 1, sizeof *e->seq_first)) &&
+         (e->bulk_end = rf_alloc_array(e->max_seqs, sizeof *e->bulk_end)) &&
          (e->out_row = rf_alloc_array(e->max_out, sizeof *e->out_row)) && (e->untold = rf_alloc_array(e->max_seqs, sizeof *e->untold));
     for (uint32_t g = 0; ok && g < e->n_group; g++)
         ok = (e->table[g] = rf_alloc_array(n_table, sizeof *e->table[g])) != NULL;
@@ -240,7 +241,7 @@ void rf_engine_free(struct rf_engine *e)
     rf_sched_free(e->sched);
     rf_kv_free(e->kv);
     for (uint32_t g = 0; g < RF_MAX_KV_GROUPS; g++) rf_free(e->table[g]);
-    void *part[] = {e->tok, e->pos, e->seq_first, e->out_row, e->untold, e->choice, e->eog};
+    void *part[] = {e->tok, e->pos, e->seq_first, e->bulk_end, e->out_row, e->untold, e->choice, e->eog};
     for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
     if (e->has_news) pthread_cond_destroy(&e->news);
     if (e->has_tick) pthread_cond_destroy(&e->tick);

@@ -31,7 +31,7 @@ struct rf_engine {
     struct rf_kv *kv;
     struct rf_sched *sched;
     struct rf_sampler *sampler;
-    int32_t *tok, *pos, *seq_first, *out_row; /* inputs of a step, laid out once */
+    int32_t *tok, *pos, *seq_first, *bulk_end, *out_row; /* inputs of a step, laid out once */
     struct rf_req **untold;                   /* [max_seqs] requests with something to tell; NULL: told meanwhile */
     uint32_t n_untold;
     struct rf_choice *choice;                 /* [max_out]; NULL where the device does not choose */

@@ -71,6 +71,7 @@ static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t,
         const struct rf_sched_item *it = &p->item[i];
         note_started(e, req_of(it), t);
         e->seq_first[i] = (int32_t)n;
+        e->bulk_end[i] = (int32_t)(req_of(it)->n_prompt / RF_KV_BLOCK_TOKENS * RF_KV_BLOCK_TOKENS);
         for (uint32_t k = 0; k < it->n; k++, n++) {
             e->tok[n] = it->seq->token[it->from + k];
             e->pos[n] = (int32_t)(it->from + k);
@@ -81,7 +82,7 @@ static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t,
     }
     e->seq_first[p->n_item] = (int32_t)n;
     *b = (struct rf_batch){.n_tok = n, .n_seq = p->n_item, .n_out = n_out, .token = e->tok, .pos = e->pos,
-                           .seq_first = e->seq_first, .out_row = e->out_row, .choice = e->choice};
+                           .seq_first = e->seq_first, .bulk_end = e->bulk_end, .out_row = e->out_row, .choice = e->choice};
     gather_tables(e, p, b);
 }
 

@@ -163,7 +163,7 @@ static bool is_precise(const struct rf_runner *r, enum rf_role role)
 static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
     for (int precise = 0; precise < 2; precise++) {
-        struct rf_matmul_args a = {.x = r->reg[s->in], .precise = precise};
+        struct rf_matmul_args a = {.x = r->reg[s->in], .outputs = rows == ROWS_OUT, .precise = precise};
         for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
             if (is_precise(r, s->role[i]) != precise) continue;
             const struct rf_lm_tensor *t = &l->t[s->role[i]];
@@ -281,7 +281,7 @@ static bool add_ends(struct rf_runner *r, bool head)
     if (!add_norm(r, ROWS_OUT, r->reg[RF_REG_X], r->reg[RF_REG_H], r->width[RF_REG_X], m->t[RF_ROLE_OUTPUT_NORM].vec)) return false;
     if (!(e = push(r, CALL_MATMUL, ROWS_OUT))) return false;
     e->u.matmul = (struct rf_matmul_args){.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
-                                          .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab},
+                                          .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab}, .outputs = true,
                                           .precise = is_precise(r, RF_ROLE_OUTPUT)};
     if (m->hp.logit_softcap > 0) {
         if (!(e = push(r, CALL_SOFTCAP, ROWS_OUT))) return false;
@@ -404,6 +404,7 @@ static rf_status run_step(struct rf_runner *r, struct rf_batch *batch)
     struct rf_backend *b = r->m->b;
     enum rf_record what = RF_RECORD_NONE;
     bool ran = true, decode = decode_pad(r, batch, &batch->n_pad);
+    if (r->opt.precise) batch->bulk_end = NULL;
     rf_status s = b->ops->batch_begin(b, NULL, batch);
     if (!s && decode) s = b->ops->record_begin(b, NULL, r, batch->n_tok + batch->n_pad, &what);
     if (s || what == RF_RECORD_DONE) return s;

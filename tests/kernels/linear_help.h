@@ -76,7 +76,7 @@ static inline rf_status lin_run1(struct rf_pool *pool, struct rf_linear_scratch 
 {
     struct rf_matmul_args a = {.x = (rf_dev)x, .rows = rows, .n_w = 1, .w = {(const struct rf_weight *)w},
                                .bias = {(rf_dev)bias}, .out = {(rf_dev)out}, .out_stride = {stride}};
-    return rf_linear_run(pool, s, &a);
+    return rf_linear_run(pool, s, &a, NULL);
 }
 
 #endif

@@ -270,9 +270,9 @@ TEST(three_weights_one_input)
                 a.out_stride[k] = 80;
                 a.bias[k] = k == 1 ? (rf_dev)bias : 0;
             }
-            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a, NULL), RF_OK);
             uint64_t before = rf_mem_count();
-            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a, NULL), RF_OK);
             CHECK_INT(rf_mem_count(), before); /* no allocation once the scratch has grown */
             for (size_t k = 0; k < N; k++) {
                 CHECK_INT(lin_run1(pools[0], f[k].scratch, f[k].w, x, M, k == 1 ? bias : NULL, alone, (uint32_t)rows[k]), RF_OK);
@@ -308,9 +308,9 @@ TEST(precise_products)
                 a.out_stride[k] = ROWS;
             }
             a.bias[0] = (rf_dev)bias;
-            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a, NULL), RF_OK);
             uint64_t before = rf_mem_count();
-            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a, NULL), RF_OK);
             CHECK_INT(rf_mem_count(), before);
             double err = 0, size = 0;
             for (size_t m = 0; m < M; m++)
@@ -329,13 +329,13 @@ TEST(precise_products)
             for (size_t m = 0; m < M; m += 37) {
                 struct rf_matmul_args one = {.x = (rf_dev)(x + m * COLS), .rows = 1, .n_w = 1, .precise = true, .w = {a.w[0]},
                                              .out = {(rf_dev)alone}, .out_stride = {ROWS}, .bias = {(rf_dev)bias}};
-                CHECK_INT(rf_linear_run(pools[0], f[0].scratch, &one), RF_OK);
+                CHECK_INT(rf_linear_run(pools[0], f[0].scratch, &one, NULL), RF_OK);
                 CHECK(!memcmp(alone, out[0] + m * ROWS, ROWS * 4));
             }
             float keep = x[5 * COLS + 7], *was = rf_alloc(M * ROWS * 4);
             memcpy(was, out[0], M * ROWS * 4);
             x[5 * COLS + 7] = NAN;
-            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a), RF_OK);
+            CHECK_INT(rf_linear_run(pools[1], f[0].scratch, &a, NULL), RF_OK);
             x[5 * COLS + 7] = keep;
             for (size_t m = 0; m < M; m++)
                 if (m == 5 ? isfinite(out[0][m * ROWS]) : memcmp(was + m * ROWS, out[0] + m * ROWS, ROWS * 4))
@@ -406,6 +406,57 @@ TEST(bf16_products)
     rf_free(y);
 }
 
+/* Bulk rows of quantised weights are, bit for bit, what BF16 weights give that hold the decoded values, rounded; the plain rows
+ * among them keep their bits, with precise and without; all in whatever order and number. */
+TEST(bulk_rows)
+{
+    enum { M = 139, ROWS = 70, COLS = 768, SICK = 3 };
+    struct rf_rng rng = {seed + 8};
+    float *x = rf_alloc(M * COLS * 4), *y = rf_alloc(M * ROWS * 4), *want[2] = {rf_alloc(M * ROWS * 4), rf_alloc(M * ROWS * 4)}, bias[ROWS];
+    uint16_t *b = rf_alloc(ROWS * COLS * 2);
+    lin_fill_x(x, M, COLS, &rng);
+    x[SICK * COLS + 1] = NAN;
+    for (size_t k = 0; k < ROWS; k++) bias[k] = (float)k * 1e-2f;
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++) {
+            struct fixture f;
+            size_t cols = lin_types[t].type == RF_TYPE_Q4_0 || lin_types[t].type == RF_TYPE_Q8_0 ? COLS - 32 : COLS;
+            if (!rf_linear_has_bulk(isas[i].isa) || rf_type_get(lin_types[t].type)->block == 1) continue;
+            if (!fixture_init(&f, &lin_types[t], ROWS, cols, 1e-3f, isas[i].isa, &rng)) return;
+            for (size_t k = 0; k < ROWS * cols; k++) b[k] = rf_f32_to_bf16((float)f.exact[k]);
+            struct rf_weight_desc d = {.name = "w", .type = RF_TYPE_BF16, .rows = ROWS, .cols = cols, .data = b};
+            struct rf_linear *wide;
+            bool copied;
+            CHECK_INT(rf_linear_create(&wide, &d, isas[i].isa, pools[1], &copied, NULL), RF_OK);
+            CHECK_INT(lin_run1(pools[1], f.scratch, wide, x, M, bias, want[1], ROWS), RF_OK);
+            for (int n = 0; n < 12; n++) {
+                uint32_t row[M], n_lot[2] = {0}, m_rows = n < 2 ? M : 1 + (uint32_t)rf_rng_below(&rng, M), odds = n ? 1 + (uint32_t)rf_rng_below(&rng, 4) : 1;
+                bool bulk[M];
+                for (uint32_t m = 0; m < m_rows; m++) bulk[m] = odds == 1 || rf_rng_below(&rng, odds);
+                for (int lot = 0; lot < 2; lot++)
+                    for (uint32_t m = 0; m < m_rows; m++)
+                        if (bulk[m] == lot) row[n_lot[0] + n_lot[1]] = m, n_lot[lot]++;
+                struct rf_linear_rows rows = {row, n_lot[0], n_lot[1]};
+                struct rf_matmul_args a = {.x = (rf_dev)x, .rows = m_rows, .n_w = 1, .w = {(const struct rf_weight *)f.w}, .bias = {(rf_dev)bias},
+                                           .out = {(rf_dev)want[0]}, .out_stride = {ROWS}, .precise = n % 2};
+                CHECK_INT(rf_linear_run(pools[1], f.scratch, &a, NULL), RF_OK);
+                a.out[0] = (rf_dev)y;
+                CHECK_INT(rf_linear_run(pools[n % 3 == 0], f.scratch, &a, &rows), RF_OK);
+                for (uint32_t m = 0; m < m_rows; m++)
+                    if (m == SICK ? isfinite(y[m * ROWS]) : memcmp(y + m * ROWS, want[bulk[m]] + m * ROWS, ROWS * 4))
+                        CHECK_FAIL_("%s %s row %u of %u (%u bulk), bulk %d: %.9g, want %.9g", isas[i].name, rf_type_name(lin_types[t].type), m, m_rows,
+                                    n_lot[1], bulk[m], (double)y[m * ROWS], (double)want[bulk[m]][m * ROWS]);
+            }
+            rf_linear_free(wide);
+            fixture_release(&f);
+        }
+    rf_free(x);
+    rf_free(y);
+    rf_free(want[0]);
+    rf_free(want[1]);
+    rf_free(b);
+}
+
 TEST(refusals)
 {
     uint8_t data[64] = {0};
@@ -443,6 +494,7 @@ int main(void)
     RUN(three_weights_one_input);
     RUN(precise_products);
     RUN(bf16_products);
+    RUN(bulk_rows);
     RUN(refusals);
     rf_pool_free(pools[0]);
     rf_pool_free(pools[1]);

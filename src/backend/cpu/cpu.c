@@ -217,6 +217,7 @@ static void cpu_close(struct rf_backend *b)
     struct rf_cpu *c = rf_cpu_of(b);
     for (int i = 0; i < RF_CPU_ANGLES; i++) rf_cpu_scratch_release(&c->angles[i].cs);
     rf_cpu_scratch_release(&c->tok_seq);
+    for (int i = 0; i < RF_CPU_LOTS; i++) rf_cpu_scratch_release(&c->lots[i].row);
     rf_cpu_scratch_release(&c->items);
     rf_cpu_scratch_release(&c->parts);
     rf_cpu_scratch_release(&c->threads);
@@ -270,6 +271,7 @@ rf_status rf_cpu_open(struct rf_backend **out, const struct rf_backend_options *
         return s;
     }
     rf_kern_init(&c->kern, c->isa);
+    c->has_bulk = rf_linear_has_bulk(c->isa);
     describe(c, opt->isa);
     *out = &c->base;
     return RF_OK;

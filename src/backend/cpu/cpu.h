@@ -24,15 +24,24 @@ struct rf_cpu_angles {
 };
 enum { RF_CPU_ANGLES = 4 };
 
+/* Which rows of the step are plain and which bulk: of its tokens, of its outputs. */
+enum { RF_CPU_TOKENS, RF_CPU_OUTPUTS, RF_CPU_LOTS };
+struct rf_cpu_lots {
+    struct rf_cpu_scratch row;
+    struct rf_linear_rows rows;
+};
+
 struct rf_cpu {
     struct rf_backend base;
     unsigned isa;
     struct rf_kern kern;
     struct rf_pool *pool;
     struct rf_linear_scratch *linear;
+    bool has_bulk; /* bulk rows are worth telling apart */
 
     const struct rf_batch *batch; /* of the running step */
     struct rf_cpu_scratch tok_seq; /* [n_tok] uint32_t: the sequence a token belongs to */
+    struct rf_cpu_lots lots[RF_CPU_LOTS];
     struct rf_cpu_angles angles[RF_CPU_ANGLES];
     uint32_t next_angles;
 

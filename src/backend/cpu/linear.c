@@ -2,7 +2,8 @@
  *
  * A call has two phases. First the activations are rounded to int8 or bf16 (a few rows: by the caller alone; more: shared, then a
  * barrier). Then threads take panels, of all weights in a row, from one counter, because cores of one host differ in speed
- * from second to second. A result depends on neither the split nor the number of rows (see kernels/linear_kern.h).
+ * from second to second. A result depends on neither the split nor the number of rows (see kernels/linear_kern.h). Where rows are
+ * marked as bulk, both phases see two lots of rows, the plain ones first.
  */
 #include "backend/cpu/linear.h"
 
@@ -210,6 +211,30 @@ static bool rounds(const struct rf_linear *w)
     return rounds_int8(w) || rounds_bf16(w);
 }
 
+static bool has_bulk(const struct rf_linear *w)
+{
+    return w->kern.bulk[rf_lin_layout_index(w->l)];
+}
+
+bool rf_linear_has_bulk(unsigned isa)
+{
+    struct rf_lin_kern k;
+    rf_lin_kern_init(&k, isa);
+    return k.bulk[rf_lin_layout_index(rf_lin_layout_get(RF_TYPE_Q8_0))];
+}
+
+/* All weights of a product can, and one gains by it: BF16 weights do the same with plain rows. */
+static bool uses_bulk(const struct rf_matmul_args *a)
+{
+    bool all = true, any = false;
+    for (uint32_t i = 0; i < a->n_w; i++) {
+        const struct rf_linear *w = (const struct rf_linear *)a->w[i];
+        all &= has_bulk(w);
+        any |= rounds_int8(w);
+    }
+    return all && any;
+}
+
 /* ---- a product ---- */
 
 enum {
@@ -219,16 +244,21 @@ enum {
     ACT_ALONE = 16 * 1024,  /* activations that the caller rounds alone: less than a barrier costs */
 };
 
+/* A lot of rows. */
+struct run_lot {
+    struct rf_lin_act act;
+    struct rf_lin_task task[RF_MATMUL_MAX];
+    size_t chunks;
+    bool int8, bf16; /* what weights want the activations rounded to */
+};
 struct run_job {
     struct rf_pool *pool;
     const struct rf_lin_kern *kern;
-    struct rf_lin_act act;
-    struct rf_lin_task task[RF_MATMUL_MAX];
+    struct run_lot lot[2]; /* plain rows, bulk rows */
     size_t n_panel[RF_MATMUL_MAX];
     struct rf_lin_tmp *tmp;
     uint32_t n_task;
-    size_t panels, chunks, grain;
-    bool int8, bf16;   /* what weights want the activations rounded to */
+    size_t panels, grain;
     bool round_shared; /* rounded inside the job */
     bool precise;      /* rows are pairs */
 };
@@ -249,17 +279,24 @@ static void make_aux(const struct rf_lin_task *t, size_t slab, size_t m0, size_t
     }
 }
 
-/* Items are (slab, ACT_ROWS rows). */
+static size_t n_round_items(const struct run_lot *l)
+{
+    return l->int8 || l->bf16 ? l->act.n_slab * ((l->act.rows + ACT_ROWS - 1) / ACT_ROWS) : 0;
+}
+
+/* Items are (slab, ACT_ROWS rows), of the plain rows first. */
 static void round_items(const struct run_job *j, size_t from, size_t to)
 {
-    size_t row_items = (j->act.rows + ACT_ROWS - 1) / ACT_ROWS;
+    size_t n_plain = n_round_items(&j->lot[0]);
     for (size_t i = from; i < to; i++) {
-        size_t slab = i / row_items, m0 = i % row_items * ACT_ROWS, m1 = RF_MIN(m0 + ACT_ROWS, j->act.rows);
-        if (j->bf16) j->kern->act_bf16(&j->act, slab, slab + 1, m0, m1);
-        if (!j->int8) continue;
-        j->kern->act(&j->act, slab, slab + 1, m0, m1);
-        for (uint32_t k = 0; k < j->n_task; k++)
-            if (j->task[k].aux) make_aux(&j->task[k], slab, m0, m1);
+        const struct run_lot *l = &j->lot[i >= n_plain];
+        size_t k = i >= n_plain ? i - n_plain : i, row_items = (l->act.rows + ACT_ROWS - 1) / ACT_ROWS;
+        size_t slab = k / row_items, m0 = k % row_items * ACT_ROWS, m1 = RF_MIN(m0 + ACT_ROWS, l->act.rows);
+        if (l->bf16) j->kern->act_bf16(&l->act, slab, slab + 1, m0, m1);
+        if (!l->int8) continue;
+        j->kern->act(&l->act, slab, slab + 1, m0, m1);
+        for (uint32_t t = 0; t < j->n_task; t++)
+            if (l->task[t].aux) make_aux(&l->task[t], slab, m0, m1);
     }
 }
 
@@ -280,41 +317,42 @@ static void leave_rest_bf16(const struct rf_lin_act *a, size_t m)
 {
     const float *x = a->x + m * a->cols;
     float *rest = (float *)(uintptr_t)x + a->cols;
-    for (size_t s = 0, k = 0; k < a->cols; s++) {
-        const uint16_t *b = a->b + (s * a->rows + m) * RF_LIN_SLAB;
-        for (size_t i = 0; i < RF_LIN_SLAB && k < a->cols; i++, k++) rest[k] = x[k] - rf_bf16_to_f32(b[i]);
-    }
+    for (size_t k = 0; k < a->cols; k++) rest[k] = x[k] - rf_bf16_to_f32(a->b[rf_lin_b(a, k / RF_LIN_SLAB, m, k % RF_LIN_SLAB)]);
 }
 
 /* Items are pairs of rows of a precise product: the second is known once the first is rounded, and depends on to what. */
 static void round_pairs(const struct run_job *j, size_t from, size_t to)
 {
+    const struct run_lot *l = &j->lot[0];
+    const struct rf_lin_act *a = &l->act;
     for (size_t m = 2 * from; m < 2 * to; m += 2) {
-        if (j->bf16) {
-            j->kern->act_bf16(&j->act, 0, j->act.n_slab, m, m + 1);
-            leave_rest_bf16(&j->act, m);
-            j->kern->act_bf16(&j->act, 0, j->act.n_slab, m + 1, m + 2);
+        if (l->bf16) {
+            j->kern->act_bf16(a, 0, a->n_slab, m, m + 1);
+            leave_rest_bf16(a, m);
+            j->kern->act_bf16(a, 0, a->n_slab, m + 1, m + 2);
         }
-        if (!j->int8) continue;
-        j->kern->act(&j->act, 0, j->act.n_slab, m, m + 1);
-        leave_rest(&j->act, m);
-        j->kern->act(&j->act, 0, j->act.n_slab, m + 1, m + 2);
+        if (!l->int8) continue;
+        j->kern->act(a, 0, a->n_slab, m, m + 1);
+        leave_rest(a, m);
+        j->kern->act(a, 0, a->n_slab, m + 1, m + 2);
         for (uint32_t k = 0; k < j->n_task; k++)
-            for (size_t slab = 0; j->task[k].aux && slab < j->act.n_slab; slab++) make_aux(&j->task[k], slab, m, m + 2);
+            for (size_t slab = 0; l->task[k].aux && slab < a->n_slab; slab++) make_aux(&l->task[k], slab, m, m + 2);
     }
 }
 
-/* Items are the panels of all weights, once per chunk of activation rows. */
+/* Items are the panels of all weights, once per chunk of activation rows; chunks of the plain rows come first. */
 static void multiply_items(const struct run_job *j, size_t from, size_t to, struct rf_lin_tmp *tmp)
 {
     while (from < to) {
         size_t chunk = from / j->panels, p = from % j->panels, n = RF_MIN(to - from, j->panels - p);
-        size_t m0 = chunk * RF_LIN_CHUNK, m1 = RF_MIN(m0 + RF_LIN_CHUNK, j->act.rows);
+        bool bulk = chunk >= j->lot[0].chunks;
+        const struct run_lot *l = &j->lot[bulk];
+        size_t m0 = (bulk ? chunk - j->lot[0].chunks : chunk) * RF_LIN_CHUNK, m1 = RF_MIN(m0 + RF_LIN_CHUNK, l->act.rows);
         uint32_t k = 0;
         while (p >= j->n_panel[k]) p -= j->n_panel[k++];
         n = RF_MIN(n, j->n_panel[k] - p);
-        const struct rf_lin_task *t = &j->task[k];
-        j->kern->run[rf_lin_layout_index(t->l)](t, p, p + n, m0, m1, tmp);
+        const struct rf_lin_task *t = &l->task[k];
+        (bulk ? j->kern->bulk : j->kern->run)[rf_lin_layout_index(t->l)](t, p, p + n, m0, m1, tmp);
         from += n;
     }
 }
@@ -324,65 +362,72 @@ static void run_thread(void *ctx, unsigned tid, unsigned n_threads)
     (void)n_threads;
     const struct run_job *j = ctx;
     size_t from, to;
-    if (j->precise && (j->int8 || j->bf16)) {
-        while (rf_pool_next(j->pool, j->act.rows / 2, 1, &from, &to)) round_pairs(j, from, to);
+    if (j->precise && (j->lot[0].int8 || j->lot[0].bf16)) {
+        while (rf_pool_next(j->pool, j->lot[0].act.rows / 2, 1, &from, &to)) round_pairs(j, from, to);
         rf_pool_barrier(j->pool);
     } else if (j->round_shared) {
-        size_t n = j->act.n_slab * ((j->act.rows + ACT_ROWS - 1) / ACT_ROWS);
+        size_t n = n_round_items(&j->lot[0]) + n_round_items(&j->lot[1]);
         while (rf_pool_next(j->pool, n, 1, &from, &to)) round_items(j, from, to);
         rf_pool_barrier(j->pool);
     }
-    while (rf_pool_next(j->pool, j->panels * j->chunks, j->grain, &from, &to)) multiply_items(j, from, to, &j->tmp[tid]);
+    size_t items = j->panels * (j->lot[0].chunks + j->lot[1].chunks);
+    while (rf_pool_next(j->pool, items, j->grain, &from, &to)) multiply_items(j, from, to, &j->tmp[tid]);
 }
 
 static bool scratch_grow(struct rf_linear_scratch *s, struct run_job *j, unsigned n_threads)
 {
-    size_t cells;
+    size_t cells, n_bf16[2] = {0}, all;
     if (!piece_grow(&s->tmp, n_threads, sizeof(struct rf_lin_tmp))) return false;
     j->tmp = s->tmp.p;
-    if (!rf_mul(j->act.n_slab, j->act.rows, &cells)) return false;
-    if (j->bf16 && !piece_grow(&s->b, cells, RF_LIN_SLAB * sizeof(uint16_t))) return false;
-    j->act.b = s->b.p;
-    if (!j->int8) return true;
-    if (!piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
+    for (int i = 0; i < 2; i++)
+        if (j->lot[i].bf16 && !rf_mul(rf_lin_b(&j->lot[i].act, 1, 0, 0), j->lot[i].act.n_slab, &n_bf16[i])) return false;
+    if (!rf_add(n_bf16[0], n_bf16[1], &all) || (all && !piece_grow(&s->b, all, sizeof(uint16_t)))) return false;
+    j->lot[0].act.b = s->b.p;
+    if (n_bf16[1]) j->lot[1].act.b = (uint16_t *)s->b.p + n_bf16[0];
+    struct run_lot *l = &j->lot[0];
+    if (!l->int8) return true;
+    if (!rf_mul(l->act.n_slab, l->act.rows, &cells) || !piece_grow(&s->q, cells, RF_LIN_SLAB) || !piece_grow(&s->scale, cells, 8 * sizeof(float)) ||
         !piece_grow(&s->sum, cells, 16 * sizeof(int16_t)))
         return false;
-    j->act.q = s->q.p;
-    j->act.scale = s->scale.p;
-    j->act.sum = s->sum.p;
+    l->act.q = s->q.p;
+    l->act.scale = s->scale.p;
+    l->act.sum = s->sum.p;
     for (uint32_t i = 0; i < j->n_task; i++) {
-        if (!j->task[i].l->sub) continue;
-        if (!piece_grow(&s->aux[i], cells, RF_LIN_SLAB / j->task[i].l->sub * 4)) return false;
-        j->task[i].aux = s->aux[i].p;
+        if (!l->task[i].l->sub) continue;
+        if (!piece_grow(&s->aux[i], cells, RF_LIN_SLAB / l->task[i].l->sub * 4)) return false;
+        l->task[i].aux = s->aux[i].p;
     }
     return true;
 }
 
-static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+static void init_lot(struct run_lot *l, const struct rf_matmul_args *a, size_t rows, const uint32_t *row, bool bulk)
 {
-    const struct rf_linear *first = (const struct rf_linear *)a->w[0];
-    struct run_job j = {.pool = pool, .kern = &first->kern, .n_task = a->n_w};
-    j.act = (struct rf_lin_act){.rows = a->rows, .cols = first->cols, .x = (const float *)a->x,
-                                .n_slab = (first->cols + RF_LIN_SLAB - 1) / RF_LIN_SLAB};
+    size_t cols = ((const struct rf_linear *)a->w[0])->cols;
+    l->act = (struct rf_lin_act){.rows = rows, .cols = cols, .row = row, .x = (const float *)a->x, .n_slab = (cols + RF_LIN_SLAB - 1) / RF_LIN_SLAB};
+    l->chunks = (rows + RF_LIN_CHUNK - 1) / RF_LIN_CHUNK;
     for (uint32_t i = 0; i < a->n_w; i++) {
         const struct rf_linear *w = (const struct rf_linear *)a->w[i];
-        j.task[i] = (struct rf_lin_task){.l = w->l, .act = &j.act, .w = w->w, .n_row = w->rows, .n_unit = w->n_unit,
-                                         .out = (float *)a->out[i], .out_stride = a->out_stride[i],
-                                         .bias = (const float *)a->bias[i]};
-        j.n_panel[i] = w->n_panel;
-        j.panels += w->n_panel;
-        j.int8 |= rounds_int8(w);
-        j.bf16 |= rounds_bf16(w);
+        l->task[i] = (struct rf_lin_task){.l = w->l, .act = &l->act, .w = w->w, .n_row = w->rows, .n_unit = w->n_unit, .out = (float *)a->out[i],
+                                          .out_stride = a->out_stride[i], .bias = (const float *)a->bias[i]};
+        l->int8 |= rows && !bulk && rounds_int8(w);
+        l->bf16 |= rows && (bulk || rounds_bf16(w));
     }
+}
+
+static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const struct rf_linear_rows *rows)
+{
+    struct run_job j = {.pool = pool, .kern = &((const struct rf_linear *)a->w[0])->kern, .n_task = a->n_w, .precise = a->precise && rows->n_plain};
+    init_lot(&j.lot[0], a, rows->n_plain, rows->row, false);
+    init_lot(&j.lot[1], a, rows->n_bulk, rows->n_bulk ? rows->row + rows->n_plain : NULL, true);
+    for (uint32_t i = 0; i < a->n_w; i++) j.panels += j.n_panel[i] = ((const struct rf_linear *)a->w[i])->n_panel;
     unsigned n_threads = rf_pool_size(pool);
     if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;
-    j.chunks = (a->rows + RF_LIN_CHUNK - 1) / RF_LIN_CHUNK;
     j.grain = RF_MAX(RF_MIN(j.panels / n_threads / 4, (size_t)16), (size_t)1);
     if (j.grain > RF_LIN_GROUP) j.grain -= j.grain % RF_LIN_GROUP;
-    j.precise = a->precise;
-    bool round = (j.int8 || j.bf16) && !j.precise;
-    j.round_shared = round && (uint64_t)a->rows * first->cols > ACT_ALONE;
-    if (round && !j.round_shared) round_items(&j, 0, j.act.n_slab * ((a->rows + ACT_ROWS - 1) / ACT_ROWS));
+    size_t n_round = n_round_items(&j.lot[0]) + n_round_items(&j.lot[1]);
+    bool round = n_round && !j.precise;
+    j.round_shared = round && ((uint64_t)rows->n_plain + rows->n_bulk) * j.lot[0].act.cols > ACT_ALONE;
+    if (round && !j.round_shared) round_items(&j, 0, n_round);
     rf_pool_run(pool, run_thread, &j);
     return RF_OK;
 }
@@ -392,7 +437,8 @@ static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const st
 struct pair_job {
     struct rf_pool *pool;
     const struct rf_matmul_args *a, *pairs; /* pairs->out: sums of the pairs */
-    size_t m0, n;                           /* rows of a in this pass */
+    const uint32_t *row;                    /* as in struct rf_linear_rows */
+    size_t m0, n;                           /* rows in this pass */
 };
 
 /* Items are rows: out = the first of a pair + the second (+ bias). */
@@ -408,18 +454,19 @@ static void add_pairs(void *ctx, unsigned tid, unsigned n_threads)
             bool rest = rounds((const struct rf_linear *)j->a->w[i]); /* float weights took the first row as it is */
             for (size_t m = from; m < to; m++) {
                 const float *hi = (const float *)j->pairs->out[i] + 2 * m * n_row, *lo = hi + n_row;
-                float *out = (float *)j->a->out[i] + (j->m0 + m) * j->a->out_stride[i];
+                size_t at = j->m0 + m;
+                float *out = (float *)j->a->out[i] + (j->row ? j->row[at] : at) * j->a->out_stride[i];
                 for (size_t k = 0; k < n_row; k++) out[k] = (rest ? hi[k] + lo[k] : hi[k]) + (bias ? bias[k] : 0);
             }
         }
     }
 }
 
-static rf_status run_precise(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+static rf_status run_precise(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const uint32_t *row, size_t rows)
 {
     size_t cols = ((const struct rf_linear *)a->w[0])->cols, n_row = 0, floats;
     for (uint32_t i = 0; i < a->n_w; i++) n_row += ((const struct rf_linear *)a->w[i])->rows;
-    size_t n = RF_MIN(RF_MIN((size_t)a->rows, (size_t)PAIR_ROWS), RF_MAX(PAIR_FLOATS / n_row, (size_t)8));
+    size_t n = RF_MIN(RF_MIN(rows, (size_t)PAIR_ROWS), RF_MAX(PAIR_FLOATS / n_row, (size_t)8));
     if (!rf_mul(2 * n, n_row, &floats) || !piece_grow(&s->pair_x, 2 * n * cols, sizeof(float)) ||
         !piece_grow(&s->pair_out, floats, sizeof(float)))
         return RF_NOMEM;
@@ -432,20 +479,24 @@ static rf_status run_precise(struct rf_pool *pool, struct rf_linear_scratch *s, 
         pairs.out[i] = (rf_dev)((float *)s->pair_out.p + at);
         at += 2 * n * pairs.out_stride[i];
     }
-    for (size_t m0 = 0; m0 < a->rows; m0 += n) {
-        struct pair_job j = {.pool = pool, .a = a, .pairs = &pairs, .m0 = m0, .n = RF_MIN(n, a->rows - m0)};
-        for (size_t m = 0; m < j.n; m++) memcpy(x + 2 * m * cols, (const float *)a->x + (m0 + m) * cols, cols * sizeof *x);
-        pairs.rows = (uint32_t)(2 * j.n);
-        RF_TRY(run(pool, s, &pairs));
+    for (size_t m0 = 0; m0 < rows; m0 += n) {
+        struct pair_job j = {.pool = pool, .a = a, .pairs = &pairs, .row = row, .m0 = m0, .n = RF_MIN(n, rows - m0)};
+        for (size_t m = m0; m < m0 + j.n; m++)
+            memcpy(x + 2 * (m - m0) * cols, (const float *)a->x + (row ? row[m] : m) * cols, cols * sizeof *x);
+        RF_TRY(run(pool, s, &pairs, &(struct rf_linear_rows){.n_plain = (uint32_t)(2 * j.n)}));
         rf_pool_run(pool, add_pairs, &j);
     }
     return RF_OK;
 }
 
-rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a)
+rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const struct rf_linear_rows *rows)
 {
     if (!a->rows || !a->n_w) return RF_OK;
+    struct rf_linear_rows all = {.n_plain = a->rows};
+    if (!rows || !rows->n_bulk || !uses_bulk(a)) rows = &all;
     bool any = false;
     for (uint32_t i = 0; i < a->n_w; i++) any |= rounds((const struct rf_linear *)a->w[i]);
-    return a->precise && any ? run_precise(pool, s, a) : run(pool, s, a);
+    if (!a->precise || !any) return run(pool, s, a, rows);
+    if (rows->n_plain) RF_TRY(run_precise(pool, s, a, rows->row, rows->n_plain));
+    return rows->n_bulk ? run(pool, s, a, &(struct rf_linear_rows){.row = rows->row + rows->n_plain, .n_bulk = rows->n_bulk}) : RF_OK;
 }

@@ -1,6 +1,7 @@
 /* linear.h - weight matrices on the CPU: packed once at load into panels, multiplied straight from the packed form.
  *
- * A row of the result depends on that row of x alone: same bits for M = 1 and M = 512, for any thread count.
+ * A row of the result depends on that row of x alone, and on whether it is marked as bulk: same bits for M = 1 and M = 512, for any
+ * thread count.
  */
 #ifndef RF_BACKEND_CPU_LINEAR_H
 #define RF_BACKEND_CPU_LINEAR_H
@@ -25,8 +26,17 @@ void rf_linear_row(const struct rf_linear *w, uint64_t r, float *out);
 rf_status rf_linear_scratch_create(struct rf_linear_scratch **out, struct rf_error *err);
 void rf_linear_scratch_free(struct rf_linear_scratch *s);
 
+/* The rows of a product in two lots; bulk rows (kernels/linear_kern.h) are those that may wait to be many. */
+struct rf_linear_rows {
+    const uint32_t *row;        /* [n_plain + n_bulk], the bulk rows behind; NULL where n_bulk is 0: as they come */
+    uint32_t n_plain, n_bulk;
+};
+/* Whether bulk rows are worth marking with these instructions. */
+bool rf_linear_has_bulk(unsigned isa);
+
 /* out[i][m][..] = x[m] * w[i]^T + bias[i], see struct rf_matmul_args (device addresses are plain pointers here). With
- * a->precise each row goes twice, as rounded and as what the rounding left. RF_NOMEM: scratch could not grow. */
-rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a);
+ * a->precise each row goes twice, as rounded and as what the rounding left, but for bulk rows. rows: NULL for a->rows plain
+ * ones. RF_NOMEM: scratch could not grow. */
+rf_status rf_linear_run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const struct rf_linear_rows *rows);
 
 #endif

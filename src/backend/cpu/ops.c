@@ -47,6 +47,23 @@ static void share_out(struct rf_cpu *c, size_t n, size_t weight, size_t unit, co
 
 /* ---- the step's shape ---- */
 
+/* at: NULL for all tokens, or those that the n rows belong to. */
+static rf_status find_lots(struct rf_cpu *c, struct rf_cpu_lots *l, const struct rf_batch *batch, const int32_t *at, uint32_t n)
+{
+    const uint32_t *seq = c->tok_seq.data;
+    l->rows = (struct rf_linear_rows){.n_plain = n};
+    if (!c->has_bulk || !batch->bulk_end) return RF_OK;
+    RF_TRY(rf_cpu_scratch_need(&l->row, n * sizeof(uint32_t)));
+    uint32_t *row = l->row.data, n_lot[2] = {0};
+    for (int bulk = 0; bulk < 2; bulk++)
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t t = at ? (uint32_t)at[i] : i;
+            if ((batch->pos[t] < batch->bulk_end[seq[t]]) == bulk) row[n_lot[0] + n_lot[1]] = i, n_lot[bulk]++;
+        }
+    if (n_lot[1]) l->rows = (struct rf_linear_rows){row, n_lot[0], n_lot[1]};
+    return RF_OK;
+}
+
 static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *st, const struct rf_batch *batch)
 {
     (void)st;
@@ -55,6 +72,8 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *st, cons
     uint32_t *seq = c->tok_seq.data;
     for (uint32_t s = 0; s < batch->n_seq; s++)
         for (int32_t t = batch->seq_first[s]; t < batch->seq_first[s + 1]; t++) seq[t] = s;
+    RF_TRY(find_lots(c, &c->lots[RF_CPU_TOKENS], batch, NULL, batch->n_tok));
+    RF_TRY(find_lots(c, &c->lots[RF_CPU_OUTPUTS], batch, batch->out_row, batch->n_out));
     for (int i = 0; i < RF_CPU_ANGLES; i++) c->angles[i].inv_freq = 0;
     c->next_angles = 0; /* layers ask in the same order each step: the places already have the right size */
     c->batch = batch;
@@ -108,7 +127,7 @@ static rf_status op_matmul(struct rf_backend *b, struct rf_stream *st, const str
 {
     (void)st;
     struct rf_cpu *c = rf_cpu_of(b);
-    return rf_linear_run(c->pool, c->linear, a);
+    return rf_linear_run(c->pool, c->linear, a, &c->lots[a->outputs ? RF_CPU_OUTPUTS : RF_CPU_TOKENS].rows);
 }
 
 static rf_status op_gather(struct rf_backend *b, struct rf_stream *st, const struct rf_gather_args *a)

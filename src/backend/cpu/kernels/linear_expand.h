@@ -194,11 +194,12 @@ static void store_panels(const struct rf_lin_task *t, size_t p0, size_t p1, size
 {
     enum { AHEAD = 12 };
     for (size_t m = m0; m < m1; m++) {
-        const float *far = t->out + RF_MIN(m + AHEAD, m1 - 1) * t->out_stride;
+        const float *far = t->out + rf_lin_row(t->act, RF_MIN(m + AHEAD, m1 - 1)) * t->out_stride;
+        float *y = t->out + rf_lin_row(t->act, m) * t->out_stride;
         for (size_t p = p0; p < p1; p++) {
             __builtin_prefetch(far + p * RF_LIN_PANEL, 1);
             __builtin_prefetch(far + p * RF_LIN_PANEL + 16, 1);
-            store_row(t, p * RF_LIN_PANEL, t->out + m * t->out_stride + p * RF_LIN_PANEL, tmp->c[p - p0] + (m - m0) * RF_LIN_PANEL);
+            store_row(t, p * RF_LIN_PANEL, y + p * RF_LIN_PANEL, tmp->c[p - p0] + (m - m0) * RF_LIN_PANEL);
         }
     }
 }

@@ -78,7 +78,7 @@ static void act(const struct rf_lin_act *a, size_t slab0, size_t slab1, size_t m
     for (size_t s = slab0; s < slab1; s++) {
         size_t nb = RF_MIN((a->cols - s * RF_LIN_SLAB) / 32, (size_t)8);
         for (size_t m = m0; m < m1; m++) {
-            const float *x = a->x + m * a->cols + s * RF_LIN_SLAB;
+            const float *x = a->x + rf_lin_row(a, m) * a->cols + s * RF_LIN_SLAB;
             size_t i = s * a->rows + m;
             for (size_t b = 0; b < nb; b++)
                 act_block(x + b * 32, a->q + i * RF_LIN_SLAB + b * 32, a->scale + i * 8 + b, a->sum + i * 16 + b * 2);

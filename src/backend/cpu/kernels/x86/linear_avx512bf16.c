@@ -22,11 +22,10 @@ static void act_bf16(const struct rf_lin_act *a, size_t slab0, size_t slab1, siz
     for (size_t s = slab0; s < slab1; s++) {
         size_t n = RF_MIN(a->cols - s * RF_LIN_SLAB, (size_t)RF_LIN_SLAB);
         for (size_t m = m0; m < m1; m++) {
-            const float *x = a->x + m * a->cols + s * RF_LIN_SLAB;
-            uint16_t *b = a->b + (s * a->rows + m) * RF_LIN_SLAB;
+            const float *x = a->x + rf_lin_row(a, m) * a->cols + s * RF_LIN_SLAB;
             for (size_t i = 0; i < RF_LIN_SLAB; i += 16) {
                 __mmask16 in = i >= n ? 0 : n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
-                vi_store16((uint8_t *)(b + i), bf16_of(_mm512_maskz_loadu_ps(in, x + i)));
+                vi_store16((uint8_t *)(a->b + rf_lin_b(a, s, m, i)), bf16_of(_mm512_maskz_loadu_ps(in, x + i)));
             }
         }
     }
@@ -37,7 +36,8 @@ INL void rows_bf16(int R, const uint8_t *w, const struct rf_lin_act *a, size_t m
     vf f[ROWS][2];
     UNROLL for (int r = 0; r < R; r++) f[r][0] = f[r][1] = vf_set1(0);
     for (size_t s = 0; s < a->n_slab; s++) {
-        const uint8_t *b = (const uint8_t *)(a->b + (s * a->rows + m) * RF_LIN_SLAB);
+        const uint16_t *b[ROWS];
+        UNROLL for (int r = 0; r < R; r++) b[r] = a->b + rf_lin_b(a, s, m + (size_t)r, 0);
         size_t n = RF_MIN(n_pair - s * PAIRS, (size_t)PAIRS);
         NO_UNROLL for (size_t i = 0; i < n; i++, w += 128) {
             __m512bh w0 = (__m512bh)vi_load(w), w1 = (__m512bh)vi_load(w + 64);
@@ -46,7 +46,7 @@ INL void rows_bf16(int R, const uint8_t *w, const struct rf_lin_act *a, size_t m
                 PREFETCH(w + AHEAD + 64);
             }
             UNROLL for (int r = 0; r < R; r++) {
-                __m512bh x = (__m512bh)vi_set1((int32_t)load_u32(b + r * RF_LIN_SLAB * 2 + i * 4));
+                __m512bh x = (__m512bh)vi_set1((int32_t)load_u32(b[r] + i / 16 * 512 + i % 16 * 2));
                 f[r][0] = _mm512_dpbf16_ps(f[r][0], w0, x);
                 f[r][1] = _mm512_dpbf16_ps(f[r][1], w1, x);
             }
