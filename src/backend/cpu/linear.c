@@ -414,6 +414,7 @@ static void init_lot(struct run_lot *l, const struct rf_matmul_args *a, size_t r
     }
 }
 
+/* rows with bulk ones: every weight can (uses_bulk). */
 static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const struct rf_linear_rows *rows)
 {
     struct run_job j = {.pool = pool, .kern = &((const struct rf_linear *)a->w[0])->kern, .n_task = a->n_w, .precise = a->precise && rows->n_plain};
