@@ -22,7 +22,7 @@
 
 typedef uintptr_t rf_dev; /* device address, 0 = none */
 
-enum { RF_KV_BLOCK_TOKENS = 16, RF_DEV_ALIGN = 256 };
+enum { RF_KV_BLOCK_TOKENS = 16, RF_BULK_TOKENS = 128, RF_DEV_ALIGN = 256 };
 /* What a piece of `bytes` takes of a reservation: multiples of RF_DEV_ALIGN, at least one; too much stays too much. */
 static inline uint64_t rf_dev_piece(uint64_t bytes)
 {
@@ -92,8 +92,8 @@ struct rf_batch {
     const int32_t *out_row;    /* [n_out]: tokens whose logits are wanted, rising */
     const int32_t *const *block_table; /* [n_group] -> [n_seq][table_stride]: block of tokens 16*i..16*i+15, -1 = given back */
     uint32_t table_stride;
-    const int32_t *bulk_end;   /* NULL, or [n_seq]: tokens at lower positions are the bulk of a prompt, its whole KV blocks. A backend may
-                                  round their products otherwise where that is faster: the same wherever the prompt is cut, cached or computed again */
+    const int32_t *bulk_end;   /* NULL, or [n_seq]: tokens at lower positions are the bulk of a prompt, as many times RF_BULK_TOKENS as it holds. A
+                                  backend may round their products otherwise where that is faster for many: the same wherever the prompt is cut */
     const struct rf_choice *choice; /* NULL, or [n_out]: what the slot choose is to do with each output's row */
     uint32_t n_pad;            /* 0, or (decoding, recorded steps) rows and outputs that run behind the last and that nobody reads */
 };

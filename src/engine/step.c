@@ -71,7 +71,7 @@ static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t,
         const struct rf_sched_item *it = &p->item[i];
         note_started(e, req_of(it), t);
         e->seq_first[i] = (int32_t)n;
-        e->bulk_end[i] = (int32_t)(req_of(it)->n_prompt / RF_KV_BLOCK_TOKENS * RF_KV_BLOCK_TOKENS);
+        e->bulk_end[i] = (int32_t)(req_of(it)->n_prompt / RF_BULK_TOKENS * RF_BULK_TOKENS);
         for (uint32_t k = 0; k < it->n; k++, n++) {
             e->tok[n] = it->seq->token[it->from + k];
             e->pos[n] = (int32_t)(it->from + k);
