@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "serve/events.h"
 #include "unit/serve/fake_engine.h"
 
@@ -47,10 +48,22 @@ static void start(void)
 
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
+/* jansson takes no "\u0000" in a key, which top_logprobs may have: that much is left to our own reader. */
+static bool is_json(const char *s, size_t n)
+{
+    static struct rf_json j;
+    struct rf_arena strings = {0};
+    j = (struct rf_json){.s = s, .n = n, .name = "answer", .arena = &strings};
+    bool ok = !rf_json_skip(&j) && !rf_json_end(&j);
+    rf_arena_release(&strings);
+    return ok;
+}
+
 static void check_json(const char *s, size_t n)
 {
-    json_t *v = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    if (!v) abort();
+    json_error_t why;
+    json_t *v = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    if (!v && !(json_error_code(&why) == json_error_null_byte_in_key && is_json(s, n))) abort();
     json_decref(v);
 }
 
