@@ -37,6 +37,7 @@ void rf_serve_call_unref(struct rf_call *c)
     rf_buf_release(&c->log);
     rf_buf_release(&c->reply.body);
     rf_free(c->target);
+    rf_free(c->authority);
     pthread_mutex_destroy(&c->lock);
     rf_free(c);
     pthread_mutex_lock(&s->lock);

@@ -107,7 +107,7 @@ bool rf_serve_host_is_loopback(const char *host)
 static bool check_host(struct rf_call *c)
 {
     const struct rf_serve *s = c->serve;
-    const char *host = rf_serve_http_header(c, "Host");
+    const char *host = c->authority ? c->authority : rf_serve_http_header(c, "Host");
     char name[256], mine[256];
     if (!s->loopback || !host || rf_serve_host_is_loopback(host)) return true;
     if (host_name(host, name, sizeof name)) {

@@ -129,6 +129,7 @@ struct rf_call {
     const char *version;        /* "HTTP/1.1"; during rf_serve_http_check only */
     char id[RF_SERVE_ID_MAX + 1];
     char *target;               /* decoded path */
+    char *authority;            /* host of a request for a whole address, NULL: the Host header counts (RFC 9112, 3.2.2) */
     const char *rest;           /* behind a prefix route */
     struct rf_buf body;
     size_t body_seen, body_charged;

@@ -1,6 +1,7 @@
 /* request.c - one request on the event loop: libmicrohttpd's callbacks, from the request line to the log line. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "serve/events.h"
@@ -96,12 +97,19 @@ static enum rf_method method_of(const char *m)
     return RF_METHOD_OTHER;
 }
 
-/* The path alone: without query, and without scheme and host where a proxy sent them. */
+/* What stands behind the scheme where a proxy sent the whole address, NULL. */
+static const char *behind_scheme(const char *uri)
+{
+    return !strncasecmp(uri, "http://", 7) ? uri + 7 : !strncasecmp(uri, "https://", 8) ? uri + 8 : NULL;
+}
+
+/* The path alone: without query, scheme and host. */
 static char *path_of(const char *uri)
 {
-    if (!strncmp(uri, "http://", 7) || !strncmp(uri, "https://", 8)) {
-        const char *slash = strchr(uri + 8, '/');
-        uri = slash ? slash : "/";
+    const char *rest = behind_scheme(uri);
+    if (rest) {
+        rest += strcspn(rest, "/?#");
+        uri = *rest == '/' ? rest : "/";
     }
     return rf_strndup(uri, strcspn(uri, "?#"));
 }
@@ -116,6 +124,11 @@ void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     if (!c) return NULL;
     c->conn = conn;
     c->target = path_of(uri);
+    const char *rest = behind_scheme(uri);
+    if (rest && !(c->authority = rf_strndup(rest, strcspn(rest, "/?#")))) {
+        rf_free(c->target); /* as if there had been no room for the path */
+        c->target = NULL;
+    }
     c->body.max = s->opt.max_body;
     rf_serve_conn_enter(conn, RF_CONN_HEAD);
     return c;

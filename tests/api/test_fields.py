@@ -1,5 +1,7 @@
 """Every field: honoured, or refused by name. Every wrong value: 400 that names the field."""
 import json
+import pathlib
+import re
 
 import pytest
 import requests
@@ -50,6 +52,57 @@ def test_integers(server, path, field):
             assert r.status_code == 200, (value, r.text)
         else:
             refused(r, field)
+
+
+OPENAPI = json.loads((pathlib.Path(__file__).resolve().parents[2] / "docs/openapi.json").read_text())
+BASE = {"/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}], "logprobs": True, "max_tokens": 4}, "/v1/completions": {"prompt": "x", "max_tokens": 4},
+        "/tokenize": {"prompt": "x"}, "/detokenize": {"tokens": [97]}}
+
+
+def described_integers(schema, at=()):
+    """Where the API's description has an integer: names of fields, "[]" for an item, and its schema."""
+    if "$ref" in schema:
+        schema = OPENAPI["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    for kind in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(kind, []):
+            yield from described_integers(part, at)
+    types = schema.get("type")
+    if "integer" in (types if isinstance(types, list) else [types]):
+        yield at, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from described_integers(part, (*at, name))
+    if "items" in schema:
+        yield from described_integers(schema["items"], (*at, "[]"))
+
+
+DESCRIBED = [(path, at, schema) for path, methods in OPENAPI["paths"].items() if "requestBody" in methods.get("post", {})
+             for at, schema in described_integers(methods["post"]["requestBody"]["content"]["application/json"]["schema"])]
+
+
+@pytest.mark.fake
+@pytest.mark.parametrize("path,at,schema", DESCRIBED, ids=lambda v: v if isinstance(v, str) else ".".join(v) if isinstance(v, tuple) else "")
+def test_every_described_integer(server, path, at, schema):
+    """Each integer of each route with what is none, or none of its range: 400 naming the field, whole requests alone 200."""
+    lo, hi = schema["minimum"], schema["maximum"]
+    for value in ("-1", "-2147483649", str(2**31), str(2**32 + 1), str(2**63), "-9223372036854775809", str(2**64), "1e400", "-1e400", "1.5", "1.0", "1e2", "null", '"1"', "true", "false", "[]", "{}"):
+        number = int(value) if re.fullmatch("-?[0-9]+", value) else None
+        fits = lo <= number <= hi if number is not None else value == "null" and isinstance(schema["type"], list)
+        if "[]" in at and fits or at == ("prompt", "[]") and value[0] == '"':
+            continue  # whether a token exists is another question; prompts may be texts too
+        assert set(at[1:]) <= {"[]"}
+        text = "[" * (len(at) - 1) + value + "]" * (len(at) - 1)
+        rest = {k: v for k, v in BASE[path].items() if k != at[0] and not (k == "max_tokens" and at[0] in ("max_completion_tokens", "min_tokens"))}
+        if at[0] == "best_of":
+            rest["n"] = 1
+        r = raw(server, path, json.dumps(rest)[:-1] + (", " if rest else "") + f"{json.dumps(at[0])}: {text}}}")
+        if fits:
+            assert r.status_code == 200, (value, r.text)
+        else:
+            refused(r, at[0])
+
+
+def test_all_integers_are_described():
+    assert {p for p, _, _ in DESCRIBED} == {"/v1/chat/completions", "/v1/completions", "/detokenize"} and len(DESCRIBED) >= 21
 
 
 @pytest.mark.parametrize("field", sorted(FLOATS))
