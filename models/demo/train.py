@@ -340,6 +340,8 @@ def main():
         load(model, a.init)
     trainer = Trainer(model, cfg, device, log)
     n = min((len(valid) - 1) // cfg["ctx"], 512 if device == "cuda" else 16)
+    if n < 1:
+        raise SystemExit(f"valid.txt: found {len(valid)} tokens, expected more than {cfg['ctx']}: give prepare.py more packages")
     vx, vy = valid[:n * cfg["ctx"]].reshape(n, -1).astype(np.int64), valid[1:n * cfg["ctx"] + 1].reshape(n, -1).astype(np.int64)
     if not a.init:
         trainer.stage("pretrain", text_batches(train, cfg["batch"], cfg["ctx"], rng), a.pretrain_seconds, 1.0, 60)

@@ -1,6 +1,7 @@
 """Each file of examples/ as its first lines say to run it, against a tiny model: what it prints is what the program prints."""
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,5 @@ def test_openai(program, server):
 def test_curl(program, server):
     out = run(program, "sh", EXAMPLES / "chat.sh", OPENAI_BASE_URL=server.url + "/v1")
     assert '"object":"text_completion"' in out and out.rstrip().endswith("data: [DONE]") and '"delta"' in out
+    asked = run(program, "sh", EXAMPLES / "chat.sh", 'int "main" \\ x', OPENAI_BASE_URL=server.url + "/v1")
+    assert asked.rstrip().endswith("data: [DONE]") and re.findall('"content":"(.*?)"}', asked) != re.findall('"content":"(.*?)"}', out)
