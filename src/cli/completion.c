@@ -49,9 +49,10 @@ static void bash_values(void)
 static void bash(void)
 {
     printf("# bash completion for rocmforge %s, made by: rocmforge completion bash\n"
-           "_rocmforge_models() {\n"
-           "    local IFS=$'\\n'\n"
-           "    COMPREPLY=($(compgen -W \"$(rocmforge list --names 2>/dev/null)\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n"
+           "_rocmforge_models() { # compgen -W would expand what stands in a name\n"
+           "    local name\n"
+           "    mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+           "    while IFS= read -r name; do [[ $name == \"$cur\"* ]] && COMPREPLY+=(\"$name\"); done < <(rocmforge list --names 2>/dev/null)\n"
            "    __ltrimcolon_completions \"$cur\" 2>/dev/null\n}\n"
            "_rocmforge() {\n"
            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} options='' arg1='' arg2='' i n=0\n"

@@ -51,7 +51,20 @@ bool rf_cli_wanted_model(const struct rf_cli *c, char *out, size_t cap)
     return named ? (size_t)snprintf(out, cap, "%s", named) < cap : rf_cli_shipped_model(out, cap);
 }
 
-/* Up to three names that are like `name`: those that contain it, or that few edits away. */
+/* The name whose beginning, as long as the word and one more, is few edits away: "qwen2.5-codr" of "qwen2.5-coder-0.5b". */
+static const char *nearest_beginning(const char *word, const char *const *names, size_t n)
+{
+    char cut[64];
+    size_t len = strlen(word) + 1;
+    const char *one = cut;
+    for (size_t i = 0; len > 4 && len < sizeof cut && i < n; i++) {
+        snprintf(cut, sizeof cut, "%.*s", (int)len, names[i]);
+        if (rf_cli_nearest(word, &one, 1)) return names[i];
+    }
+    return NULL;
+}
+
+/* Up to three names that are like `name`: few edits away, or one contains the other, or begins like it. */
 static void nearest(const struct rf_registry *r, const char *name, char *out, size_t cap)
 {
     size_t n = rf_registry_n(r), n_name = 0, at = 0;
@@ -63,6 +76,7 @@ static void nearest(const struct rf_registry *r, const char *name, char *out, si
         const char *near = rf_cli_nearest(name, names, n_name);
         for (size_t i = 0; !near && i < n_name; i++)
             if (*name && (strcasestr(names[i], name) || strcasestr(name, names[i]))) near = names[i];
+        if (!near) near = nearest_beginning(name, names, n_name);
         if (!near) break;
         at += (size_t)snprintf(out + at, cap - at, "%s%s", k ? ", " : "", near);
         for (size_t i = 0; i < n_name; i++)

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -45,6 +46,13 @@ def test_the_file_is_the_one_of_the_card():
 @pytest.mark.parametrize("question", FIXED)
 def test_a_fixed_question(url, question):
     assert evaluate.ask(url, question) == FIXED[question]
+
+
+def test_readme_s_first_transcript(build):
+    """The command as README has it, word for word, and what it prints."""
+    command, said = re.search(r"^\$ (echo .*? \| build/rocmforge run) +#.*\n(.*)$", (ROOT / "README.md").read_text(), re.M).groups()
+    done = subprocess.run(command.replace("build/rocmforge", str(build / "rocmforge")), shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == said + "\n" and done.returncode == 0
 
 
 def test_questions_in_one_conversation_are_answered_each(url):

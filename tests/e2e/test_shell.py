@@ -44,6 +44,36 @@ def test_bash_completes(program, commands):
     assert bash(program, "rocmforge config ser") == ["serve"]
 
 
+HOSTILE = "m$(touch harm)`touch harm`; touch harm *"
+
+
+def test_names_of_files_are_not_run(program, tmp_path):
+    """A name is what a stranger called a file: no shell may expand it."""
+    models = program.home / "models"
+    models.mkdir()
+    (models / f"{HOSTILE}.gguf").symlink_to(program.root / "share/rocmforge/rocmforge-demo.gguf")
+    try:
+        name = json.loads(program.run("list", "--json")[0])["models"][0]["name"]
+        assert name == HOSTILE and name in bash(program, "rocmforge run m") and not list(program.cwd.iterdir())
+        if shutil.which("fish"):
+            script = f"set -x PATH {program.exe.parent} $PATH; {program.exe} completion fish | source; complete -C 'rocmforge run m'"
+            done = subprocess.run(["fish", "-N", "-c", script], capture_output=True, text=True, cwd=program.cwd, env=program.env(), timeout=60)
+            assert name in done.stdout and not list(program.cwd.iterdir()), (done.stdout, done.stderr)
+    finally:
+        shutil.rmtree(models)
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="no fish")
+def test_fish_completes(program, commands):
+    def offers(line):
+        script = f"set -x PATH {program.exe.parent} $PATH; {program.exe} completion fish | source; complete -C '{line}'"
+        done = subprocess.run(["fish", "-N", "-c", script], capture_output=True, text=True, cwd=program.cwd, env=program.env(), timeout=60)
+        assert done.returncode == 0, done.stderr
+        return [x.split("\t")[0] for x in done.stdout.splitlines()]
+    assert set(offers("rocmforge ")) >= set(commands) and "rocmforge-demo" in offers("rocmforge run rocm")
+    assert set(offers("rocmforge serve --")) >= set(commands["serve"]) and {"error", "warn", "info", "debug"} <= set(offers("rocmforge serve --log-level "))
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_scripts_name_every_option_and_parse(program, commands, shell, tmp_path):
     script = program.run("completion", shell)[0]

@@ -170,7 +170,8 @@ def test_one_name_everywhere(program, tmp_path):
 
 
 def test_unknown_names_get_the_nearest(program):
-    for wrong, near in (("qwen3:0.6", "qwen3:0.6b"), ("studi", "studio"), ("org/name", None), ("Name", "Org/Name")):
+    for wrong, near in (("qwen3:0.6", "qwen3:0.6b"), ("studi", "studio"), ("org/name", None), ("Name", "Org/Name"), ("rocmfrge", "rocmforge-demo"),
+                        ("hf.co/user/rpo", "hf.co/user/repo:Q4_K_M")):
         if near:
             assert f"did you mean {near}" in program.run("run", wrong, "x", code=3)[1]
         else:
