@@ -43,6 +43,12 @@ G_FN g_u32 g_lane(void)
     return __builtin_amdgcn_mbcnt_hi(~0u, __builtin_amdgcn_mbcnt_lo(~0u, 0u));
 #endif
 }
+G_FN g_u32 g_lane_here(void) /* g_lane, of which nothing is worked out before a loop and kept in registers through it */
+{
+    g_u32 lane = g_lane();
+    asm volatile("" : "+v"(lane));
+    return lane;
+}
 G_FN void g_sync(void) /* s_barrier alone orders no memory */
 {
     __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
@@ -136,6 +142,14 @@ G_FN void g_pdl_launch(void) {
 #else
 #define G_PRAGMA(text) _Pragma(#text)
 #define G_UNROLL(n) G_PRAGMA(unroll n) /* before a loop: register arrays need constant indices */
+#endif
+#if defined(__AMDGCN__) && !defined(RF_GPU_EMU) /* before a loop that stays one: clang would unroll it, load for all turns at once, and spill */
+#define G_ROLLED G_UNROLL(1)
+#else
+#define G_ROLLED
+#endif
+#if defined(RF_GPU_EMU) || !defined(__AMDGCN__)
+#define g_lane_here g_lane
 #endif
 #define G_LOG2E 1.4426950408889634f
 #define G_LOWEST (-3.402823466e38f)

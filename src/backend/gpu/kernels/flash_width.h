@@ -32,7 +32,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         G_UNROLL(4)
         for (int j = 0; j < 4; j++)
             for (int i = 0; i < G_MAT_ACC; i++) s[j].v[i] = 0;
-        G_UNROLL(16)
+        G_MAT_UNROLL(16)
         for (g_u32 c = 0; c < WIDTH / 8; c += G_MAT_CHUNKS) {
             struct g_mat a, b;
             g_mat_load(&a, q + c / 8 * FLASH_BLOB, warp * 16, c % 8);
@@ -85,16 +85,14 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
             for (g_u32 i = 0; i < G_MAT_ACC; i++) out[n].v[i] *= scale[FLASH_SLOT(i)];
 #if !defined(G_MAT_NV) /* weights change places through shared memory */
         g_u8 *weights = mem + 3 * (WIDTH / 64) * FLASH_BLOB + warp * 2048;
+        const g_u32 lane = g_lane_here();
         G_UNROLL(4)
         for (g_u32 j = 0; j < 4; j++)
-            for (g_u32 i = 0; i < G_MAT_ACC; i++) {
-                const g_u32 n = 16 * j + g_mat_col(i);
-                *(g_u16 *)(weights + g_blob_at(g_mat_row(i), n / 8) + 2 * (n % 8)) = F16 ? g_f2h(s[j].v[i]) : g_f2bf(s[j].v[i]);
-            }
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) flash_put(weights, g_mat_row_of(lane, i), 16 * j + g_mat_col_of(lane, i), s[j].v[i], F16);
 #endif
         g_copy_wait(1); /* the values; the next keys may still be coming */
         g_sync();
-        G_UNROLL(4)
+        G_MAT_UNROLL(4)
         for (g_u32 c = 0; c < 8; c += G_MAT_CHUNKS) {
             struct g_mat a, b;
 #if defined(G_MAT_NV)

@@ -51,7 +51,7 @@ G_KERNEL(GEMM_THREADS) gemm(struct gemm_args p) /* grid: row tiles run fastest, 
         if (next < steps) gemm_stage(mem + next % GEMM_STAGES * GEMM_STAGE_BYTES, gemm_step_at(&p, row_tile, &col, next));
         g_copy_commit();
         const g_u8 *x = mem + s % GEMM_STAGES * GEMM_STAGE_BYTES, *w = x + RF_GPU_GEMM_TILE;
-        G_UNROLL(4)
+        G_MAT_UNROLL(4)
         for (g_u32 c = 0; c < 8; c += G_MAT_CHUNKS) {
             struct g_mat a[4], b;
             G_UNROLL(4)

@@ -30,6 +30,13 @@
 #define G_MAT_NV
 #endif
 
+/* Before a loop over steps of k, n of them: RDNA and chips without a unit have too few registers for the operands of all. */
+#if defined(G_MAT_NV) || defined(G_MAT_CDNA)
+#define G_MAT_UNROLL(n) G_UNROLL(n)
+#else
+#define G_MAT_UNROLL(n) G_UNROLL(1)
+#endif
+
 /* Two values as bf16, the first in the low half. */
 #if defined(G_MAT_NV) && !defined(RF_GPU_EMU)
 G_FN g_u32 g_f2bf2(float a, float b) { g_u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a)); return r; }
@@ -46,8 +53,8 @@ struct g_mat_acc { float v[G_MAT_ACC]; };
 #if defined(G_MAT_NV) /* ---- registers: (row g, k 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8), g = lane / 4, t = lane % 4 ---- */
 #define G_MAT_CHUNKS 2
 struct g_mat { g_u32 v[4]; };
-G_FN g_u32 g_mat_row(g_u32 i) { return (g_lane() >> 2) + ((i & 2) ? 8 : 0); }
-G_FN g_u32 g_mat_col(g_u32 i) { return (g_lane() & 3) * 2 + (i & 1) + ((i & 4) ? 8 : 0); }
+G_FN g_u32 g_mat_row_of(g_u32 lane, g_u32 i) { return (lane >> 2) + ((i & 2) ? 8 : 0); }
+G_FN g_u32 g_mat_col_of(g_u32 lane, g_u32 i) { return (lane & 3) * 2 + (i & 1) + ((i & 4) ? 8 : 0); }
 #if defined(RF_GPU_EMU)
 G_FN void g_mat_load(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk)
 {
@@ -103,24 +110,24 @@ G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_m
 #if defined(G_MAT_RDNA3) /* both halves of the warp hold the same 16 values of k */
 #define G_MAT_CHUNKS 2
 struct g_mat { g_u32 v[8]; };
-G_FN g_u32 g_mat_row(g_u32 i) { return 2 * i + (g_lane() >> 4); }
+G_FN g_u32 g_mat_row_of(g_u32 lane, g_u32 i) { return 2 * i + (lane >> 4); }
 #define G_MAT_FIRST 0
 #elif defined(G_MAT_RDNA4)
 #define G_MAT_CHUNKS 2
 struct g_mat { g_u32 v[4]; };
-G_FN g_u32 g_mat_row(g_u32 i) { return 8 * (g_lane() >> 4) + i; }
+G_FN g_u32 g_mat_row_of(g_u32 lane, g_u32 i) { return 8 * (lane >> 4) + i; }
 #define G_MAT_FIRST (g_lane() >> 4)
 #else
 #define G_MAT_CHUNKS 4
 struct g_mat { g_u32 v[4]; };
-G_FN g_u32 g_mat_row(g_u32 i) { return 4 * (g_lane() >> 4) + i; }
+G_FN g_u32 g_mat_row_of(g_u32 lane, g_u32 i) { return 4 * (lane >> 4) + i; }
 #define G_MAT_FIRST (g_lane() >> 4)
 #endif
 #define G_MAT_WORDS (sizeof(struct g_mat) / 4)
-G_FN g_u32 g_mat_col(g_u32 i)
+G_FN g_u32 g_mat_col_of(g_u32 lane, g_u32 i)
 {
     (void)i;
-    return g_lane() & 15;
+    return lane & 15;
 }
 G_FN void g_mat_load(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk)
 {
@@ -172,8 +179,8 @@ G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_m
 #else /* ---- no matrix unit: an operand is a place in shared memory, a lane makes its elements of D itself ---- */
 #define G_MAT_CHUNKS 2
 struct g_mat { const g_u8 *blob; g_u32 row, chunk, turned; };
-G_FN g_u32 g_mat_row(g_u32 i) { return (g_lane() + i * G_WARP) >> 4; }
-G_FN g_u32 g_mat_col(g_u32 i) { return (g_lane() + i * G_WARP) & 15; }
+G_FN g_u32 g_mat_row_of(g_u32 lane, g_u32 i) { return (lane + i * G_WARP) >> 4; }
+G_FN g_u32 g_mat_col_of(g_u32 lane, g_u32 i) { return (lane + i * G_WARP) & 15; }
 G_FN void g_mat_load(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk) { *f = (struct g_mat){blob, row, chunk, 0}; }
 G_FN void g_mat_load_turned(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk) { *f = (struct g_mat){blob, row, chunk, 1}; }
 G_FN float g_mat_at(const struct g_mat *f, g_u32 row, g_u32 k, int f16)
@@ -184,10 +191,17 @@ G_FN float g_mat_at(const struct g_mat *f, g_u32 row, g_u32 k, int f16)
 }
 G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_mat *b, int f16)
 {
-    for (g_u32 i = 0; i < G_MAT_ACC; i++)
-        for (g_u32 k = 0; k < 16; k++) c->v[i] = g_fma(g_mat_at(a, g_mat_row(i), k, f16), g_mat_at(b, g_mat_col(i), k, f16), c->v[i]);
+    G_UNROLL(1)
+    for (g_u32 k = 0; k < 16; k++)
+        G_UNROLL(8)
+        for (g_u32 i = 0; i < G_MAT_ACC; i++)
+            c->v[i] = g_fma(g_mat_at(a, g_mat_row_of(g_lane(), i), k, f16), g_mat_at(b, g_mat_col_of(g_lane(), i), k, f16), c->v[i]);
 }
 #endif
+
+/* Element i of the calling lane: its row and column of D. */
+G_FN g_u32 g_mat_row(g_u32 i) { return g_mat_row_of(g_lane(), i); }
+G_FN g_u32 g_mat_col(g_u32 i) { return g_mat_col_of(g_lane(), i); }
 
 #if defined(RF_GPU_EMU)
 #if defined(G_MAT_NV)
