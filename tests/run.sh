@@ -8,7 +8,7 @@
 # python  pytest over tests/, against build/
 # asan    the C tests again, under ASan and UBSan (build-asan/)
 # asan-rest   the Python tests that drive our own programs, in that build
-# emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads
+# emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads; what compilers made of the kernels (scripts/gpu_isa.py)
 # tsan    backend, engine and server tests under TSan (build-tsan/)
 # lint    scripts/lint.py, one test
 #
@@ -74,6 +74,7 @@ one() {
     local libs=${LD_LIBRARY_PATH:-}
     case $exe in
     */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;;
+    */gpu_isa.py) args=(build build/deb build/dist) ;;
     */test_gpu*) # ASan's dlopen does not see a program's own run path; its second stack for each of the emulator's fibers takes ten times the time
         libs=${exe%%/tests/*}/src/backend/gpu/emulator
         export ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_stack_use_after_return=0
@@ -193,6 +194,9 @@ for pass in $passes; do
             say "$way"
             RF_TEST_DEVICE=${way% *} RF_EMU_ORDER=${way#* } c_tests build '/kernels/test_gpu_'
         done
+        say "instructions and spilled registers of the GPU code that was built"
+        one scripts/gpu_isa.py "$work/isa"
+        read -r p f s <"$work/isa.sum" && count "$p" "$f" "$s"
         ;;
     tsan)
         say "threads under TSan"

@@ -10,12 +10,12 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
     g_u8 *q = mem, *k = mem + WIDTH / 64 * FLASH_BLOB, *v = mem + WIDTH / 32 * FLASH_BLOB;
     struct g_mat_acc out[WIDTH / 16];
     float max[FLASH_LANE_ROWS], sum[FLASH_LANE_ROWS];
-    g_u32 row_lo[FLASH_LANE_ROWS], row_hi[FLASH_LANE_ROWS]; /* keys lo..hi are seen */
+    g_u32 row_hi[FLASH_LANE_ROWS]; /* last key that is seen; of it and those before it so many as see says. Positions are below 2^31 */
+    const g_u32 see = p.window && p.window < 1u << 31 ? p.window : 1u << 31;
     G_UNROLL(8)
     for (g_u32 i = 0; i < FLASH_LANE_ROWS; i++) {
         const g_u32 r = warp * 16 + FLASH_ROW_OF(i);
         row_hi[i] = (g_u32)pos[(tile.row + (r < tile.n_row ? r : tile.n_row - 1)) / group];
-        row_lo[i] = flash_first_key(row_hi[i], p.window);
         max[i] = G_LOWEST; /* finite: a row that has seen nothing yet stays as it is */
         sum[i] = 0;
     }
@@ -54,7 +54,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
                 x *= G_LOG2E;
                 if (masked) {
                     const g_u32 key = base + 16 * j + g_mat_col(i);
-                    if (key > row_hi[FLASH_SLOT(i)] || key < row_lo[FLASH_SLOT(i)]) x = -__builtin_inff();
+                    if (row_hi[FLASH_SLOT(i)] - key >= see) x = -__builtin_inff(); /* a key behind wraps around */
                 }
                 s[j].v[i] = x;
             }

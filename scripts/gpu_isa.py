@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""gpu_isa.py [--table] BUILD... - what the compilers made of the GPU kernels, read from the code objects of build folders.
+
+For each architecture a line of TAP (ok, not ok): every kernel is there; matrix instructions are where EXPECTED says; no kernel keeps registers in
+memory (spilled vector registers, scratch, local memory) but those of ALLOWED, and those no more than it says. --table: a line a kernel.
+Without code objects, or without llvm-readelf-19 and llvm-objdump-19 (Debian: llvm-19) for AMD's, the line is a SKIP.
+
+NVIDIA's cubins need no tool: instructions have 16 bytes and their kind in the lowest 12 bits, the same from sm_80 to sm_120.
+"""
+import collections
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import sys
+
+KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
+ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
+LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
+
+# Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.
+EXPECTED = [
+    (r"sm_90a", r"gemm", "HGMMA"),
+    (r"sm_.*", LARGE + rf"|matmul_({ONE_FORM})_\d", "HMMA"),
+    (r"ptx", LARGE + rf"|matmul_({ONE_FORM})_\d", "mma.sync"),
+    (r"gfx90a|gfx94.|gfx950", LARGE, "v_mfma_f32_16x16x16"),
+    (r"gfx1[12]..", LARGE, "v_wmma_f32_16x16x16"),
+    (r"gfx906|gfx908|gfx10..", LARGE, None),  # gfx908's unit has no 16x16x16 bf16 product; its kernels are plain arithmetic
+]
+
+# Target, kernels, most of it, why. AMD: spilled vector registers; NVIDIA: loads and stores of local memory in the code. Found with clang 19.1.7
+# and nvcc 13.0; another compiler may need other figures.
+SHARED = "so many blocks share a processor that a thread has 80 registers (G_KERNEL_SHARING, G_KERNEL_DENSE)"
+EIGHT = "sums of eight rows of x beside a chunk's operands"
+WIDE = "heads of 256: 160 of 256 registers are sums"
+ALLOWED = [
+    (r"sm_80", r"attn_decode", 51, SHARED),
+    (r"sm_8[69]", r"attn_decode", 26, SHARED),
+    (r"sm_(80|86|89|90a)", r"gemm_few_q5_1", 69, SHARED),
+    (r"sm_1[02]0", r"gemm_few_(bf16|q2_k|q3_k|q4_1|q5_1)", 31, SHARED),
+    (r"sm_90a", r"gemm_few_f16", 2, SHARED),
+    (r"sm_8[69]", r"matmul_(f32|q4_1|q5_1|q5_k)_8", 8, EIGHT),
+    (r"sm_90a", r"matmul_q[56]_k_8", 6, EIGHT),
+    (r"sm_1[02]0", r"matmul_q[456]_k_8", 24, EIGHT),
+    (r"gfx10..", r"flash_b?f16_256", 24, WIDE),
+    (r"gfx11..", r"flash_b?f16_256", 3, WIDE),
+]
+
+
+class Kernel:
+    def __init__(self, name):
+        self.name, self.registers, self.spilled, self.scratch, self.scalars, self.code = name, 0, 0, 0, 0, collections.Counter()
+
+    def matrix(self):
+        return {k: n for k, n in self.code.items() if re.match(r"HG?MMA|v_mfma|v_wmma|(wg)?mma", k)}
+
+
+def sections(path):
+    """(name, bytes) of a 64-bit ELF file."""
+    b = path.read_bytes()
+    at, = struct.unpack_from("<Q", b, 40)
+    size, n, names = struct.unpack_from("<HHH", b, 58)
+    table = [struct.unpack_from("<IIQQQQIIQQ", b, at + i * size) for i in range(n)]
+    for s in table:
+        from_ = table[names][4] + s[0]
+        yield b[from_:b.index(b"\0", from_)].decode(), b[s[4]:s[4] + s[5]] if s[1] != 8 else b""
+
+
+def read_cubin(path):
+    for name, code in sections(path):
+        if not name.startswith(".text."):
+            continue
+        k = Kernel(name[6:])
+        for i in range(0, len(code) - 15, 16):
+            kind = KINDS.get(struct.unpack_from("<Q", code, i)[0] & 0xFFF)
+            if kind:
+                k.code[kind] += 1
+        k.spilled = k.code["LDL"] + k.code["STL"]
+        yield k
+
+
+def read_ptx(path):
+    for part in re.split(r"\.entry\s+", path.read_text())[1:]:
+        k = Kernel(re.match(r"\w+", part)[0])
+        k.code["mma.sync"] = len(re.findall(r"\bmma\.sync\.", part))
+        k.scratch = sum(int(n) for n in re.findall(r"\.local\s[^;]*\[(\d+)\]", part))
+        yield k
+
+
+def read_hsaco(path):
+    kernels = {}
+    notes = subprocess.run(["llvm-readelf-19", "--notes", path], capture_output=True, text=True, check=True).stdout
+    keys = {"vgpr_count": "registers", "vgpr_spill_count": "spilled", "sgpr_spill_count": "scalars", "private_segment_fixed_size": "scratch"}
+    for part in re.split(r"^  - (?=\.)", notes, flags=re.M)[1:]:  # a kernel's map
+        facts = dict(re.findall(r"^(?:    )?\.(\w+): +(\S+)$", part, flags=re.M))
+        k = kernels[facts["name"]] = Kernel(facts["name"])
+        for key, field in keys.items():
+            setattr(k, field, int(facts[key]))
+    text = subprocess.run(["llvm-objdump-19", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
+    k = None
+    for line in text.splitlines():
+        head = re.match(r"[0-9a-f]+ <(\w+)>:", line)
+        if head:
+            k = kernels.get(head[1])
+        elif k and line.startswith("\t"):
+            k.code[line.split(None, 1)[0]] += 1
+    return kernels.values()
+
+
+READERS = {".cubin": read_cubin, ".ptx": read_ptx, ".hsaco": read_hsaco}
+
+
+def faults_of(target, kernels, names):
+    found = [f"{n} is missing" for n in sorted(names - {k.name for k in kernels})]
+    for k in sorted(kernels, key=lambda k: k.name):
+        want = next((w for t, n, w in EXPECTED if re.fullmatch(t, target) and re.fullmatch(n, k.name)), "")
+        if want and not any(c.startswith(want) for c in k.code if k.code[c]):
+            found.append(f"{k.name} has no {want}")
+        if want is None and any(k.matrix().values()):
+            found.append(f"{k.name} has {', '.join(k.matrix())}, which EXPECTED does not know of")
+        most = max((m for t, n, m, _ in ALLOWED if re.fullmatch(t, target) and re.fullmatch(n, k.name)), default=0)
+        if k.spilled > most or (k.scratch and not most):
+            found.append(f"{k.name} keeps registers in memory: {k.spilled} spilled, {k.scratch} bytes; allowed {most}")
+    return found
+
+
+def main():
+    table, folders = "--table" in sys.argv, [pathlib.Path(a) for a in sys.argv[1:] if a != "--table"]
+    if not folders:
+        sys.exit(__doc__)
+    objects = collections.defaultdict(list)
+    for folder in folders:
+        for f in sorted(folder.glob("src/backend/gpu/*.*.*")):
+            if f.suffix in READERS:
+                objects[folder, f.name.split(".")[0]].append(f)
+    n = bad = 0
+    tools = shutil.which("llvm-readelf-19") and shutil.which("llvm-objdump-19")
+    read = {}
+    for (folder, target), files in objects.items():
+        if target.startswith("gfx") and not tools:
+            continue
+        read[folder, target] = [k for f in files for k in READERS[f.suffix](f)]
+    for (folder, target) in objects:
+        n += 1
+        if (folder, target) not in read:
+            print(f"ok {n} - {folder} {target} # SKIP llvm-readelf-19 or llvm-objdump-19 is missing (Debian: llvm-19)")
+            continue
+        kernels, vendor = read[folder, target], target.startswith("gfx")
+        names = {k.name for (o, t), other in read.items() if o == folder and t.startswith("gfx") == vendor for k in other}
+        faults = faults_of(target, kernels, names)
+        bad += bool(faults)
+        spills = [k for k in kernels if k.spilled]
+        print(f"{'not ' if faults else ''}ok {n} - {folder} {target}: {len(kernels)} kernels, {sum(sum(k.matrix().values()) for k in kernels)} matrix instructions, "
+              f"{sum(k.spilled for k in spills)} spilled in {len(spills)} kernels")
+        for k in sorted(kernels, key=lambda k: k.name) if table else []:
+            matrix = ", ".join(f"{c} {m}" for c, m in k.matrix().items() if m)
+            print(f"#   {target:8} {k.name:20} registers {k.registers or '-':>4}  spilled {k.spilled:4}  scratch {k.scratch:5}  scalars {k.scalars:4}  {matrix}")
+        for fault in faults:
+            print(f"#   {target}: {fault}")
+    if not n:
+        print(f"ok 1 - GPU code of {', '.join(map(str, folders))} # SKIP none was built (-Dgpu_targets)")
+    print(f"1..{n or 1}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
