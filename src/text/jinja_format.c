@@ -1,4 +1,5 @@
 /* Python's two ways of formatting: "%d of %s" % (...) and "{} of {name:>8}".format(...). */
+#include "base/utf8.h"
 #include "text/jinja_run.h"
 
 #include <math.h>
@@ -275,6 +276,14 @@ static rf_status percent_one(struct percent *p) /* behind the '%' */
     if (!mapped) RF_TRY(next_arg(p, &v));
     if (strchr("sra", sp.type)) return percent_text(p, v, &sp);
     if (sp.type != 'c') return percent_number(p, v, &sp);
+    if (rf_jv_is_int(v)) {
+        struct rf_jsb b = {.J = p->J};
+        char out[4];
+        int64_t cp = rf_jv_i64(v);
+        if (cp < 0 || cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000)) return rf_jinja_fail(p->J, "%%c arg not in range(0x110000)");
+        rf_jinja_sb_add(&b, out, rf_utf8_encode((uint32_t)cp, out), false);
+        RF_TRY(rf_jinja_sb_done(&b, &v));
+    }
     if (v.kind != RF_JV_STR || v.s->n_chars != 1) return rf_jinja_fail(p->J, "%%c requires a char");
     sp.type = 's';
     return percent_text(p, v, &sp);

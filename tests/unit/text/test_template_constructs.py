@@ -368,6 +368,10 @@ end
 {{ d|tojson(foo=1) }}
 {{ [1,2]|tojson(separators=(', ', ' : ')) }}|{{ {'a':1}|tojson(separators=[',', '=']) }}
 {{ [1,2]|tojson(separators=',') }}
+{{ '%c' % 124 }}|{{ '%c%c' % (n, 20013) }}|{{ '[%3c]' % 233 }}|{{ '[%-3c]' % 'x' }}|{{ '%c' % true }}
+{{ '%c' % -1 }}
+{{ '%c' % 1114112 }}
+{{ '%c' % 1.5 }}
 {{ strftime_now('%j %U %w %y %p %I %M %f') }}|{{ strftime_now('%c') }}|{{ strftime_now('%x %X') }}|{{ strftime_now('%e|%k|%l|%D|%F|%T|%R|%h|%n|%t|%G-%V|%u|%C|%s') }}|{{ strftime_now('%_d %^b %-m %-H %#B') }}
 {{ strftime_now(5) }}
 {{ strftime_now() }}
@@ -457,6 +461,12 @@ def snippets():
     return out
 
 
+def parts_of(source):
+    """Each expression alone, so that one difference does not hide the next."""
+    parts = [source] if "|{%" in source or "%}|" in source or "\n" in source else source.split("}}|{{")
+    return parts if len(parts) == 1 else [("" if i == 0 else "{{") + p + ("" if i == len(parts) - 1 else "}}") for i, p in enumerate(parts)]
+
+
 @pytest.fixture(scope="module")
 def ours():
     o = oracle.Ours()
@@ -464,13 +474,34 @@ def ours():
     o.close()
 
 
+def foreign(value, keys):
+    """The same with letters and digits that no template writes."""
+    if isinstance(value, str):
+        return "".join(chr(0xe000 + ord(c)) if c.isalnum() and ord(c) < 0x1000 else c for c in value)
+    if isinstance(value, list):
+        return [foreign(v, keys) for v in value]
+    return {foreign(k, keys) if keys else k: foreign(v, keys) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_variables_stay_untrusted(ours, keys):
+    """Whatever a construct makes of a variable's text: none of it lies in a trusted span."""
+    variables = {k: foreign(v, keys) for k, v in oracle.VARS.items()}
+    shown, bad = 0, []
+    for source in snippets():
+        for part in parts_of(source):
+            state, text, spans = ours.ask(part, variables)
+            data = text.encode()
+            shown += state == "ok" and any("\ue000" <= c <= "\uf8ff" for c in text)
+            bad += [part for a, b in spans if any("\ue000" <= c <= "\uf8ff" for c in data[a:b].decode("utf-8", "replace"))]
+    assert not bad, bad[:20]
+    assert shown > 60
+
+
 def test_constructs(ours):
     bad = []
     for source in snippets():
-        parts = [source] if "|{%" in source or "%}|" in source or "\n" in source else source.split("}}|{{")
-        if len(parts) > 1:  # each expression alone, so that one difference does not hide the next
-            parts = [("" if i == 0 else "{{") + p + ("" if i == len(parts) - 1 else "}}") for i, p in enumerate(parts)]
-        for part in parts:
+        for part in parts_of(source):
             try:
                 oracle.compare(ours, part, oracle.VARS)
             except AssertionError as e:
