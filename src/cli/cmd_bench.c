@@ -141,8 +141,9 @@ static void machine(char *out, size_t cap, const struct rf_model_info *info)
     snprintf(out, cap, "%s; %s", cpu, info->device);
 }
 
-static bool parse_batches(const char *text, unsigned *batch, size_t *n)
+static bool parse_batches(const char *given, unsigned *batch, size_t *n)
 {
+    const char *text = given;
     for (*n = 0; *text && *n < MAX_BATCHES;) {
         char *end;
         unsigned long b = strtoul(text, &end, 10);
@@ -151,7 +152,7 @@ static bool parse_batches(const char *text, unsigned *batch, size_t *n)
         text = *end ? end + 1 : end;
     }
     if (*n && !*text) return true;
-    fprintf(stderr, "rocmforge: --batch is not a list of numbers from 1 to %d such as 1,8\n", MAX_SEQS);
+    fprintf(stderr, "rocmforge: --batch is \"%.80s\", expected up to %d numbers from 1 to %d, such as 1,8\n", given, (int)MAX_BATCHES, (int)MAX_SEQS);
     return false;
 }
 

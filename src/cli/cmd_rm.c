@@ -25,7 +25,7 @@ int rf_cli_rm(const struct rf_cli *c)
     if (!r) return RF_EXIT_FAILED;
     const struct rf_model_entry *m;
     int code = RF_EXIT_FAILED;
-    rf_status s = rf_cli_find_name(r, c->arg[0], "no such model", &m, &err);
+    rf_status s = rf_cli_find_name(r, c->arg[0], "no such model (rocmforge list shows them)", &m, &err);
     if (s && s != RF_CORRUPT) { /* a broken one may go too */
         code = rf_cli_fail(&err, RF_EXIT_MODEL);
     } else if (strcmp(m->source, "own") != 0) {

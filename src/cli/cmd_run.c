@@ -49,6 +49,18 @@ static void print_speed(const struct rf_usage *u)
             u->completion_tokens, u->decode_s, u->decode_s > 0 ? steps / u->decode_s : 0);
 }
 
+static void tell_too_long(const struct rf_chat *chat, const struct rf_error *err)
+{
+    struct rf_model_info info;
+    struct rf_stats st;
+    rf_model_info_get(chat->model, &info);
+    rf_engine_stats(chat->engine, &st);
+    rf_cli_fail(err, 0);
+    if (st.max_model_len < info.n_ctx_train)
+        fprintf(stderr, "  The context is %u tokens; --ctx N makes it longer, up to the model's %u\n", st.max_model_len, info.n_ctx_train);
+    else fprintf(stderr, "  That is all that this model takes: cut the text, or take a model with a longer context (rocmforge list)\n");
+}
+
 static int answer_once(const struct rf_cli *c, struct rf_chat *chat, const struct rf_buf *prompt)
 {
     struct rf_error err = {0};
@@ -56,7 +68,7 @@ static int answer_once(const struct rf_cli *c, struct rf_chat *chat, const struc
     enum rf_finish finish = RF_FINISH_NONE;
     if (rf_chat_add(chat, "user", rf_buf_str(prompt), prompt->len, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
     int code = rf_chat_answer(c, chat, NULL, &u, &finish, &err);
-    if (err.status == RF_TOO_LONG) rf_cli_fail(&err, 0);
+    if (err.status == RF_TOO_LONG) tell_too_long(chat, &err);
     if (c->verbose && finish != RF_FINISH_NONE) print_speed(&u);
     return code;
 }

@@ -142,6 +142,13 @@ def test_piped_text_stands_before_the_prompt(build, rf, tiny):
     assert done.returncode == OK and done.stdout.decode() == rf(*args[:2], "return", *args[2:])[0] and b"nothing came through the pipe" in done.stderr
 
 
+def test_errors_say_what_to_do(rf, tiny):
+    small = ["run", tiny["llama-F32-gguf"], "x " * 300, "--raw"]
+    assert "found" in (err := rf(*small, "--ctx", 64, code=FAILED)[1]) and "--ctx N makes it longer, up to the model's 512" in err
+    assert "take a model with a longer context" in rf("run", tiny["llama-F32-gguf"], "x " * 900, "--raw", code=FAILED)[1]
+    assert '--batch is "1,x", expected' in rf("bench", tiny["llama-F32-gguf"], "--batch", "1,x", code=USAGE)[1]
+
+
 def test_run_options_reach_the_sampler(rf, tiny):
     args = ["run", tiny["llama-F32-gguf"], "for (int i", "--raw", "--temperature", 0, "--ignore-eos", "--max-tokens", 8]
     plain = rf(*args)[0]

@@ -144,3 +144,24 @@ def test_a_setting_reaches_the_program(program):
     assert 'rocmforge run rocmforge-demo "Which command' in program.run("run", "Which command copies files?", stdin="", code=3)[1]
     (program.cwd / "rocmforge.toml").write_text("model = \"nowhere\"\n")
     assert "nowhere" in program.run("run", stdin="int", code=3)[1]
+
+
+VALUES = {"model": "here", "system": "s", "host": "::1", "model-name": "n", "api-key": "k", "alias": "a", "allowed-host": "h", "cors-origin": "http://x", "log-level": "debug",
+          "batch": "2", "chat-template": "t", "model-dir": "/x", "device": "cpu", "attention": "flash", "isa": "ref", "kv-type": "f32", "stop": "s",
+          "logit-bias": "1=2"}
+
+
+def test_every_option_by_variable_and_by_key(program):
+    """What `config` lists: a variable of its name sets it, a key of its name in the file too, and both are said."""
+    default = {n: v[0] for n, v in rows(program).items()}
+    assert len(default) > 50
+    wanted = {n: VALUES.get(n, "true" if v == "false" else "1") for n, v in default.items()}
+    variables = {"ROCMFORGE_" + n.upper().replace("-", "_"): v for n, v in wanted.items()}
+    by_variable = rows(program, **variables)
+    shown = {**wanted, "api-key": "(hidden)"}
+    assert {n: v[:2] for n, v in by_variable.items()} == {n: (v, "environment") for n, v in shown.items()}
+    assert all(v[2] in variables for v in by_variable.values())
+    numbers = {n for n in wanted if n not in VALUES}
+    (program.cwd / "rocmforge.toml").write_text("".join(f"{n} = {v}\n" if n in numbers else f'{n} = "{v}"\n' for n, v in wanted.items()))
+    by_key = rows(program)
+    assert {n: v[:2] for n, v in by_key.items()} == {n: (v, "file") for n, v in shown.items()}
