@@ -14,12 +14,14 @@ enum { PIPE_WAIT_MS = 2000 };
 static bool has_prompt(const struct rf_cli *c) { return c->n_arg > 1 || !isatty(STDIN_FILENO); }
 
 /* What comes through a pipe stands before the prompt of the line: git diff | rocmforge run MODEL "Is this right?". A pipe that
- * nobody writes to and nobody closes is a supervisor's: after a while it is left alone. */
+ * nobody writes to and nobody closes is a supervisor's: after a while it is left alone. A file that was read from before belongs to
+ * a loop of the shell: while read q; do rocmforge run MODEL "$q"; done < questions. */
 static bool put_piped(struct rf_buf *prompt)
 {
     struct stat st;
     struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
     if (fstat(STDIN_FILENO, &st) || !(S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode))) return true;
+    if (S_ISREG(st.st_mode) && lseek(STDIN_FILENO, 0, SEEK_CUR) > 0) return true;
     int ready = poll(&in, 1, PIPE_WAIT_MS);
     if (ready <= 0) {
         fprintf(stderr, "rocmforge: nothing came through the pipe in %d s: answering the prompt alone (< /dev/null does not wait)\n", PIPE_WAIT_MS / 1000);

@@ -17,6 +17,12 @@ struct rf_registry {
     size_t n;
 };
 
+static void make_printable(char *name)
+{
+    for (char *p = name; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
+}
+
 struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h)
 {
     if (s->n == s->cap) {
@@ -34,8 +40,7 @@ struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const ch
         s->out_of_memory = true;
         return NULL;
     }
-    for (char *p = own_name; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
+    make_printable(own_name);
     s->entry[s->n++] = (struct rf_model_entry){.name = own_name, .source = source, .path = own_path, .architecture = h->architecture,
                                                .quantization = h->quantization, .note = h->note, .bytes = h->bytes,
                                                .context = h->context, .kind = h->kind, .address = own_path, .system = "",
@@ -129,7 +134,9 @@ static const char *suffix(struct rf_arena *a, const char *path, unsigned parts)
     while (from > 0 && parts > 0)
         if (path[--from] == '/' && --parts == 0) from++;
     while (from < n && path[from] == '/') from++;
-    return rf_arena_strndup(a, path + from, n - from);
+    char *name = rf_arena_strndup(a, path + from, n - from);
+    if (name) make_printable(name);
+    return name;
 }
 
 static int by_word(const void *a, const void *b) { return strcasecmp(*(const char *const *)a, *(const char *const *)b); }
@@ -137,7 +144,7 @@ static int by_word(const void *a, const void *b) { return strcasecmp(*(const cha
 /* Entries of one name get the shortest suffix of their address that tells them apart; the whole path where nothing does. */
 static bool rename_run(struct rf_arena *a, struct rf_model_entry **run, size_t n)
 {
-    const char **name = rf_alloc_array(n, 2 * sizeof *name), **sorted = name + n;
+    const char **name = rf_alloc_array(n, 2 * sizeof *name), **sorted = name ? name + n : NULL;
     bool unique = false, ok = name != NULL;
     for (unsigned parts = 2; ok && !unique && parts < 64; parts++) {
         for (size_t i = 0; ok && i < n; i++) ok = (name[i] = suffix(a, run[i]->address, parts)) != NULL;

@@ -130,12 +130,17 @@ def test_run(rf, tiny):
     assert warm[0] == warm[1] != warm[2]
 
 
-def test_piped_text_stands_before_the_prompt(build, rf, tiny):
+def test_piped_text_stands_before_the_prompt(build, rf, tiny, tmp_path):
     args = ["run", tiny["llama-F32-gguf"], "--raw", "-n", 8, "-t", 0, "--ignore-eos"]
     both = rf(*args, stdin="int main(void)\n\nreturn")[0]
     assert rf(*args[:2], "return", *args[2:], stdin="int main(void)\n")[0] == both != rf(*args[:2], "return", *args[2:])[0]
     assert "prompt is empty" in rf("run", tiny["llama-F32-gguf"], stdin=" \n", code=USAGE)[1]
     assert "prompt is empty" in rf("run", tiny["llama-F32-gguf"], "", code=USAGE)[1]
+    loop = f"while read -r q; do {build}/rocmforge run {tiny['llama-F32-gguf']} \"$q\" --raw -n 8 -t 0 --ignore-eos; done < {tmp_path}/asked"
+    (tmp_path / "asked").write_text("return\nint\nreturn\n")
+    done = subprocess.run(["bash", "-c", loop], capture_output=True, text=True, timeout=60)
+    alone = {q: rf("run", tiny["llama-F32-gguf"], q, *args[2:])[0] for q in ("return", "int")}
+    assert done.stdout == alone["return"] + alone["int"] + alone["return"]
     read, write = os.pipe()  # a supervisor's pipe: open, and silent
     done = subprocess.run([build / "rocmforge", *map(str, args[:2]), "return", *map(str, args[2:])], stdin=read, capture_output=True, timeout=60)
     os.close(read), os.close(write)
