@@ -17,10 +17,13 @@ struct rf_registry {
     size_t n;
 };
 
+/* Nothing that a terminal obeys: no control characters, those of C1 (U+0080 to U+009F) among them. */
 static void make_printable(char *name)
 {
-    for (char *p = name; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
+    for (unsigned char *p = (unsigned char *)name; *p; p++) {
+        if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) p[0] = p[1] = '?';
+        if (*p < 0x20 || *p == 0x7f) *p = '?';
+    }
 }
 
 struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const char *source, const char *path, const struct rf_header *h)

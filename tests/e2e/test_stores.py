@@ -157,7 +157,7 @@ def test_one_name_everywhere(program, tmp_path):
         shutil.copy(gemma, path)
     hub_repo(tmp_path / "hub", "x1/model", {"m.gguf": gemma})
     hub_repo(tmp_path / "hub", "Org/Two", {"a/m-Q4_K_M.gguf": gemma, "b/m-Q4_K_M.gguf": gemma})
-    for part in ("p\x1b[31m", "q\x1b[31m"):  # what a terminal would obey, in what tells two apart
+    for part in ("p\x1b[31m", "q\x9b31m"):  # what a terminal would obey, in what tells two apart
         (tmp_path / "dir" / part).mkdir()
         shutil.copy(gemma, tmp_path / "dir" / part / "twice.gguf")
     for store in ("one", "two"):
@@ -167,7 +167,7 @@ def test_one_name_everywhere(program, tmp_path):
     models = json.loads(program.run("list", "--json", *args, **env)[0])["models"]
     names = [m["name"] for m in models]
     assert len(names) == len({n.lower() for n in names}) and len({m["path"] for m in models if "/dir/" in m["path"]}) == 132
-    assert {"p?[31m/twice", "q?[31m/twice"} <= set(names)
+    assert {"p?[31m/twice", "q??31m/twice"} <= set(names)
     assert {"a/m-Q4_K_M", "b/m-Q4_K_M", "a/x1/model", "b/x1/model"} <= set(names) and not any("sha256" in n or "0123abcd" in n for n in names)
     for m in models[::29] + [m for m in models if m["source"] in ("ollama", "huggingface")]:
         assert json.loads(program.run("show", m["name"], "--json", *args, **env)[0])["path"] == m["path"]
