@@ -8,7 +8,8 @@ version=$(sed -n 's/^#define RF_VERSION "\(.*\)"/\1/p' include/rocmforge.h)
 arch=$(dpkg --print-architecture)
 command -v dpkg-shlibdeps >/dev/null 2>&1 || { echo "deb: dpkg-shlibdeps is missing; apt-get install dpkg-dev" >&2; exit 1; }
 mkdir -p build
-[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" -Dgpu_targets=all -Dtests=false >/dev/null
+gpu=$(packaging/gpu_code.sh)
+[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" -Dgpu_code="$gpu" -Dtests=false >/dev/null
 work=$(mktemp -d)
 trap 'rm -rf "$work"; meson configure "$build" --prefix=/usr/local --libdir=lib 2>/dev/null || true' EXIT
 root=$work/debian/rocmforge

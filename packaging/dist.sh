@@ -11,7 +11,8 @@ name=rocmforge-$version-linux-$(uname -m)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/$name
-[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" -Dportable=true -Dgpu_targets=all -Dtests=false -Dbuildtype=release >"$work/setup" 2>&1 ||
+gpu=$(packaging/gpu_code.sh)
+[ -f "$build/build.ninja" ] || CC=${CC:-clang} meson setup "$build" -Dportable=true -Dgpu_code="$gpu" -Dtests=false -Dbuildtype=release >"$work/setup" 2>&1 ||
     { cat "$work/setup"; exit 1; }
 ninja -C "$build" --quiet src/cli/rocmforge
 mkdir -p "$root/bin" "$root/lib/rocmforge" "$root/share/man/man1" "$root/share/bash-completion/completions" \

@@ -44,7 +44,7 @@ ALLOWED = [
     (r"sm_90a", r"matmul_q[56]_k_8", 6, EIGHT),
     (r"sm_1[02]0", r"matmul_q[456]_k_8", 24, EIGHT),
     (r"gfx10..", r"flash_b?f16_256", 24, WIDE),
-    (r"gfx11..", r"flash_b?f16_256", 3, WIDE),
+    (r"gfx11..", r"flash_b?f16_256", 8, WIDE),
 ]
 
 

@@ -74,7 +74,7 @@ one() {
     local libs=${LD_LIBRARY_PATH:-}
     case $exe in
     */replay_*) args=("tests/fuzz/corpus/${exe##*/replay_}") ;;
-    */gpu_isa.py) args=(build build/deb build/dist) ;;
+    */gpu_isa.py) args=(build build/gpu) ;;
     */test_gpu*) # ASan's dlopen does not see a program's own run path; its second stack for each of the emulator's fibers takes ten times the time
         libs=${exe%%/tests/*}/src/backend/gpu/emulator
         export ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_stack_use_after_return=0
