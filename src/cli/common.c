@@ -44,11 +44,11 @@ void rf_cli_end_progress(struct rf_cli_progress *p)
 
 enum { SIDE_FILE_MAX = 1 << 20 };
 
-/* *text is NULL where there is no file. */
+/* *text is NULL where none is named; an empty name is a file that is not there. */
 static rf_status side_file(const char *path, struct rf_buf *b, const char **text, struct rf_error *err)
 {
     *text = NULL;
-    if (!path || !*path) return RF_OK;
+    if (!path) return RF_OK;
     RF_TRY(rf_file_read(b, path, SIDE_FILE_MAX, err));
     *text = rf_buf_str(b);
     return RF_OK;
@@ -69,8 +69,8 @@ rf_status rf_cli_open_place(const struct rf_cli *c, const struct rf_cli_place *a
         o.progress_ctx = &bar;
     }
     rf_status s = side_file(c->chat_template, &tmpl, &o.chat_template, err);
-    if (!s) s = side_file(at->system, &system, &o.system, err);
-    if (!s) s = side_file(at->sampling, &sampling, &o.sampling, err);
+    if (!s) s = side_file(*at->system ? at->system : NULL, &system, &o.system, err);
+    if (!s) s = side_file(*at->sampling ? at->sampling : NULL, &sampling, &o.sampling, err);
     if (!s) s = rf_model_open(out, at->path, &o, err);
     rf_buf_release(&tmpl);
     rf_buf_release(&system);
