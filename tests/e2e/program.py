@@ -52,7 +52,8 @@ class Server:
         self.p = subprocess.Popen([program.exe, "serve", "--port", "0", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   text=True, errors="replace", cwd=program.cwd, env=program.env(**env))
         self.err = []
-        threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True)
+        self.reader.start()
         line = self.p.stdout.readline()
         found = re.search(r"http://\S+?:(\d+)", line)
         assert found, (line, self.p.poll(), "".join(self.err))
@@ -61,6 +62,12 @@ class Server:
     def stop(self):
         if self.p.poll() is None:
             self.p.send_signal(signal.SIGTERM)
-        code = self.p.wait(60)
+        code = self.ended(60)
         assert "Sanitizer" not in "".join(self.err), "".join(self.err)[-4000:]
+        return code
+
+    def ended(self, seconds):
+        """The exit status, once all that was written to standard error is read."""
+        code = self.p.wait(seconds)
+        self.reader.join(seconds)
         return code

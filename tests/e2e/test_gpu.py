@@ -99,7 +99,7 @@ def test_a_failed_device_ends_the_server(gpu, kind, listed, tmp_path):
                     health.append("gone")
     assert len(lines) > 3 and any(b'"error"' in x for x in lines), lines[-5:]
     assert health[0] in (503, "gone")
-    assert s.p.wait(20) == 1, "".join(s.err)
+    assert s.ended(20) == 1, "".join(s.err)
     assert "a device failed" in "".join(s.err)
     told = b"".join(lines).decode()
     assert (f"did not end within {patience} s" if kind == "hang" else "emulated fault") in told, told[-600:]

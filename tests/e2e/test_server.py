@@ -30,7 +30,8 @@ class Server:
         self.p = subprocess.Popen([build / "rocmforge", "serve", model, "--port", "0", *map(str, args)], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, errors="replace")
         self.err = []
-        threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True)
+        self.reader.start()
         line = self.p.stdout.readline()
         found = re.search(r"http://\S+?:(\d+)", line)
         assert found, (line, self.p.poll(), "".join(self.err))
@@ -67,6 +68,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.p.kill()
             raise
+        self.reader.join(60)
         text = "".join(self.err)
         assert "Sanitizer" not in text and "runtime error" not in text, text[-4000:]
         return code

@@ -19,7 +19,8 @@ class Server:
         self.p = subprocess.Popen([build / "rocmforge", "serve", *map(str, args), "--port", "0", "--threads", "1"], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, errors="replace", env={**os.environ, **(env or {})})
         self.err = []
-        threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.err.extend(self.p.stderr), daemon=True)
+        self.reader.start()
         line = self.p.stdout.readline()
         self.url = re.search(r"http://\S+?:\d+", line).group(0)
 
@@ -32,6 +33,7 @@ class Server:
     def stop(self):
         self.p.send_signal(signal.SIGTERM)
         code = self.p.wait(60)
+        self.reader.join(60)
         text = "".join(self.err)
         assert "Sanitizer" not in text and "runtime error" not in text, text[-4000:]
         return code
