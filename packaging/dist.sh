@@ -20,8 +20,11 @@ mkdir -p "$root/bin" "$root/lib/rocmforge" "$root/share/man/man1" "$root/share/b
 exe=$root/bin/rocmforge
 strip -o "$exe" "$build/src/cli/rocmforge"
 
-# The HTTP library with its own libraries, glibc's left out.
-ldd "$build/src/cli/rocmforge" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | while read -r lib; do
+# The HTTP library, which the program loads when it serves, and its own libraries, glibc's left out.
+http=$(${CC:-clang} -print-file-name="$(sed -n 's/^#define NAME "\(.*\)".*/\1/p' src/serve/mhd.c)")
+[ -f "$http" ] || { echo "dist: $http is not there; apt-get install libmicrohttpd-dev" >&2; exit 1; }
+cp -L "$http" "$root/lib/rocmforge/"
+ldd "$build/src/cli/rocmforge" "$http" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | sort -u | while read -r lib; do
     cp -L "$lib" "$root/lib/rocmforge/"
 done
 strip --strip-unneeded "$root"/lib/rocmforge/*

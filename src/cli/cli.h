@@ -118,6 +118,8 @@ bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf
 int rf_cli_fail(const struct rf_error *err, int code);      /* prints "rocmforge: message", returns code */
 /* All of standard input or of a file, at most 256 MB. */
 bool rf_cli_read(const char *path_or_null, struct rf_buf *out);
+/* Text from the line into a buffer. False: no memory, and that was said. */
+bool rf_cli_put(struct rf_buf *text, const char *s);
 /* Set by Ctrl-C or SIGTERM once rf_cli_catch_interrupt was called; a second one ends the process. */
 void rf_cli_catch_interrupt(void);
 /* For conversations. listen: Ctrl-C sets it, however often. ignore: Ctrl-C does nothing (it may come just behind an answer's end). */

@@ -29,12 +29,12 @@ static bool put_piped(struct rf_buf *prompt)
     }
     if (!rf_cli_read(NULL, prompt)) return false;
     while (prompt->len && isspace((unsigned char)prompt->data[prompt->len - 1])) prompt->data[--prompt->len] = 0;
-    return !prompt->len || !rf_buf_puts(prompt, "\n\n");
+    return !prompt->len || rf_cli_put(prompt, "\n\n");
 }
 
 static bool take_prompt(const struct rf_cli *c, struct rf_buf *prompt)
 {
-    return c->n_arg > 1 ? put_piped(prompt) && !rf_buf_puts(prompt, c->arg[1]) : rf_cli_read(NULL, prompt);
+    return c->n_arg > 1 ? put_piped(prompt) && rf_cli_put(prompt, c->arg[1]) : rf_cli_read(NULL, prompt);
 }
 
 /* Nothing but space: a mistake in the command before the pipe. */
@@ -85,7 +85,7 @@ int rf_cli_run(const struct rf_cli *c)
     }
     if (once && !take_prompt(c, &prompt)) {
         rf_buf_release(&prompt);
-        return RF_EXIT_USAGE;
+        return RF_EXIT_FAILED;
     }
     int code = RF_EXIT_MODEL;
     struct rf_chat chat = {.model = rf_cli_open_model(c, 0)}; /* first: the only word on the line may be a question, no model */

@@ -46,7 +46,7 @@ int rf_cli_tokenize(const struct rf_cli *c)
     struct rf_model *m = rf_cli_open_model(c, RF_OPEN_VOCAB);
     if (!m) return RF_EXIT_MODEL;
     int code = RF_EXIT_FAILED;
-    bool have = c->n_arg > 1 ? !rf_buf_puts(&text, c->arg[1]) : rf_cli_read(NULL, &text);
+    bool have = c->n_arg > 1 ? rf_cli_put(&text, c->arg[1]) : rf_cli_read(NULL, &text);
     uint32_t flags = c->no_special ? 0 : RF_TOK_ADD_SPECIAL | RF_TOK_PARSE_SPECIAL;
     if (have && rf_model_tokenize(m, rf_buf_str(&text), text.len, flags, &ids, &n, &err)) {
         rf_cli_fail(&err, 0);

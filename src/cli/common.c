@@ -189,7 +189,8 @@ bool rf_cli_read(const char *path, struct rf_buf *out)
     out->max = max;
     for (;;) {
         if (rf_buf_reserve(out, 65536)) {
-            fprintf(stderr, "rocmforge: standard input: over %zu bytes\n", max);
+            if (out->bad == RF_NOMEM) rf_fail_nomem(&err, "standard input", 65536), rf_cli_fail(&err, 0);
+            else fprintf(stderr, "rocmforge: standard input: over %zu bytes\n", max);
             return false;
         }
         ssize_t n = read(STDIN_FILENO, out->data + out->len, 65536);
@@ -202,6 +203,15 @@ bool rf_cli_read(const char *path, struct rf_buf *out)
         out->len += (size_t)n;
         out->data[out->len] = 0;
     }
+}
+
+bool rf_cli_put(struct rf_buf *text, const char *s)
+{
+    struct rf_error err = {0};
+    if (!rf_buf_puts(text, s)) return true;
+    rf_fail_nomem(&err, "the text", strlen(s));
+    rf_cli_fail(&err, 0);
+    return false;
 }
 
 bool rf_cli_write(const char *s, size_t n)

@@ -46,18 +46,23 @@ void rf_serve_call_unref(struct rf_call *c)
     pthread_mutex_unlock(&s->lock);
 }
 
+void rf_serve_call_header(struct rf_call *c, struct MHD_Response *r, const char *name, const char *value)
+{
+    c->serve->http.add_response_header(r, name, value);
+}
+
 void rf_serve_call_resume_locked(struct rf_call *c)
 {
     if (!c->suspended || c->completed) return;
     c->suspended = false;
-    MHD_resume_connection(c->mhd);
+    c->serve->http.resume_connection(c->mhd);
 }
 
 bool rf_serve_call_suspend_locked(struct rf_call *c)
 {
     if (atomic_load(&c->serve->closing)) return false;
     c->suspended = true;
-    MHD_suspend_connection(c->mhd);
+    c->serve->http.suspend_connection(c->mhd);
     return true;
 }
 

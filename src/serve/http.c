@@ -12,7 +12,7 @@
 
 const char *rf_serve_http_header(struct rf_call *c, const char *name)
 {
-    return MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND, name);
+    return c->serve->http.lookup_connection_value(c->mhd, MHD_HEADER_KIND, name);
 }
 
 static bool is_token(const char *s)
@@ -55,7 +55,7 @@ static bool is_http_1_1(struct rf_call *c)
 static bool check_framing(struct rf_call *c)
 {
     struct scan s = {0};
-    MHD_get_connection_values(c->mhd, MHD_HEADER_KIND, scan_header, &s);
+    c->serve->http.get_connection_values(c->mhd, MHD_HEADER_KIND, scan_header, &s);
     const char *length = rf_serve_http_header(c, "Content-Length"),
                *coding = rf_serve_http_header(c, "Transfer-Encoding");
     if (s.bad_name) return refuse_now(c, 400, "bad_request", "A header's name is not a token");

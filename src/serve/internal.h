@@ -12,7 +12,6 @@
 #define RF_SERVE_INTERNAL_H
 
 #include <jansson.h>
-#include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -20,6 +19,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "serve/mhd.h"
 #include "serve/serve.h"
 
 #define RF_SERVE_DIGEST 32
@@ -175,6 +175,7 @@ struct rf_serve {
     uint16_t port;
     int listen_fd, stop_fd;
     int64_t created;
+    struct rf_mhd http;            /* the HTTP library; written before its first thread starts */
     struct MHD_Daemon *mhd;
 
     struct {                       /* pool.c */
@@ -236,6 +237,8 @@ void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket
 struct rf_call *rf_serve_call_create(struct rf_serve *s, struct MHD_Connection *mhd);
 void rf_serve_call_ref(struct rf_call *c);
 void rf_serve_call_unref(struct rf_call *c);
+/* Adds a header to an answer; what does not fit into memory is left out. */
+void rf_serve_call_header(struct rf_call *c, struct MHD_Response *r, const char *name, const char *value);
 /* Wakes the connection if it sleeps. The caller holds c->lock. */
 void rf_serve_call_resume_locked(struct rf_call *c);
 /* Lets the connection sleep unless the server is closing; false: it must not. The caller holds c->lock; event loop. */

@@ -18,31 +18,31 @@
 static void add_cors(struct rf_call *c, struct MHD_Response *r)
 {
     if (!c->origin) return;
-    MHD_add_response_header(r, "Access-Control-Allow-Origin", c->origin);
-    MHD_add_response_header(r, "Vary", "Origin");
+    rf_serve_call_header(c, r, "Access-Control-Allow-Origin", c->origin);
+    rf_serve_call_header(c, r, "Vary", "Origin");
     if (c->method != RF_OPTIONS) {
-        MHD_add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
+        rf_serve_call_header(c, r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
         return;
     }
-    MHD_add_response_header(r, "Access-Control-Allow-Methods", c->route ? c->route->allow : "GET, POST, OPTIONS");
-    MHD_add_response_header(
-        r, "Access-Control-Allow-Headers",
+    rf_serve_call_header(c, r, "Access-Control-Allow-Methods", c->route ? c->route->allow : "GET, POST, OPTIONS");
+    rf_serve_call_header(
+        c, r, "Access-Control-Allow-Headers",
         "authorization, content-type, x-api-key, x-request-id, openai-beta, openai-organization, "
         "openai-project, x-stainless-arch, x-stainless-async, x-stainless-helper-method, x-stainless-lang, "
         "x-stainless-os, x-stainless-package-version, x-stainless-poll-helper, x-stainless-retry-count, "
         "x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout");
-    MHD_add_response_header(r, "Access-Control-Max-Age", "600");
+    rf_serve_call_header(c, r, "Access-Control-Max-Age", "600");
 }
 
 static enum MHD_Result queue(struct rf_call *c, struct MHD_Response *r, unsigned status)
 {
     if (!r) return MHD_NO;
-    MHD_add_response_header(r, "x-request-id", c->id);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    rf_serve_call_header(c, r, "x-request-id", c->id);
+    rf_serve_call_header(c, r, "X-Content-Type-Options", "nosniff");
     add_cors(c, r);
     c->sent_status = status;
-    enum MHD_Result ok = MHD_queue_response(c->mhd, status, r);
-    MHD_destroy_response(r);
+    enum MHD_Result ok = c->serve->http.queue_response(c->mhd, status, r);
+    c->serve->http.destroy_response(r);
     return ok;
 }
 
@@ -57,32 +57,32 @@ static enum MHD_Result answer(struct rf_call *c)
     }
     char *body = rf_buf_take(&a->body, &len);
     if (!body) return MHD_NO;
-    struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback(len, body, rf_free);
+    struct MHD_Response *r = c->serve->http.create_response_from_buffer_with_free_callback(len, body, rf_free);
     if (!r) {
         rf_free(body);
         return MHD_NO;
     }
-    if (a->status != 204) MHD_add_response_header(r, "Content-Type", a->type ? a->type : "application/json");
-    if (a->allow) MHD_add_response_header(r, "Allow", a->allow);
-    if (a->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    if (a->status != 204) rf_serve_call_header(c, r, "Content-Type", a->type ? a->type : "application/json");
+    if (a->allow) rf_serve_call_header(c, r, "Allow", a->allow);
+    if (a->status == 401) rf_serve_call_header(c, r, "WWW-Authenticate", "Bearer");
     if (a->retry_after) {
         snprintf(retry, sizeof retry, "%u", a->retry_after);
-        MHD_add_response_header(r, "Retry-After", retry);
+        rf_serve_call_header(c, r, "Retry-After", retry);
     }
-    if (a->final) MHD_add_response_header(r, "x-should-retry", "false");
+    if (a->final) rf_serve_call_header(c, r, "x-should-retry", "false");
     if (a->close || (a->status == 503 && atomic_load(&c->serve->draining)))
-        MHD_add_response_header(r, "Connection", "close");
+        rf_serve_call_header(c, r, "Connection", "close");
     return queue(c, r, a->status);
 }
 
 static enum MHD_Result begin_stream(struct rf_call *c)
 {
     struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, rf_serve_stream_read, c, NULL);
+        c->serve->http.create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, rf_serve_stream_read, c, NULL);
     if (!r) return MHD_NO;
-    MHD_add_response_header(r, "Content-Type", "text/event-stream; charset=utf-8");
-    MHD_add_response_header(r, "Cache-Control", "no-cache");
-    MHD_add_response_header(r, "X-Accel-Buffering", "no");
+    rf_serve_call_header(c, r, "Content-Type", "text/event-stream; charset=utf-8");
+    rf_serve_call_header(c, r, "Cache-Control", "no-cache");
+    rf_serve_call_header(c, r, "X-Accel-Buffering", "no");
     return queue(c, r, 200);
 }
 
@@ -117,7 +117,7 @@ static char *path_of(const char *uri)
 void *rf_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
     struct rf_serve *s = cls;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info = s->http.get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct rf_conn *conn = info ? info->socket_context : NULL;
     if (!conn) return NULL;
     struct rf_call *c = rf_serve_call_create(s, mhd);
@@ -366,7 +366,7 @@ void rf_serve_on_connection(void *cls, struct MHD_Connection *mhd, void **socket
         *socket_cls = NULL;
         return;
     }
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info = s->http.get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
     int size = SOCKET_BUFFER;
     struct rf_conn *conn = NULL;
     if (!info || rf_serve_conn_open(s, info->connect_fd, &conn)) return; /* its requests are then refused */

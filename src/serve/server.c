@@ -143,7 +143,7 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *text) /*
 
 static rf_status start_http(struct rf_serve *s, struct rf_error *err)
 {
-    s->mhd = MHD_start_daemon(
+    s->mhd = s->http.start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, rf_serve_on_request, s,
         MHD_OPTION_LISTEN_SOCKET, s->listen_fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->opt.max_connections,
@@ -163,6 +163,7 @@ static rf_status start_http(struct rf_serve *s, struct rf_error *err)
 static rf_status start(struct rf_serve *s, const struct rf_serve_options *opt, struct rf_error *err)
 {
     RF_TRY(copy_options(s, opt, err));
+    RF_TRY(rf_mhd_load(&s->http, err));
     if (getrandom(s->secret, sizeof s->secret, 0) != sizeof s->secret)
         return rf_fail(err, RF_IO, "server: no random bytes: %s", strerror(errno));
     s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -300,7 +301,7 @@ static void stop_http(struct rf_serve *s)
     atomic_store(&s->aborting, true);
     atomic_store(&s->closing, true);
     wake_calls(s);
-    MHD_stop_daemon(s->mhd); /* completes every call: what still runs in the engine is aborted */
+    s->http.stop_daemon(s->mhd); /* completes every call: what still runs in the engine is aborted */
     s->mhd = NULL;
 }
 

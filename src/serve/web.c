@@ -72,13 +72,13 @@ struct MHD_Response *rf_serve_web_response(struct rf_call *c)
     bool same = has_tag(rf_serve_http_header(c, "If-None-Match"), tag);
     const void *body = packed ? f->packed : f->plain;
     size_t n = packed ? f->n_packed : f->n_plain;
-    struct MHD_Response *r = MHD_create_response_from_buffer(same ? 0 : n, (void *)body, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *r = c->serve->http.create_response_from_buffer(same ? 0 : n, (void *)body, MHD_RESPMEM_PERSISTENT);
     if (!r) return NULL;
     c->reply.status = same ? 304 : 200;
-    MHD_add_response_header(r, "ETag", tag);
-    if (!same) MHD_add_response_header(r, "Content-Type", f->type);
-    if (!same && packed) MHD_add_response_header(r, "Content-Encoding", "gzip");
-    for (size_t i = 0; i < RF_COUNT(headers); i++) MHD_add_response_header(r, headers[i].name, headers[i].value);
+    rf_serve_call_header(c, r, "ETag", tag);
+    if (!same) rf_serve_call_header(c, r, "Content-Type", f->type);
+    if (!same && packed) rf_serve_call_header(c, r, "Content-Encoding", "gzip");
+    for (size_t i = 0; i < RF_COUNT(headers); i++) rf_serve_call_header(c, r, headers[i].name, headers[i].value);
     return r;
 }
 

@@ -6,9 +6,9 @@
 #ifndef RF_SERVE_WEB_H
 #define RF_SERVE_WEB_H
 
-#include <microhttpd.h>
 #include <stddef.h>
 
+struct MHD_Response;
 struct rf_call;
 
 struct rf_web_file {

@@ -46,6 +46,14 @@ def test_version(rf, build):
     assert out.startswith("rocmforge 0.") and out.count("\n") == 1 and err == ""
 
 
+def test_a_command_that_serves_nothing_needs_no_http_library(rf, tmp_path):
+    (tmp_path / "libmicrohttpd.so.12").write_text("no library")
+    broken = {"LD_LIBRARY_PATH": str(tmp_path)}
+    assert rf("version", env=broken)[1] == ""
+    err = rf("serve", "--port", "0", code=FAILED, env=broken)[1]
+    assert "libmicrohttpd.so.12 does not load" in err and "apt install libmicrohttpd12" in err and err.count("\n") <= 2, err
+
+
 @pytest.mark.parametrize("command", ["run", "serve", "bench", "perplexity", "show", "tokenize", "template", "version"])
 def test_help(rf, command):
     out, err = rf(command, "--help")

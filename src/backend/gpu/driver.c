@@ -1,23 +1,20 @@
 /* driver.c - fills the table and reports what a driver says. */
 #include "backend/gpu/driver.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
-#include <string.h>
+
+#include "base/library.h"
 
 static rf_status library_open(struct rf_gpu_device *d, struct rf_error *err)
 {
     const struct rf_gpu_vendor *v = d->vendor;
-    for (const char *const *name = v->libraries; *name && !d->library; name++) d->library = dlopen(*name, RTLD_NOW | RTLD_LOCAL);
+    const char *why;
+    d->library = rf_library_open(v->libraries, &why);
     if (!d->library) return rf_fail(err, RF_NOT_FOUND, "%s: no driver library (%s)", d->id, v->libraries[0]);
-    for (int i = 0; i < RF_GPU_API_COUNT; i++) {
-        void *p = dlsym(d->library, v->names[i]);
-        if (!p)
-            return rf_fail(err, RF_DEVICE, "%s: the driver library lacks %s: it is too old, install a newer driver or use --device cpu or --allow-cpu",
-                           d->id, v->names[i]);
-        memcpy((char *)&d->api + i * sizeof p, &p, sizeof p); /* ISO C has no cast from object to function pointers */
-    }
-    return RF_OK;
+    const char *missing = rf_library_fill(d->library, v->names, RF_GPU_API_COUNT, &d->api);
+    return !missing ? RF_OK
+                    : rf_fail(err, RF_DEVICE, "%s: the driver library lacks %s: it is too old, install a newer driver or use --device cpu or --allow-cpu",
+                              d->id, missing);
 }
 
 rf_status rf_gpu_device_open(struct rf_gpu_device *d, const struct rf_gpu_vendor *v, int index, struct rf_error *err)
@@ -42,14 +39,13 @@ rf_status rf_gpu_device_open(struct rf_gpu_device *d, const struct rf_gpu_vendor
     return s;
 }
 
-/* The library stays loaded: drivers keep threads and exit handlers of their own. */
 void rf_gpu_device_close(struct rf_gpu_device *d)
 {
     if (d->context) d->vendor->stop(d);
     d->context = NULL;
 }
 
-void *rf_gpu_symbol(struct rf_gpu_device *d, const char *name) { return dlsym(d->library, name); }
+void *rf_gpu_symbol(struct rf_gpu_device *d, const char *name) { return rf_library_symbol(d->library, name); }
 
 rf_status rf_gpu_check(struct rf_gpu_device *d, int rc, const char *what, struct rf_error *err)
 {
