@@ -45,6 +45,7 @@ Architecture: $arch
 Maintainer: The ROCmForge developers <rocmforge@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: $depends
+Recommends: libcurl4, ca-certificates
 Section: science
 Priority: optional
 Description: run and serve language models

@@ -32,6 +32,7 @@ python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test mode
 ca-certificates|/etc/ssl/certs/ca-certificates.crt|https for them
 python3-venv|/usr/lib/python3*/ensurepip/__init__.py|tests in Python
 curl|cmd:curl|talks to the server in the tests
+libcurl4|/usr/lib/*/libcurl.so.4|talks to other servers (run --server)
 binutils|cmd:strip|measures the stripped binary
 libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
 gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc|compiles the ARM kernels

@@ -15,7 +15,7 @@ DOORS = {
     "base": "abi", "quant": "base", "format": "base quant abi", "text": "base format abi", "arch": "base",
     "backend": "base quant abi", "kv": "base", "sched": "base kv", "sample": "base text abi",
     "model": "base quant format arch backend abi", "engine": "base text format model backend kv sched sample abi",
-    "registry": "base format arch abi", "serve": "base abi", "cli": "base registry serve abi",
+    "registry": "base format arch abi", "serve": "base abi", "remote": "base abi", "cli": "base registry serve remote abi",
 }
 DOORS = {room: set(allowed.split()) for room, allowed in DOORS.items()}
 

@@ -41,7 +41,7 @@ rf_status rf_chat_add(struct rf_chat *chat, const char *role, const char *text, 
 
 /* A terminal obeys control characters, and a model may have been made to write them: there they become '?', line ends and tabs
  * stay. text is whole UTF-8 characters. A pipe gets the bytes as they are. */
-static bool print_text(bool terminal, const char *text, size_t n)
+bool rf_chat_print(bool terminal, const char *text, size_t n)
 {
     char out[512];
     size_t at = 0;
@@ -77,7 +77,7 @@ static int stream(struct rf_engine *e, uint64_t id, struct rf_buf *text, struct 
         if (ev->text_len && !aborted) {
             newline = ev->text[ev->text_len - 1] == '\n';
             if (text) rf_buf_append(text, ev->text, ev->text_len);
-            if (!print_text(terminal, ev->text, ev->text_len)) { /* the reader is gone: nobody to answer */
+            if (!rf_chat_print(terminal, ev->text, ev->text_len)) { /* the reader is gone: nobody to answer */
                 aborted = true;
                 code = RF_EXIT_FAILED;
                 rf_engine_abort(e, id);
@@ -92,13 +92,14 @@ static int stream(struct rf_engine *e, uint64_t id, struct rf_buf *text, struct 
     }
 }
 
-int rf_chat_answer(const struct rf_cli *c, const struct rf_chat *chat, struct rf_buf *text, struct rf_usage *u, enum rf_finish *finish,
+int rf_chat_answer(const struct rf_cli *c, struct rf_chat *chat, struct rf_buf *text, struct rf_usage *u, enum rf_finish *finish,
                    struct rf_error *err)
 {
     struct rf_logit_bias bias[RF_CLI_LIST_MAX];
     struct rf_request req = {0};
     int32_t *ids = NULL;
     uint64_t id;
+    if (chat->remote) return rf_chat_ask(c, chat, text, u, finish, err);
     *err = (struct rf_error){0};
     if (!rf_cli_sampling(c, chat->model, &req.sampling, bias)) return RF_EXIT_USAGE;
     rf_status s = rf_chat_encode(c, chat, &ids, &req.n_tokens, err);

@@ -45,7 +45,7 @@ struct rf_cli {
     struct rf_cli_words stop, logit_bias;
     /* run */
     bool raw, verbose, json, no_history;
-    const char *system;
+    const char *system, *server;
     /* tokenize, template */
     bool ids, no_special;
     const char *messages;
@@ -115,6 +115,7 @@ struct rf_engine *rf_cli_open_engine(const struct rf_cli *c, struct rf_model *m)
 void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o);
 /* The model's recommendation with the flags of the line over it. bias[RF_CLI_LIST_MAX] backs logit_bias. */
 bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf_sampling *s, struct rf_logit_bias *bias);
+bool rf_cli_parse_bias(const char *text, struct rf_logit_bias *b); /* "ID=NUMBER" */
 int rf_cli_fail(const struct rf_error *err, int code);      /* prints "rocmforge: message", returns code */
 /* All of standard input or of a file, at most 256 MB. */
 bool rf_cli_read(const char *path_or_null, struct rf_buf *out);

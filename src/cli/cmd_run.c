@@ -43,8 +43,12 @@ static bool is_empty(const struct rf_cli *c, const struct rf_buf *prompt)
     return !c->raw && strspn(rf_buf_str(prompt), " \t\r\n") >= prompt->len;
 }
 
-static void print_speed(const struct rf_usage *u)
+static void print_speed(const struct rf_chat *chat, const struct rf_usage *u)
 {
+    if (chat->uncounted) {
+        fprintf(stderr, "first text after %.2f s, answer in %.2f s; the server counts no tokens\n", u->prefill_s, u->decode_s);
+        return;
+    }
     double steps = u->completion_tokens > 1 ? u->completion_tokens - 1 : 0;
     fprintf(stderr, "prompt %u tokens (%u cached) in %.2f s, %.1f tokens/s; answer %u tokens in %.2f s, %.1f tokens/s\n",
             u->prompt_tokens, u->cached_tokens, u->prefill_s, u->prefill_s > 0 ? (u->prompt_tokens - u->cached_tokens) / u->prefill_s : 0,
@@ -55,9 +59,13 @@ static void tell_too_long(const struct rf_chat *chat, const struct rf_error *err
 {
     struct rf_model_info info;
     struct rf_stats st;
+    rf_cli_fail(err, 0);
+    if (chat->remote) {
+        fprintf(stderr, "  That is all that the server takes: cut the text, or give the server a longer context\n");
+        return;
+    }
     rf_model_info_get(chat->model, &info);
     rf_engine_stats(chat->engine, &st);
-    rf_cli_fail(err, 0);
     if (st.max_model_len < info.n_ctx_train)
         fprintf(stderr, "  The context is %u tokens; --ctx N makes it longer, up to the model's %u\n", st.max_model_len, info.n_ctx_train);
     else fprintf(stderr, "  That is all that this model takes: cut the text, or take a model with a longer context (rocmforge list)\n");
@@ -71,11 +79,11 @@ static int answer_once(const struct rf_cli *c, struct rf_chat *chat, const struc
     if (rf_chat_add(chat, "user", rf_buf_str(prompt), prompt->len, &err)) return rf_cli_fail(&err, RF_EXIT_FAILED);
     int code = rf_chat_answer(c, chat, NULL, &u, &finish, &err);
     if (err.status == RF_TOO_LONG) tell_too_long(chat, &err);
-    if (c->verbose && finish != RF_FINISH_NONE) print_speed(&u);
+    if (c->verbose && finish != RF_FINISH_NONE) print_speed(chat, &u);
     return code;
 }
 
-int rf_cli_run(const struct rf_cli *c)
+static int talk(const struct rf_cli *c, struct rf_chat *chat)
 {
     struct rf_buf prompt = {0};
     bool once = has_prompt(c);
@@ -88,24 +96,35 @@ int rf_cli_run(const struct rf_cli *c)
         return RF_EXIT_FAILED;
     }
     int code = RF_EXIT_MODEL;
-    struct rf_chat chat = {.model = rf_cli_open_model(c, 0)}; /* first: the only word on the line may be a question, no model */
-    if (chat.model && once && is_empty(c, &prompt)) {
+    if (!chat->remote) chat->model = rf_cli_open_model(c, 0); /* first: the only word on the line may be a question, no model */
+    bool open = chat->model || chat->remote;
+    if (open && once && is_empty(c, &prompt)) {
         fprintf(stderr, "rocmforge: the prompt is empty; expected text on the line or through the pipe\n");
         code = RF_EXIT_USAGE;
-    } else if (chat.model) {
+    } else if (open) {
         code = RF_EXIT_FAILED;
-        chat.engine = rf_cli_open_engine(c, chat.model);
-        chat.messages = json_array();
-        if (chat.engine && once) {
+        if (chat->model) chat->engine = rf_cli_open_engine(c, chat->model);
+        chat->messages = json_array();
+        if ((chat->engine || chat->remote) && once) {
             rf_cli_catch_interrupt();
-            code = answer_once(c, &chat, &prompt);
-        } else if (chat.engine) {
-            code = rf_cli_repl(c, &chat);
+            code = answer_once(c, chat, &prompt);
+        } else if (chat->engine || chat->remote) {
+            code = rf_cli_repl(c, chat);
         }
     }
+    rf_buf_release(&prompt);
+    return code;
+}
+
+int rf_cli_run(const struct rf_cli *c)
+{
+    struct rf_cli own = *c; /* its words move where the only one is a prompt for a server */
+    struct rf_chat chat = {0};
+    int code = rf_chat_is_local(c) ? RF_EXIT_OK : rf_chat_connect(&own, &chat);
+    if (!code) code = talk(&own, &chat);
     json_decref(chat.messages);
     rf_engine_free(chat.engine);
     rf_model_close(chat.model);
-    rf_buf_release(&prompt);
+    rf_chat_disconnect(&chat);
     return code;
 }

@@ -133,7 +133,7 @@ struct rf_engine *rf_cli_open_engine(const struct rf_cli *c, struct rf_model *m)
 
 /* ---- sampling ---- */
 
-static bool parse_bias(const char *text, struct rf_logit_bias *b)
+bool rf_cli_parse_bias(const char *text, struct rf_logit_bias *b)
 {
     char *end;
     errno = 0;
@@ -166,7 +166,7 @@ bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf
         s->n_stop = c->stop.n;
     }
     for (size_t i = 0; i < c->logit_bias.n; i++)
-        if (!parse_bias(c->logit_bias.item[i], &bias[i])) {
+        if (!rf_cli_parse_bias(c->logit_bias.item[i], &bias[i])) {
             fprintf(stderr, "rocmforge: --logit-bias is \"%s\", expected ID=NUMBER\n", c->logit_bias.item[i]);
             return false;
         }

@@ -22,6 +22,7 @@ enum rf_option_flags {
     RF_OPTION_CHAT = 1 << 2,   /* may be changed by /set in a conversation */
     RF_OPTION_FILE = 1 << 3,   /* value is a file: for completion */
     RF_OPTION_DIR = 1 << 4,
+    RF_OPTION_REMOTE = 1 << 5, /* of run: means something with --server too */
 };
 #define RF_OPTION_NO_HAS ((size_t)-1)
 

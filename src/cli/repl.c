@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cli/chat.h"
 #include "cli/edit.h"
 #include "cli/options.h"
@@ -110,6 +111,12 @@ static void cmd_set(struct repl *r, const char *arg)
 
 /* ---- /show ---- */
 
+static void show_remote(const struct repl *r)
+{
+    printf("  model         %s\n  server        %s (%s)\n  messages      %zu\n", r->info.name, r->info.path,
+           rf_remote_kind_name(rf_remote_kind(r->chat->remote)), json_array_size(r->chat->messages));
+}
+
 static void cmd_show(struct repl *r, const char *arg)
 {
     const struct rf_model_info *i = &r->info;
@@ -126,6 +133,8 @@ static void cmd_show(struct repl *r, const char *arg)
             printf("%s: %s\n", json_string_value(json_object_get(m, "role")), json_string_value(json_object_get(m, "content")));
     } else if (*arg) {
         complain(r, "/show, /show settings or /show messages");
+    } else if (r->chat->remote) {
+        show_remote(r);
     } else {
         rf_engine_stats(r->chat->engine, &stats);
         rf_cli_human_bytes(i->file_bytes, size, sizeof size);
@@ -265,7 +274,8 @@ static void print_speed(const struct repl *r, const struct rf_usage *u)
 {
     char line[160];
     double steps = u->completion_tokens > 1 ? u->completion_tokens - 1 : 0;
-    snprintf(line, sizeof line, "%u tokens%s%.1f tokens/s, first after %.2f s", u->completion_tokens, u->decode_s > 0 ? ", " : "; ",
+    if (r->chat->uncounted) snprintf(line, sizeof line, "first after %.2f s, %.2f s in all", u->prefill_s, u->prefill_s + u->decode_s);
+    else snprintf(line, sizeof line, "%u tokens%s%.1f tokens/s, first after %.2f s", u->completion_tokens, u->decode_s > 0 ? ", " : "; ",
              u->decode_s > 0 ? steps / u->decode_s : 0.0, u->queue_s + u->prefill_s);
     fflush(stdout);
     fprintf(stderr, "%s[%s]%s\n", r->colour ? "\033[2m" : "", line, r->colour ? "\033[0m" : "");
@@ -344,6 +354,11 @@ static bool is_command(const char *text) { return *text == '/' && !memchr(text +
 
 static void greet(const struct repl *r)
 {
+    if (r->chat->remote) {
+        printf("%s%s%s at %s. /? for help, /bye to end.\n", r->colour ? "\033[1m" : "", r->info.name, r->colour ? "\033[0m" : "", r->info.path);
+        if (r->set.raw) say(r, "Each input is continued as text, and nothing before it is remembered.");
+        return;
+    }
     printf("%s%s%s, %s, %s. /? for help, /bye to end.\n", r->colour ? "\033[1m" : "", r->info.name, r->colour ? "\033[0m" : "",
            r->info.quantization, r->info.device);
     if (!r->info.has_template || r->set.raw)
@@ -352,10 +367,11 @@ static void greet(const struct repl *r)
 
 int rf_cli_repl(const struct rf_cli *c, struct rf_chat *chat)
 {
-    char path[RF_CLI_PATH_MAX];
+    char path[RF_CLI_PATH_MAX], name[256];
     struct rf_buf in = {0};
     struct repl r = {.set = *c, .chat = chat, .colour = rf_cli_colour(STDOUT_FILENO)};
-    rf_model_info_get(chat->model, &r.info);
+    if (chat->model) rf_model_info_get(chat->model, &r.info);
+    else r.info = (struct rf_model_info){.name = rf_utf8_printable(name, sizeof name, json_string_value(chat->id)), .path = rf_remote_url(chat->remote), .system = ""};
     bool keep = !c->no_history && rf_cli_own_path(path, sizeof path, "XDG_STATE_HOME", ".local/state", "history", true);
     r.edit = rf_edit_open(keep ? path : NULL, r.colour, words);
     if (!r.edit) {

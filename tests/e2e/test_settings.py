@@ -148,7 +148,7 @@ def test_a_setting_reaches_the_program(program):
 
 VALUES = {"model": "here", "system": "s", "host": "::1", "model-name": "n", "api-key": "k", "alias": "a", "allowed-host": "h", "cors-origin": "http://x", "log-level": "debug",
           "batch": "2", "chat-template": "t", "model-dir": "/x", "device": "cpu", "attention": "flash", "isa": "ref", "kv-type": "f32", "stop": "s",
-          "logit-bias": "1=2"}
+          "logit-bias": "1=2", "server": "http://h:1"}
 
 
 def test_every_option_by_variable_and_by_key(program):
