@@ -130,7 +130,7 @@ TEST(random_rows)
 TEST(large_rows)
 {
     static const struct { float t, p, min; int32_t k; double spread; } mode[] = {
-        {1, 1, 0, 0, 3}, {1, 0.95f, 0, 0, 5}, {1, 0.95f, 0, 0, 0.5}, {1, 1, 0, 40, 2}, {1, 0.9f, 0.01f, 2000, 1}, {2, 1, 0.05f, 0, 3}, {1, 1, 0, 9000, 1}};
+        {1, 1, 0, 0, 3}, {1, 0.95f, 0, 0, 5}, {1, 0.95f, 0, 0, 0.5}, {1, 0.9f, 0, 0, 3}, {0.7f, 0.99f, 0, 0, 2}, {1, 1, 0, 40, 2}, {1, 0.9f, 0.01f, 2000, 1}, {2, 1, 0.05f, 0, 3}, {1, 1, 0, 9000, 1}};
     struct rf_rng r = {seed + 1};
     struct rf_sampler *s;
     const uint32_t n = MAX_V / 4 - 13;
