@@ -60,7 +60,7 @@ enum rf_jnode_kind {
     RF_JN_CALLBLOCK, /* a call, macro */
     RF_JN_FILTERBLOCK, /* b filter chain, c body */
     RF_JN_WITH,    /* list[n]: target, value ...; c body */
-    RF_JN_SCOPE,   /* c body in a scope of its own: generation, block, autoescape */
+    RF_JN_SCOPE,   /* c body in a scope of its own: generation, autoescape; op 1: a block, which sees only what the top level has */
     RF_JN_BREAK, RF_JN_CONTINUE,
     RF_JN_BODY,    /* list[n] statements; scope set where it opens one */
 };
@@ -109,12 +109,19 @@ struct rf_jnode {
 };
 
 enum rf_jsym { /* the first symbols of every template */
-    RF_JSYM_LOOP, RF_JSYM_CALLER, RF_JSYM_KWARGS, RF_JSYM_VARARGS, RF_JSYM_FIXED
+    RF_JSYM_LOOP, RF_JSYM_CALLER, RF_JSYM_KWARGS, RF_JSYM_VARARGS, RF_JSYM_SELF, RF_JSYM_FIXED
+};
+
+struct rf_jpart { /* a block, which self.name() shows again */
+    struct rf_jstr *name;
+    struct rf_jnode *body;
+    struct rf_jpart *next;
 };
 
 struct rf_template {
     struct rf_arena arena;
     struct rf_jnode *body;
+    struct rf_jpart *parts;
     struct rf_jstr **sym; /* names by symbol */
     uint32_t n_sym;
 };

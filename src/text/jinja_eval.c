@@ -99,6 +99,9 @@ rf_status rf_jinja_call(struct rf_jinja *J, struct rf_jv fn, const struct rf_jar
     case RF_JV_GLOBAL: return fn.global->fn(J, fn, args, out);
     case RF_JV_MACRO: return rf_jinja_macro_call(J, fn.macro, args, out);
     case RF_JV_JOINER: return rf_jinja_stateful_call(J, fn, out);
+    case RF_JV_SELF:
+        if (fn.part) return rf_jinja_part_call(J, fn.part, args, out);
+        return rf_jinja_fail(J, "'%s' object is not callable", rf_jinja_type(fn));
     case RF_JV_LOOP:
         if (args->n_pos != 1 || args->n_kw) return rf_jinja_fail(J, "loop() takes one argument");
         return rf_jinja_loop_call(J, fn.loop, args->pos[0], out);
@@ -126,6 +129,7 @@ static rf_status macro_attribute(struct rf_jinja *J, const struct rf_jmacro_ast 
 {
     const struct { const char *name; bool yes; } rows[] = {
         { "catch_kwargs", m->uses_kwargs }, { "catch_varargs", m->uses_varargs }, { "caller", m->uses_caller },
+        { "explicit_caller", m->explicit_caller },
     };
     *found = true;
     for (size_t i = 0; i < RF_COUNT(rows); i++)
@@ -141,6 +145,52 @@ static rf_status macro_attribute(struct rf_jinja *J, const struct rf_jmacro_ast 
     if (!*found) return RF_OK;
     RF_TRY(rf_jinja_list(J, RF_JV_TUPLE, m->n_params, out));
     for (uint32_t i = 0; i < m->n_params; i++) RF_TRY(rf_jinja_push(J, out->l, rf_jv_str(J->t->sym[m->params[i]])));
+    return RF_OK;
+}
+
+/* What ranges, cyclers and joiners tell of themselves, and self of its blocks. */
+static rf_status own_attribute(struct rf_jinja *J, struct rf_jv of, const struct rf_jstr *name, struct rf_jv *out, bool *found)
+{
+    const struct rf_jcycler *c = of.cycler;
+    *found = true;
+    if (of.kind == RF_JV_RANGE) {
+        const struct { const char *name; int64_t v; } rows[] = { { "start", of.r->start }, { "stop", of.r->stop }, { "step", of.r->step } };
+        for (size_t i = 0; i < RF_COUNT(rows); i++)
+            if (rf_jinja_str_is(name, rows[i].name)) return *out = rf_jv_int(rows[i].v), RF_OK;
+    } else if (of.kind == RF_JV_JOINER) {
+        if (rf_jinja_str_is(name, "sep")) return *out = c->v[0], RF_OK;
+        if (rf_jinja_str_is(name, "used")) return *out = rf_jv_bool(c->at), RF_OK;
+    } else if (of.kind == RF_JV_CYCLER) {
+        if (rf_jinja_str_is(name, "current")) return *out = c->v[c->at], RF_OK;
+        if (rf_jinja_str_is(name, "pos")) return *out = rf_jv_int((int64_t)c->at), RF_OK;
+        if (rf_jinja_str_is(name, "items")) {
+            RF_TRY(rf_jinja_list(J, RF_JV_TUPLE, c->n, out));
+            for (size_t i = 0; i < c->n; i++) RF_TRY(rf_jinja_push(J, out->l, c->v[i]));
+            return RF_OK;
+        }
+    } else if (of.kind == RF_JV_SELF && !of.part) {
+        for (const struct rf_jpart *p = J->t->parts; p; p = p->next)
+            if (rf_jinja_str_eq(p->name, name)) return *out = (struct rf_jv){ .kind = RF_JV_SELF, .part = p }, RF_OK;
+    } else if (rf_jinja_number_attr(of, name, out)) {
+        return RF_OK;
+    }
+    *found = false;
+    return RF_OK;
+}
+
+/* Python has these, and a prompt has no use for them: bytes, HTML. Said by name, not as if they were unknown. */
+static rf_status refuse(struct rf_jinja *J, struct rf_jv of, const struct rf_jstr *name)
+{
+    enum { TEXT = 1, NUMBER = 2, MARKUP = 4 };
+    static const struct { const char *name; unsigned of; } rows[] = {
+        { "encode", TEXT }, { "to_bytes", NUMBER }, { "from_bytes", NUMBER }, { "fromhex", NUMBER }, { "striptags", MARKUP }, { "unescape", MARKUP },
+        { "escape", MARKUP },
+    };
+    bool num = rf_jv_is_num(of) || of.kind == RF_JV_BIGINT;
+    unsigned is = num ? NUMBER : of.kind != RF_JV_STR ? 0 : of.s->markup ? TEXT | MARKUP : TEXT;
+    for (size_t i = 0; i < RF_COUNT(rows); i++)
+        if (rows[i].of & is && rf_jinja_str_is(name, rows[i].name))
+            return rf_fail(J->err, RF_UNSUPPORTED, "chat template line %u: the method '%s.%s' is not supported", J->line, rf_jinja_type(of), rows[i].name);
     return RF_OK;
 }
 
@@ -166,16 +216,15 @@ static rf_status python_attr(struct rf_jinja *J, struct rf_jv of, struct rf_jstr
         *out = of.l->v[name->len == 4];
         return RF_OK;
     }
-    if (of.kind == RF_JV_CYCLER && rf_jinja_str_is(name, "current")) {
-        *out = of.cycler->v[of.cycler->at];
-        return RF_OK;
-    }
+    RF_TRY(own_attribute(J, of, name, out, found));
+    if (*found) return RF_OK;
+    *found = true;
     if (of.kind == RF_JV_MACRO) {
         RF_TRY(macro_attribute(J, of.macro->ast, name, out, found));
         if (*found) return RF_OK;
     }
     *found = rf_jinja_method(of, name, &id, &unsafe);
-    if (!*found) return RF_OK;
+    if (!*found) return refuse(J, of, name);
     if (unsafe)
         return rf_jinja_undefined(J, out, "access to attribute '%.*s' of '%s' object is unsafe.", (int)RF_MIN(name->len, 100u),
                                   name->p, rf_jinja_type(of));
@@ -317,7 +366,7 @@ static rf_status eval_slice(struct rf_jinja *J, struct rf_jv of, const struct rf
     if (of.kind == RF_JV_RANGE) {
         struct rf_jrange *r;
         RF_TRY(rf_jinja_alloc(J, 1, sizeof *r, &r));
-        *r = (struct rf_jrange){of.r->start + lo * of.r->step, of.r->step * k, count};
+        *r = (struct rf_jrange){of.r->start + lo * of.r->step, of.r->start + hi * of.r->step, of.r->step * k, count};
         *out = (struct rf_jv){.kind = RF_JV_RANGE, .r = r};
         return RF_OK;
     }

@@ -66,15 +66,19 @@ rf_status rf_jinja_env_open(struct rf_jinja *J, const struct rf_jscope *scope, s
 rf_status rf_jinja_lookup(struct rf_jinja *J, uint32_t sym, struct rf_jv *out)
 {
     const struct rf_jv *v = NULL;
-    for (const struct rf_jenv *e = J->env; e->parent && !v; e = e->parent)
+    bool in_block = false;
+    for (const struct rf_jenv *e = J->env; e->parent && !v; e = e->parent) {
+        in_block |= e->is_block;
         for (uint32_t i = 0; i < e->n && !v; i++)
             if (e->b[i].sym == sym) v = &e->b[i].value;
-    if (!v) v = &J->root[sym];
+    }
+    if (!v) v = in_block && J->root[sym].kind == RF_JV_MISSING ? &J->given[sym] : &J->root[sym];
     if (v->kind != RF_JV_MISSING) {
         *out = *v;
         return RF_OK;
     }
     const struct rf_jstr *name = J->t->sym[sym];
+    if (rf_jinja_str_is(name, "lipsum")) return rf_fail(J->err, RF_UNSUPPORTED, "chat template line %u: the function 'lipsum' is not supported", J->line);
     return rf_jinja_undefined(J, out, "'%.*s' is undefined", (int)RF_MIN(name->len, 100u), name->p);
 }
 
@@ -440,10 +444,31 @@ static rf_status exec_with(struct rf_jinja *J, const struct rf_jnode *n)
     return s;
 }
 
-static rf_status exec_scope(struct rf_jinja *J, const struct rf_jnode *body)
+static struct rf_jenv *top_level(struct rf_jinja *J)
 {
+    struct rf_jenv *e = J->env;
+    while (e->parent) e = e->parent;
+    return e;
+}
+
+rf_status rf_jinja_part_call(struct rf_jinja *J, const struct rf_jpart *part, const struct rf_jargs *args, struct rf_jv *out)
+{
+    struct rf_jenv *env;
+    if (args->n_pos || args->n_kw) return rf_jinja_fail(J, "self.%.*s() takes no argument", (int)RF_MIN(part->name->len, 100u), part->name->p);
+    RF_TRY(deeper(J));
+    rf_status s = rf_jinja_env_open(J, part->body->scope, top_level(J), &env);
+    if (!s) env->is_block = true;
+    if (!s) s = capture(J, part->body, env, out);
+    J->depth--;
+    return s;
+}
+
+static rf_status exec_scope(struct rf_jinja *J, const struct rf_jnode *n)
+{
+    const struct rf_jnode *body = n->c;
     struct rf_jenv *env, *outer = J->env;
-    RF_TRY(rf_jinja_env_open(J, body->scope, outer, &env));
+    RF_TRY(rf_jinja_env_open(J, body->scope, n->op ? top_level(J) : outer, &env));
+    env->is_block = n->op;
     J->env = env;
     rf_status s = exec_list(J, body);
     J->env = outer;
@@ -486,7 +511,7 @@ static rf_status exec_one(struct rf_jinja *J, const struct rf_jnode *n)
         return set_var(J, n->sym, v);
     case RF_JN_CALLBLOCK: return exec_call_block(J, n);
     case RF_JN_WITH: return exec_with(J, n);
-    case RF_JN_SCOPE: return exec_scope(J, n->c);
+    case RF_JN_SCOPE: return exec_scope(J, n);
     case RF_JN_BREAK: return (rf_status)FLOW_BREAK;
     case RF_JN_CONTINUE: return (rf_status)FLOW_CONTINUE;
     case RF_JN_BODY: return exec_list(J, n);

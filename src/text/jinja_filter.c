@@ -539,6 +539,12 @@ FILTER(f_filesizeformat) /* binary */
     return rf_jinja_str_from(J, text, strlen(text), !f.from_data, out);
 }
 
+FILTER(f_pprint)
+{
+    (void)a;
+    return rf_jinja_pprint(J, v, out);
+}
+
 static const struct rf_jbuiltin filters[] = {
     {"abs", f_abs, NULL, "", 0}, {"attr", f_attr, NULL, "name", 1}, {"batch", f_batch, NULL, "linecount,fill_with", 1},
     {"count", f_length, NULL, "", 0}, {"d", f_default, NULL, "default_value,boolean", 0},
@@ -548,7 +554,7 @@ static const struct rf_jbuiltin filters[] = {
     {"items", f_items, NULL, "", 0}, {"join", f_join, NULL, "d,attribute", 0}, {"last", f_last, NULL, "", 0},
     {"length", f_length, NULL, "", 0}, {"list", f_list, NULL, "", 0}, {"map", NULL, f_map, "", 0},
     {"max", f_max, NULL, "case_sensitive,attribute", 0}, {"min", f_min, NULL, "case_sensitive,attribute", 0},
-    {"reject", NULL, f_reject, "", 0}, {"rejectattr", NULL, f_rejectattr, "", 0}, {"reverse", f_reverse, NULL, "", 0},
+    {"pprint", f_pprint, NULL, "", 0}, {"reject", NULL, f_reject, "", 0}, {"rejectattr", NULL, f_rejectattr, "", 0}, {"reverse", f_reverse, NULL, "", 0},
     {"round", f_round, NULL, "precision,method", 0}, {"select", NULL, f_select, "", 0}, {"selectattr", NULL, f_selectattr, "", 0},
     {"slice", f_slice, NULL, "slices,fill_with", 1}, {"sort", f_sort, NULL, "reverse,case_sensitive,attribute", 0},
     {"string", f_string, NULL, "", 0}, {"sum", f_sum, NULL, "attribute,start", 0}, {"tojson", NULL, rf_jinja_tojson, "", 0},
@@ -562,14 +568,17 @@ static const struct rf_jbuiltin *find(const struct rf_jstr *name)
     return b ? b : rf_jinja_builtin(rf_jinja_text_filters, n, name->p, name->len);
 }
 
-bool rf_jinja_has_filter(const struct rf_jstr *name) { return find(name) != NULL; }
+/* Jinja's own that are not here: chance has no place in a prompt, and a prompt is no page. */
+static bool is_refused(const struct rf_jstr *name) { return rf_jinja_str_is(name, "random") || rf_jinja_str_is(name, "urlize"); }
+
+bool rf_jinja_has_filter(const struct rf_jstr *name) { return find(name) || is_refused(name); }
 
 rf_status rf_jinja_filter(struct rf_jinja *J, const struct rf_jstr *name, struct rf_jv in, const struct rf_jargs *args,
                           struct rf_jv *out)
 {
     const struct rf_jbuiltin *b = find(name);
     if (b) return rf_jinja_builtin_call(J, b, in, args, out);
-    if (rf_jinja_str_is(name, "random") || rf_jinja_str_is(name, "pprint") || rf_jinja_str_is(name, "urlize"))
+    if (is_refused(name))
         return rf_fail(J->err, RF_UNSUPPORTED, "chat template line %u: the filter '%.*s' is not supported", J->line,
                        (int)name->len, name->p);
     return rf_jinja_fail(J, "No filter named '%.*s'.", (int)RF_MIN(name->len, 100u), name->p);

@@ -23,7 +23,7 @@ static rf_status fn_range(struct rf_jinja *J, struct rf_jv self, const struct rf
     if (n > MAX_RANGE)
         return rf_jinja_fail(J, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", MAX_RANGE);
     RF_TRY(rf_jinja_alloc(J, 1, sizeof *r, &r));
-    *r = (struct rf_jrange){v[0], v[2], (int64_t)n};
+    *r = (struct rf_jrange){v[0], v[1], v[2], (int64_t)n};
     *out = (struct rf_jv){.kind = RF_JV_RANGE, .r = r};
     return RF_OK;
 }

@@ -1,4 +1,4 @@
-/* Methods of strings, lists, dicts, loops and cyclers: tables by type. What would change a value is listed as unsafe, as
+/* Methods of strings, numbers (jinja_number.c), lists, dicts, loops and cyclers: tables by type. What would change a value is listed as unsafe, as
  * in Jinja's immutable sandbox. */
 #include "text/jinja_run.h"
 
@@ -288,6 +288,123 @@ static rf_status s_format(struct rf_jinja *J, struct rf_jv self, const struct rf
     return rf_jinja_format(J, self.s, args, out);
 }
 
+/* Python's format_map: the names of the format are looked up in one mapping. */
+METHOD(s_format_map)
+{
+    struct rf_jargs args = {0};
+    RF_TRY(rf_jinja_use(J, a[0]));
+    if (a[0].kind != RF_JV_DICT) return rf_jinja_fail(J, "format_map() argument must be dict, not %s", rf_jinja_type(a[0]));
+    const struct rf_jdict *d = a[0].d;
+    RF_TRY(rf_jinja_alloc(J, d->n, sizeof *args.kw, &args.kw));
+    RF_TRY(rf_jinja_alloc(J, d->n, sizeof *args.kw_name, &args.kw_name));
+    for (uint32_t i = 0; i < d->n; i++) {
+        if (d->e[i].key.kind != RF_JV_STR) continue;
+        args.kw_name[args.n_kw] = d->e[i].key.s;
+        args.kw[args.n_kw++] = d->e[i].value;
+    }
+    return rf_jinja_format(J, self.s, &args, out);
+}
+
+/* Python's identifiers: categories, and what Unicode lists one by one in Other_ID_Start and Other_ID_Continue, or leaves out of
+ * XID_Start and XID_Continue because of its compatibility forms. */
+enum { ID_START = 1, ID_MORE = 2 };
+static const struct { uint32_t lo, hi; uint8_t is; } id_listed[] = {
+    {0xb7, 0xb7, ID_MORE}, {0x37a, 0x37a, 0}, {0x387, 0x387, ID_MORE}, {0xe33, 0xe33, ID_MORE}, {0xeb3, 0xeb3, ID_MORE}, {0x1369, 0x1371, ID_MORE},
+    {0x1885, 0x1886, ID_START | ID_MORE}, {0x19da, 0x19da, ID_MORE}, {0x2118, 0x2118, ID_START | ID_MORE}, {0x212e, 0x212e, ID_START | ID_MORE},
+    {0x2e2f, 0x2e2f, 0}, {0xfc5e, 0xfc63, 0}, {0xfdfa, 0xfdfb, 0}, {0xfe70, 0xfe70, 0}, {0xfe72, 0xfe72, 0}, {0xfe74, 0xfe74, 0}, {0xfe76, 0xfe76, 0},
+    {0xfe78, 0xfe78, 0}, {0xfe7a, 0xfe7a, 0}, {0xfe7c, 0xfe7c, 0}, {0xfe7e, 0xfe7e, 0}, {0xff9e, 0xff9f, ID_MORE},
+};
+
+static unsigned id_class(uint32_t cp)
+{
+    for (size_t i = 0; i < RF_COUNT(id_listed); i++)
+        if (cp >= id_listed[i].lo && cp <= id_listed[i].hi) return id_listed[i].is;
+    utf8proc_category_t c = utf8proc_category((int32_t)cp);
+    if (cp == '_' || c == UTF8PROC_CATEGORY_NL || c_alpha(cp)) return ID_START | ID_MORE;
+    return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_MC || c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_PC ? ID_MORE : 0;
+}
+
+static bool c_id(uint32_t cp) { return id_class(cp) & ID_MORE; }
+
+METHOD(s_isidentifier)
+{
+    uint32_t cp = 0;
+    (void)a;
+    if (self.s->len) rf_utf8_decode(self.s->p, self.s->len, &cp);
+    if (self.s->len && id_class(cp) & ID_START) return all(J, self.s, c_id, false, out);
+    *out = rf_jv_bool(false);
+    return RF_OK;
+}
+
+static rf_status one_char(struct rf_jinja *J, const struct rf_jstr *s, size_t *i, struct rf_jv *out)
+{
+    uint32_t cp;
+    size_t at = *i;
+    *i += RF_MAX(rf_utf8_decode(s->p + at, s->len - at, &cp), 1u);
+    *out = (struct rf_jv){.kind = RF_JV_INT, .from_data = !rf_jinja_trust_at(s, at), .i = cp};
+    return rf_jinja_step(J, 0);
+}
+
+/* A table for translate: {code point: code point, text or none}. */
+METHOD(s_maketrans)
+{
+    struct rf_jv from, to;
+    (void)self;
+    RF_TRY(rf_jinja_dict(J, out));
+    if (a[1].kind == RF_JV_MISSING) {
+        if (a[0].kind != RF_JV_DICT) return rf_jinja_fail(J, "if you give only one argument to maketrans it must be a dict");
+        for (uint32_t i = 0; i < a[0].d->n; i++) {
+            size_t at = 0;
+            from = a[0].d->e[i].key;
+            if (from.kind == RF_JV_STR && from.s->n_chars == 1) RF_TRY(one_char(J, from.s, &at, &from));
+            else if (!rf_jv_is_int(from)) return rf_jinja_fail(J, "keys in translate table must be strings of one character or integers");
+            RF_TRY(rf_jinja_dict_set(J, out->d, from, a[0].d->e[i].value));
+        }
+        return RF_OK;
+    }
+    for (int i = 0; i < 3; i++)
+        if (i < 2 || a[i].kind != RF_JV_MISSING) RF_TRY(want_str(J, a[i]));
+    if (a[0].s->n_chars != a[1].s->n_chars) return rf_jinja_fail(J, "the first two maketrans arguments must have equal length");
+    for (size_t i = 0, k = 0; i < a[0].s->len;) {
+        RF_TRY(one_char(J, a[0].s, &i, &from));
+        RF_TRY(one_char(J, a[1].s, &k, &to));
+        RF_TRY(rf_jinja_dict_set(J, out->d, from, to));
+    }
+    for (size_t i = 0; a[2].kind == RF_JV_STR && i < a[2].s->len;) {
+        RF_TRY(one_char(J, a[2].s, &i, &from));
+        RF_TRY(rf_jinja_dict_set(J, out->d, from, rf_jv_none()));
+    }
+    return RF_OK;
+}
+
+METHOD(s_translate)
+{
+    struct rf_jsb b = {.J = J};
+    struct rf_jv cp, *to;
+    char text[4];
+    RF_TRY(rf_jinja_use(J, a[0]));
+    if (a[0].kind != RF_JV_DICT) return rf_jinja_fail(J, "translate: found a table of type %s, expected dict", rf_jinja_type(a[0]));
+    for (size_t i = 0; i < self.s->len;) {
+        size_t at = i;
+        RF_TRY(one_char(J, self.s, &i, &cp));
+        RF_TRY(rf_jinja_dict_get(J, a[0].d, cp, &to));
+        if (!to) {
+            rf_jinja_sb_slice(&b, self.s, at, i);
+        } else if (to->kind == RF_JV_STR) {
+            rf_jinja_sb_str(&b, to->s);
+        } else if (rf_jv_is_int(*to)) {
+            int64_t c = rf_jv_i64(*to);
+            if (c < 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return rf_jinja_fail(J, "character mapping must be a character's number");
+            rf_jinja_sb_add(&b, text, rf_utf8_encode((uint32_t)c, text), !to->from_data);
+        } else if (to->kind != RF_JV_NONE) {
+            return rf_jinja_fail(J, "character mapping must return integer, None or str");
+        }
+    }
+    RF_TRY(rf_jinja_sb_done(&b, out));
+    out->s->markup = self.s->markup;
+    return RF_OK;
+}
+
 /* ---- lists, dicts, loops, cyclers ----------------------------------------------------------------------------- */
 
 METHOD(l_index)
@@ -364,6 +481,21 @@ METHOD(d_copy)
     return RF_OK;
 }
 
+METHOD(d_fromkeys)
+{
+    struct rf_jiter it;
+    struct rf_jv key;
+    bool more;
+    (void)self;
+    RF_TRY(rf_jinja_dict(J, out));
+    RF_TRY(rf_jinja_iter(J, a[0], &it));
+    for (;;) {
+        RF_TRY(rf_jinja_next(J, &it, &key, &more));
+        if (!more) return RF_OK;
+        RF_TRY(rf_jinja_dict_set(J, out->d, key, a[1].kind == RF_JV_MISSING ? rf_jv_none() : a[1]));
+    }
+}
+
 static rf_status loop_cycle(struct rf_jinja *J, struct rf_jv self, const struct rf_jargs *args, struct rf_jv *out)
 {
     if (!args->n_pos) return rf_jinja_fail(J, "no items for cycling given");
@@ -415,16 +547,25 @@ static const struct rf_jbuiltin methods[] = {
     {"isnumeric", s_isnumeric, NULL, "", 0}, {"isalnum", s_isalnum, NULL, "", 0}, {"isspace", s_isspace, NULL, "", 0},
     {"isascii", s_isascii, NULL, "", 0}, {"islower", s_islower, NULL, "", 0}, {"isupper", s_isupper, NULL, "", 0},
     {"istitle", s_istitle, NULL, "", 0}, {"isprintable", s_isprintable, NULL, "", 0},
-#define LIST_FIRST 42
+    {"format_map", s_format_map, NULL, "mapping", 1}, {"isidentifier", s_isidentifier, NULL, "", 0},
+    {"maketrans", s_maketrans, NULL, "x,y,z", 1}, {"translate", s_translate, NULL, "table", 1},
+#define LIST_FIRST 46
     {"index", l_index, NULL, "value,start,stop", 1}, {"count", l_count, NULL, "value", 1}, {"copy", l_copy, NULL, "", 0},
-#define DICT_FIRST 45
+#define DICT_FIRST 49
     {"get", d_get, NULL, "key,default", 1}, {"keys", d_keys, NULL, "", 0}, {"values", d_values, NULL, "", 0},
     {"items", d_items, NULL, "", 0}, {"copy", d_copy, NULL, "", 0},
-#define LOOP_FIRST 50
+    {"fromkeys", d_fromkeys, NULL, "iterable,value", 1},
+#define LOOP_FIRST 55
     {"cycle", NULL, loop_cycle, "", 0}, {"changed", NULL, loop_changed, "", 0},
-#define CYCLER_FIRST 52
+#define CYCLER_FIRST 57
     {"next", cycler_next, NULL, "", 0}, {"reset", cycler_reset, NULL, "", 0},
-#define METHODS_END 54
+#define INT_FIRST 59
+    {"bit_length", rf_jinja_bit_length, NULL, "", 0}, {"bit_count", rf_jinja_bit_count, NULL, "", 0},
+#define NUMBER_FIRST 61
+    {"conjugate", rf_jinja_conjugate, NULL, "", 0}, {"as_integer_ratio", rf_jinja_ratio, NULL, "", 0},
+#define FLOAT_FIRST 63
+    {"is_integer", rf_jinja_is_integer, NULL, "", 0}, {"hex", rf_jinja_hex, NULL, "", 0},
+#define METHODS_END 65
 };
 _Static_assert(RF_COUNT(methods) == METHODS_END, "the ranges above name the rows of each type");
 
@@ -448,7 +589,10 @@ bool rf_jinja_method(struct rf_jv of, const struct rf_jstr *name, int *id, bool 
     case RF_JV_RANGE: from = LIST_FIRST, to = DICT_FIRST - 1; break;
     case RF_JV_DICT: from = DICT_FIRST, to = LOOP_FIRST; break;
     case RF_JV_LOOP: from = LOOP_FIRST, to = CYCLER_FIRST; break;
-    case RF_JV_CYCLER: from = CYCLER_FIRST, to = METHODS_END; break;
+    case RF_JV_CYCLER: from = CYCLER_FIRST, to = INT_FIRST; break;
+    case RF_JV_BOOL:
+    case RF_JV_INT: from = INT_FIRST, to = FLOAT_FIRST; break;
+    case RF_JV_FLOAT: from = NUMBER_FIRST, to = METHODS_END; break;
     default: break;
     }
     const struct rf_jbuiltin *b = rf_jinja_builtin(methods + from, (size_t)(to - from), name->p, name->len);

@@ -318,24 +318,62 @@ static rf_status parse_with(struct parser *ps, struct rf_jnode **out)
 }
 
 /* Tags whose body is shown as it is, in a scope of its own. */
-static rf_status parse_scope_tag(struct parser *ps, const char *const *ends, struct rf_jnode **out)
+static rf_status parse_generation(struct parser *ps, struct rf_jnode **out)
 {
-    struct rf_jnode *unused;
-    bool block = ends == end_block, caller = ends == end_generation;
+    unsigned in_loop = ps->in_loop;
     RF_TRY(rf_jp_make(ps, RF_JN_SCOPE, ps->tok->line, out));
     rf_jp_next(ps);
-    if (ends == end_autoescape) RF_TRY(rf_jp_expression(ps, &unused));
-    if (block) {
-        if (!rf_jp_is(ps, RF_JT_NAME)) return rf_jp_unexpected(ps, "a block's name");
-        rf_jp_next(ps);
-        rf_jp_skip_word(ps, "scoped");
-    }
-    unsigned in_loop = ps->in_loop;
-    if (block || caller) ps->in_loop = 0;
-    RF_TRY(parse_scoped_body(ps, ends, &(*out)->c));
+    ps->in_loop = 0;
+    RF_TRY(parse_scoped_body(ps, end_generation, &(*out)->c));
     ps->in_loop = in_loop;
     rf_jp_next(ps);
-    if (block && rf_jp_is(ps, RF_JT_NAME)) rf_jp_next(ps);
+    return RF_OK;
+}
+
+static rf_status parse_autoescape(struct parser *ps, struct rf_jnode **out)
+{
+    struct rf_jnode *on;
+    uint32_t line = ps->tok->line;
+    RF_TRY(rf_jp_make(ps, RF_JN_SCOPE, line, out));
+    rf_jp_next(ps);
+    RF_TRY(rf_jp_expression(ps, &on));
+    if (on->kind != RF_JN_CONST || on->value.kind != RF_JV_BOOL || on->value.b)
+        return FAIL(ps, "'autoescape' is not supported but with false: a prompt is no HTML; the filter 'e' escapes", line);
+    RF_TRY(parse_scoped_body(ps, end_autoescape, &(*out)->c));
+    rf_jp_next(ps);
+    return RF_OK;
+}
+
+/* A block is shown where it stands, and again by self.name(). Its names are its own and the top level's, or with "scoped" those around it:
+ * Jinja compiles it as a function, so it starts as one, whatever it stands in. */
+static rf_status parse_block(struct parser *ps, struct rf_jnode **out)
+{
+    struct rf_jpart *part = rf_arena_alloc(ps->a, sizeof *part);
+    struct rf_jscope *around = ps->scope;
+    unsigned in_loop = ps->in_loop, n_macro = ps->n_macro;
+    char buf[64];
+    if (!part) return rf_jp_no_room(ps);
+    RF_TRY(rf_jp_make(ps, RF_JN_SCOPE, ps->tok->line, out));
+    rf_jp_next(ps);
+    if (!rf_jp_is(ps, RF_JT_NAME)) return rf_jp_unexpected(ps, "a block's name");
+    for (const struct rf_jpart *p = ps->t->parts; p; p = p->next)
+        if (p->name->len == ps->tok->len && !memcmp(p->name->p, ps->tok->p, ps->tok->len))
+            return FAIL(ps, "the block '%s' is defined twice", ps->tok->line, rf_jp_tok_text(ps->tok, buf));
+    RF_TRY(rf_jp_text(ps, ps->tok->p, ps->tok->len, &part->name));
+    rf_jp_next(ps);
+    (*out)->op = !rf_jp_skip_word(ps, "scoped");
+    if (rf_jp_is_word(ps, "required")) return FAIL(ps, "a 'required' block cannot be shown: no template extends this one", ps->tok->line);
+    ps->scope = NULL;
+    ps->in_loop = ps->n_macro = 0;
+    RF_TRY(parse_scoped_body(ps, end_block, &(*out)->c));
+    ps->scope = around;
+    ps->in_loop = in_loop;
+    ps->n_macro = n_macro;
+    rf_jp_next(ps);
+    if (rf_jp_is(ps, RF_JT_NAME) && ps->tok->len == part->name->len && !memcmp(ps->tok->p, part->name->p, part->name->len)) rf_jp_next(ps);
+    part->body = (*out)->c;
+    part->next = ps->t->parts;
+    ps->t->parts = part;
     return RF_OK;
 }
 
@@ -367,9 +405,9 @@ static rf_status parse_statement(struct parser *ps, struct rf_jnode **out)
     if (rf_jp_is_word(ps, "filter")) return parse_filter_block(ps, out);
     if (rf_jp_is_word(ps, "with")) return parse_with(ps, out);
     if (rf_jp_is_word(ps, "print")) return parse_print(ps, out);
-    if (rf_jp_is_word(ps, "generation")) return parse_scope_tag(ps, end_generation, out);
-    if (rf_jp_is_word(ps, "autoescape")) return parse_scope_tag(ps, end_autoescape, out);
-    if (rf_jp_is_word(ps, "block")) return parse_scope_tag(ps, end_block, out);
+    if (rf_jp_is_word(ps, "generation")) return parse_generation(ps, out);
+    if (rf_jp_is_word(ps, "autoescape")) return parse_autoescape(ps, out);
+    if (rf_jp_is_word(ps, "block")) return parse_block(ps, out);
     if (rf_jp_is_word(ps, "break") || rf_jp_is_word(ps, "continue")) {
         if (!ps->in_loop) return FAIL(ps, "'%s' outside of a loop", line, rf_jp_tok_text(ps->tok, buf));
         RF_TRY(rf_jp_make(ps, rf_jp_is_word(ps, "break") ? RF_JN_BREAK : RF_JN_CONTINUE, line, out));
@@ -445,7 +483,7 @@ static char *normalise(struct rf_arena *a, const char *src, size_t *len)
 
 static rf_status parse_all(struct parser *ps, const char *src, size_t len)
 {
-    static const char *const fixed[RF_JSYM_FIXED] = {"loop", "caller", "kwargs", "varargs"};
+    static const char *const fixed[RF_JSYM_FIXED] = {"loop", "caller", "kwargs", "varargs", "self"};
     static const struct rf_jtok start = {.line = 1};
     struct rf_jtok *tok;
     struct saved save;

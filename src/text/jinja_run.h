@@ -18,6 +18,7 @@ struct rf_jenv { /* variables of one scope that is being executed */
     struct rf_jenv *parent; /* NULL: the root, whose variables lie in J->root by symbol */
     struct rf_jbind { uint32_t sym; struct rf_jv value; } *b;
     uint32_t n, cap;
+    bool is_block; /* below it the request's variables are seen, even those that the top level sets later */
 };
 
 /* Builds a string in the arena. All-zero plus J is empty; an error sticks in `bad` until rf_jinja_sb_done. */
@@ -39,6 +40,7 @@ struct rf_jinja {
     uint32_t nest;              /* C recursion */
     uint32_t line;
     struct rf_jv *root;         /* [n_sym] variables of the template's top level and, below them, of the request */
+    struct rf_jv *given;        /* [n_sym] those of the request alone; NULL where no block is */
     struct rf_jenv *env;
     struct rf_jsb *capture;     /* where output goes; NULL: to `out` */
     struct rf_buf *out;
@@ -157,6 +159,7 @@ struct rf_jmacro {
 
 rf_status rf_jinja_exec(struct rf_jinja *J, const struct rf_jnode *body);
 rf_status rf_jinja_emit(struct rf_jinja *J, const struct rf_jstr *s);
+rf_status rf_jinja_part_call(struct rf_jinja *J, const struct rf_jpart *part, const struct rf_jargs *args, struct rf_jv *out); /* self.name() */
 rf_status rf_jinja_macro_call(struct rf_jinja *J, const struct rf_jmacro *m, const struct rf_jargs *args, struct rf_jv *out);
 rf_status rf_jinja_loop_call(struct rf_jinja *J, struct rf_jloop *l, struct rf_jv of, struct rf_jv *out);
 rf_status rf_jinja_loop_attr(struct rf_jinja *J, struct rf_jloop *l, const struct rf_jstr *name, struct rf_jv *out);
@@ -192,6 +195,10 @@ extern const struct rf_jbuiltin rf_jinja_text_filters[]; /* those on strings; en
 /* A method of a string, list, tuple, dict ...; false if the type has none of that name. *unsafe: the sandbox hides it. */
 bool rf_jinja_method(struct rf_jv of, const struct rf_jstr *name, int *id, bool *unsafe);
 rf_status rf_jinja_method_call(struct rf_jinja *J, const struct rf_jmethod *m, const struct rf_jargs *args, struct rf_jv *out);
+
+bool rf_jinja_number_attr(struct rf_jv of, const struct rf_jstr *name, struct rf_jv *out); /* jinja_number.c; false: none of that name */
+rf_jfilter_fn rf_jinja_bit_length, rf_jinja_bit_count, rf_jinja_conjugate, rf_jinja_is_integer, rf_jinja_ratio, rf_jinja_hex;
+rf_status rf_jinja_pprint(struct rf_jinja *J, struct rf_jv v, struct rf_jv *out); /* jinja_pprint.c */
 
 struct rf_jglobal { const char *name; rf_jraw_fn *fn; };
 const struct rf_jglobal *rf_jinja_global(const struct rf_jstr *name); /* NULL if there is none */

@@ -14,7 +14,7 @@ static bool is_sequence(struct rf_jv v)
 static bool is_callable(struct rf_jv v)
 {
     return v.kind == RF_JV_UNDEF || v.kind == RF_JV_LOOP || v.kind == RF_JV_MACRO || v.kind == RF_JV_GLOBAL ||
-           v.kind == RF_JV_METHOD || v.kind == RF_JV_JOINER;
+           v.kind == RF_JV_METHOD || v.kind == RF_JV_JOINER || (v.kind == RF_JV_SELF && v.part);
 }
 
 KIND_TEST(t_boolean, v.kind == RF_JV_BOOL)

@@ -384,18 +384,17 @@ static rf_status repr_dict(struct rf_jsb *b, const struct rf_jdict *d)
 static rf_status repr_object(struct rf_jsb *b, struct rf_jv v)
 {
     char text[200];
-    size_t len = 0;
+    struct rf_jv n;
     switch (v.kind) {
     case RF_JV_RANGE:
-        if (v.r->step == 1) snprintf(text, sizeof text, "range(%lld, %lld)", (long long)v.r->start, (long long)(v.r->start + v.r->n));
-        else snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)v.r->start,
-                      (long long)(v.r->start + v.r->n * v.r->step), (long long)v.r->step);
+        if (v.r->step == 1) snprintf(text, sizeof text, "range(%lld, %lld)", (long long)v.r->start, (long long)v.r->stop);
+        else snprintf(text, sizeof text, "range(%lld, %lld, %lld)", (long long)v.r->start, (long long)v.r->stop, (long long)v.r->step);
         break;
     case RF_JV_MACRO: snprintf(text, sizeof text, "<Macro '%.*s'>", (int)RF_MIN(v.macro->ast->name->len, 100u), v.macro->ast->name->p); break;
+    case RF_JV_SELF: snprintf(text, sizeof text, v.part ? "<BlockReference>" : "<TemplateReference None>"); break;
     case RF_JV_LOOP:
-        RF_TRY(rf_jinja_loop_attr(b->J, v.loop, &(struct rf_jstr){.p = "length", .len = 6}, &v));
-        len = (size_t)v.i;
-        snprintf(text, sizeof text, "<LoopContext %zu>", len);
+        RF_TRY(rf_jinja_loop_attr(b->J, v.loop, &(struct rf_jstr){.p = "length", .len = 6}, &n));
+        snprintf(text, sizeof text, "<LoopContext %lld/%lld>", (long long)v.loop->index0 + 1, (long long)n.i);
         break;
     default: snprintf(text, sizeof text, "<%s object>", rf_jinja_type(v)); break;
     }

@@ -55,8 +55,10 @@ const char *rf_jinja_type(struct rf_jv v)
 {
     static const char *const names[] = {
         "missing", "Undefined", "NoneType", "bool", "int", "int", "float", "str", "list", "tuple", "dict", "range", "dict_items",
-        "generator", "Namespace", "LoopContext", "Macro", "function", "builtin_function_or_method", "Cycler", "Joiner"};
+        "generator", "Namespace", "LoopContext", "Macro", "function", "builtin_function_or_method", "Cycler", "Joiner",
+        "TemplateReference"};
     if (v.kind == RF_JV_STR && v.s->markup) return "Markup";
+    if (v.kind == RF_JV_SELF && v.part) return "BlockReference";
     return names[v.kind];
 }
 

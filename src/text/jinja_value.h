@@ -33,6 +33,7 @@ enum rf_jv_kind {
     RF_JV_METHOD, /* a built-in method bound to its object */
     RF_JV_CYCLER,
     RF_JV_JOINER,
+    RF_JV_SELF, /* `self`, or one of its blocks */
 };
 
 struct rf_jv {
@@ -53,6 +54,7 @@ struct rf_jv {
         struct rf_jmethod *method;
         struct rf_jcycler *cycler; /* CYCLER, JOINER */
         const struct rf_jglobal *global;
+        const struct rf_jpart *part; /* SELF: the block, NULL for `self` */
         const struct rf_jundef *u;  /* UNDEF: may be NULL */
     };
 };
@@ -90,7 +92,7 @@ struct rf_jdict { /* insertion order; index is used from 9 entries on */
     uint32_t n_index;
 };
 
-struct rf_jrange { int64_t start, step, n; };
+struct rf_jrange { int64_t start, stop, step, n; };
 struct rf_jview { struct rf_jdict *d; char what; /* 'k', 'v', 'i' */ };
 struct rf_jundef { const char *hint; }; /* why: the text of the error when it is used */
 struct rf_jmethod { struct rf_jv self; int id; };

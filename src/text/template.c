@@ -41,6 +41,11 @@ static rf_status root_vars(struct rf_jinja *J, const char *json, size_t len, con
         if (g) J->root[i] = (struct rf_jv){.kind = RF_JV_GLOBAL, .global = g};
     }
     RF_TRY(rf_jinja_json_vars(J, json, len, trusted_vars));
+    J->root[RF_JSYM_SELF] = (struct rf_jv){.kind = RF_JV_SELF};
+    if (t->parts) {
+        RF_TRY(rf_jinja_alloc(J, t->n_sym, sizeof *J->given, &J->given));
+        memcpy(J->given, J->root, t->n_sym * sizeof *J->given);
+    }
     for (uint32_t i = 0; i < t->body->scope->n_unset; i++) J->root[t->body->scope->unset[i]] = rf_jv_missing();
     return RF_OK;
 }
