@@ -68,8 +68,23 @@ rf_status rf_json_enter(struct rf_json *j, char open)
     return RF_OK;
 }
 
+rf_status rf_json_item(struct rf_json *j, const char *expected)
+{
+    bool more;
+    RF_TRY(rf_json_next(j, &more));
+    return more ? RF_OK : rf_json_fail(j, expected);
+}
+
+rf_status rf_json_last(struct rf_json *j, const char *expected)
+{
+    bool more;
+    RF_TRY(rf_json_next(j, &more));
+    return more ? rf_json_fail(j, expected) : RF_OK;
+}
+
 rf_status rf_json_next(struct rf_json *j, bool *more)
 {
+    if (!j->depth) return rf_json_fail(j, "to be inside an object or array"); /* a caller that went on behind the last bracket */
     char close = j->level[j->depth - 1].close;
     bool any = j->level[j->depth - 1].any;
     space(j);
@@ -203,27 +218,51 @@ rf_status rf_json_string(struct rf_json *j, struct rf_str *out)
     return RF_OK;
 }
 
-/* One of the two strings of a pair and the byte behind it. */
-static bool half(const struct rf_json *j, size_t *at, char end, struct rf_str *out)
+/* What stands between two strings again and again: files written by programs repeat themselves to the blank. */
+struct gap { const char *s; size_t n, first; }; /* first: how far the first mark reaches */
+
+/* The marks in turn, white space before each; the same bytes as last time are taken at once. */
+static bool cross(const struct rf_json *j, size_t *at, struct gap *g, const char *marks)
 {
-    uint64_t seen = 0;
-    size_t from = skip(j, *at);
-    if (from >= j->n || j->s[from++] != '"') return false;
-    size_t to = plain(j->s, j->n, from, &seen);
-    *out = (struct rf_str){j->s + from, to - from};
-    if (to >= j->n || j->s[to++] != '"') return false;
-    to = skip(j, to);
-    *at = to + 1;
-    return to < j->n && j->s[to] == end && !(seen & 0x8080808080808080u && !rf_utf8_valid(out->s, out->n));
+    size_t from = *at, to = from, first = 0;
+    if (g->n && j->n - from >= g->n && !memcmp(j->s + from, g->s, g->n)) {
+        *at += g->n;
+        return true;
+    }
+    for (const char *m = marks; *m; m++) {
+        to = skip(j, to);
+        if (to >= j->n || j->s[to++] != *m) return false;
+        if (m == marks) first = to - from;
+    }
+    *g = (struct gap){j->s + from, to - from, first};
+    *at = to;
+    return true;
 }
 
-bool rf_json_try_pair(struct rf_json *j, struct rf_str *a, struct rf_str *b)
+/* The rest of a string that has no escapes, with its closing quote. */
+static bool rest_of_string(const struct rf_json *j, size_t *at, struct rf_str *out)
 {
-    space(j);
-    size_t at = j->pos + 1;
-    if (j->pos >= j->n || j->s[j->pos] != '[' || !half(j, &at, ',', a) || !half(j, &at, ']', b)) return false;
-    j->pos = at;
-    return true;
+    uint64_t seen = 0;
+    size_t from = *at, to = plain(j->s, j->n, from, &seen);
+    *out = (struct rf_str){j->s + from, to - from};
+    *at = to + 1;
+    return to < j->n && j->s[to] == '"';
+}
+
+size_t rf_json_pairs(struct rf_json *j, struct rf_json_pair *out, size_t max)
+{
+    struct gap open = {0}, middle = {0}, between = {0}, close = {0};
+    size_t at = j->pos, n = 0;
+    if (!cross(j, &at, &open, "[\"")) return 0;
+    while (n < max && rest_of_string(j, &at, &out[n].a) && cross(j, &at, &middle, ",\"") && rest_of_string(j, &at, &out[n].b)) {
+        size_t end = at;
+        bool more = cross(j, &at, &between, "],[\"");
+        if (!more && !cross(j, &at, &close, "]")) break;
+        j->pos = more ? end + between.first : at;
+        n++;
+        if (!more) break;
+    }
+    return n;
 }
 
 static bool literal(struct rf_json *j, const char *word)

@@ -33,11 +33,16 @@ enum rf_json_kind { RF_JSON_NULL, RF_JSON_BOOL, RF_JSON_NUMBER, RF_JSON_STRING, 
 rf_status rf_json_peek(struct rf_json *j, enum rf_json_kind *kind);    /* of the value that comes next */
 rf_status rf_json_enter(struct rf_json *j, char open);                 /* '{' or '[' must come next */
 rf_status rf_json_next(struct rf_json *j, bool *more);                 /* past a comma, or past the closing bracket */
+/* rf_json_next for lists of known length: one more value must come; none may. */
+rf_status rf_json_item(struct rf_json *j, const char *expected);
+rf_status rf_json_last(struct rf_json *j, const char *expected);
 rf_status rf_json_key(struct rf_json *j, struct rf_str *key);          /* and its colon */
 rf_status rf_json_string(struct rf_json *j, struct rf_str *out);
-/* ["a", "b"] without escapes in one go, for vocabularies that have merges by the 100,000. false: something else, which the
- * other calls read or complain about; nothing was taken. */
-bool rf_json_try_pair(struct rf_json *j, struct rf_str *a, struct rf_str *b);
+/* Inside an array, behind rf_json_next: as many ["a", "b"] without escapes as follow each other, at most max, for vocabularies that have
+ * merges by the 100,000. What comes then is read, or complained about, by the other calls, beginning with rf_json_next (where 0 were
+ * taken nothing was: the value itself comes). Whether the strings are UTF-8 is not checked: they are to be compared with ones that are. */
+struct rf_json_pair { struct rf_str a, b; };
+size_t rf_json_pairs(struct rf_json *j, struct rf_json_pair *out, size_t max);
 rf_status rf_json_u64(struct rf_json *j, const char *what, uint64_t *out); /* a whole number >= 0 that fits int64 */
 struct rf_json_value {
     enum rf_json_kind kind;   /* NULL, BOOL, NUMBER or STRING */

@@ -84,16 +84,12 @@ static rf_status read_shape(struct rf_json *j, struct entry *e)
 
 static rf_status read_offsets(struct rf_json *j, struct entry *e)
 {
-    bool more;
     RF_TRY(rf_json_enter(j, '['));
-    RF_TRY(rf_json_next(j, &more));
-    if (!more) return rf_json_fail(j, "two offsets");
+    RF_TRY(rf_json_item(j, "two offsets"));
     RF_TRY(rf_json_u64(j, "an offset", &e->begin));
-    RF_TRY(rf_json_next(j, &more));
-    if (!more) return rf_json_fail(j, "two offsets");
+    RF_TRY(rf_json_item(j, "two offsets"));
     RF_TRY(rf_json_u64(j, "an offset", &e->end));
-    RF_TRY(rf_json_next(j, &more));
-    return more ? rf_json_fail(j, "two offsets") : RF_OK;
+    return rf_json_last(j, "two offsets");
 }
 
 static rf_status read_entry(struct rf_json *j, struct entry *e)

@@ -11,7 +11,7 @@ struct file {
     uint32_t nodes_left;
     struct rf_jnode *added, *norm, *pre, *post, *decoder, *model; /* model without vocab and merges */
     struct entry *entry;
-    struct rf_merge_pair *merge;
+    struct rf_json_pair *merge;
     size_t n_entry, cap_entry, n_merge, cap_merge;
     bool unigram;
 };
@@ -43,6 +43,7 @@ static rf_status read_number(struct file *f, double *out)
 /* {"piece": id, ...} or, for Unigram, [["piece", score], ...]. */
 static rf_status read_vocab(struct file *f)
 {
+    static const char scored[] = "a pair of piece and score";
     enum rf_json_kind kind;
     bool more;
     rf_status st;
@@ -57,12 +58,11 @@ static rf_status read_vocab(struct file *f)
         e->id = (uint32_t)f->n_entry++;
         if (f->unigram) {
             RF_TRY(rf_json_enter(&f->j, '['));
-            RF_TRY(rf_json_next(&f->j, &more));
+            RF_TRY(rf_json_item(&f->j, scored));
             RF_TRY(rf_json_string(&f->j, &e->text));
-            RF_TRY(rf_json_next(&f->j, &more));
+            RF_TRY(rf_json_item(&f->j, scored));
             RF_TRY(read_number(f, &e->score));
-            RF_TRY(rf_json_next(&f->j, &more));
-            if (more) return rf_json_fail(&f->j, "a pair of piece and score");
+            RF_TRY(rf_json_last(&f->j, scored));
         } else {
             uint64_t id;
             RF_TRY(rf_json_key(&f->j, &e->text));
@@ -77,6 +77,7 @@ static rf_status read_vocab(struct file *f)
 /* ["a b", ...] or [["a", "b"], ...] */
 static rf_status read_merges(struct file *f)
 {
+    static const char pair[] = "a pair of pieces";
     enum rf_json_kind kind;
     bool more;
     rf_status st;
@@ -84,25 +85,26 @@ static rf_status read_merges(struct file *f)
     f->n_merge = 0;
     while (!(st = rf_json_next(&f->j, &more)) && more) {
         RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, f->j.n / 48, f->j.err));
-        struct rf_merge_pair *m = &f->merge[f->n_merge++];
-        if (rf_json_try_pair(&f->j, &m->left, &m->right)) continue;
-        *m = (struct rf_merge_pair){ { "", 0 }, { "", 0 } };
+        size_t n = rf_json_pairs(&f->j, &f->merge[f->n_merge], f->cap_merge - f->n_merge);
+        f->n_merge += n;
+        if (n) continue;
+        struct rf_json_pair *m = &f->merge[f->n_merge++];
+        *m = (struct rf_json_pair){ { "", 0 }, { "", 0 } };
         RF_TRY(rf_json_peek(&f->j, &kind));
         if (kind == RF_JSON_ARRAY) {
             RF_TRY(rf_json_enter(&f->j, '['));
-            RF_TRY(rf_json_next(&f->j, &more));
-            RF_TRY(rf_json_string(&f->j, &m->left));
-            RF_TRY(rf_json_next(&f->j, &more));
-            RF_TRY(rf_json_string(&f->j, &m->right));
-            RF_TRY(rf_json_next(&f->j, &more));
-            if (more) return rf_json_fail(&f->j, "a pair of pieces");
+            RF_TRY(rf_json_item(&f->j, pair));
+            RF_TRY(rf_json_string(&f->j, &m->a));
+            RF_TRY(rf_json_item(&f->j, pair));
+            RF_TRY(rf_json_string(&f->j, &m->b));
+            RF_TRY(rf_json_last(&f->j, pair));
             continue;
         }
-        RF_TRY(rf_json_string(&f->j, &m->left));
-        const char *gap = m->left.n ? memchr(m->left.s, ' ', m->left.n) : NULL;
+        RF_TRY(rf_json_string(&f->j, &m->a));
+        const char *gap = m->a.n ? memchr(m->a.s, ' ', m->a.n) : NULL;
         if (!gap) return rf_json_fail(&f->j, "a merge of two pieces");
-        m->right = (struct rf_str){ gap + 1, (size_t)(m->left.s + m->left.n - gap - 1) };
-        m->left.n = (size_t)(gap - m->left.s);
+        m->b = (struct rf_str){ gap + 1, (size_t)(m->a.s + m->a.n - gap - 1) };
+        m->a.n = (size_t)(gap - m->a.s);
     }
     return st;
 }
@@ -179,7 +181,8 @@ static rf_status set_vocab(struct rf_tokenizer *t, const struct file *f, const s
 
 static bool get_merge(const void *list, size_t i, struct rf_merge_pair *out)
 {
-    *out = ((const struct rf_merge_pair *)list)[i];
+    const struct rf_json_pair *p = (const struct rf_json_pair *)list + i;
+    *out = (struct rf_merge_pair){ p->a, p->b };
     return true;
 }
 
@@ -263,7 +266,7 @@ static rf_status read_merge_lines(struct file *f, const char *s, size_t n, struc
         if (!gap || gap == from || gap + 1 >= from + len)
             return rf_fail(err, RF_CORRUPT, "merges.txt: line %zu: found \"%.*s\", expected two pieces", line, (int)RF_MIN(len, (size_t)60), from);
         RF_TRY(grow(&f->merge, f->n_merge, &f->cap_merge, sizeof *f->merge, n / 8, err));
-        f->merge[f->n_merge++] = (struct rf_merge_pair){ { from, (size_t)(gap - from) }, { gap + 1, (size_t)(from + len - gap - 1) } };
+        f->merge[f->n_merge++] = (struct rf_json_pair){ { from, (size_t)(gap - from) }, { gap + 1, (size_t)(from + len - gap - 1) } };
     }
     return RF_OK;
 }

@@ -266,6 +266,9 @@ def folders(m):
               "tokenizer ids": {**tok, "model": {**tok["model"], "vocab": {"a": -1, "b": 2**31, "c": 2**63}}},
               "tokenizer ids twice": {**tok, "model": {**tok["model"], "vocab": {"a": 0, "b": 0}}},
               "tokenizer merges": {**tok, "model": {**tok["model"], "merges": ["a", "b c d", 7]}},
+              "tokenizer pair ends": b'{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[[] "a","b"]}}',
+              "tokenizer pair short": b'{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a"] "b"]}}',
+              "tokenizer score ends": b'{"model":{"type":"Unigram","vocab":[[] "a",1.5]}}',
               "tokenizer added": {**tok, "added_tokens": [{"id": 2**31, "content": "x"}, {"id": -1, "content": ""}]},
               "tokenizer regex": {**tok, "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(((a*)*)*)*$("}, "behavior": "Isolated", "invert": False}}}
     for name, text in broken.items():
