@@ -317,6 +317,7 @@ static const struct { uint32_t lo, hi; uint8_t is; } id_listed[] = {
 
 static unsigned id_class(uint32_t cp)
 {
+    if (cp < 0x80) return (cp | 32) - 'a' < 26 || cp == '_' ? ID_START | ID_MORE : cp - '0' < 10 ? ID_MORE : 0;
     for (size_t i = 0; i < RF_COUNT(id_listed); i++)
         if (cp >= id_listed[i].lo && cp <= id_listed[i].hi) return id_listed[i].is;
     utf8proc_category_t c = utf8proc_category((int32_t)cp);
@@ -330,6 +331,7 @@ METHOD(s_isidentifier)
 {
     uint32_t cp = 0;
     (void)a;
+    RF_TRY(rf_jinja_step(J, 2 * (size_t)self.s->len));
     if (self.s->len) rf_utf8_decode(self.s->p, self.s->len, &cp);
     if (self.s->len && id_class(cp) & ID_START) return all(J, self.s, c_id, false, out);
     *out = rf_jv_bool(false);

@@ -39,7 +39,7 @@ static rf_status sorted(struct rf_jinja *J, const struct rf_jdict *d, struct rf_
     struct rf_jentry *from, *to;
     RF_TRY(rf_jinja_alloc(J, d->n, sizeof *from, &from));
     RF_TRY(rf_jinja_alloc(J, d->n, sizeof *to, &to));
-    memcpy(from, d->e, d->n * sizeof *from);
+    if (d->n) memcpy(from, d->e, d->n * sizeof *from);
     for (size_t w = 1; w < d->n; w *= 2) {
         for (size_t lo = 0; lo < d->n; lo += 2 * w) {
             size_t mid = RF_MIN(lo + w, (size_t)d->n), hi = RF_MIN(lo + 2 * w, (size_t)d->n), i = lo, j = mid;
@@ -59,6 +59,7 @@ static rf_status sorted(struct rf_jinja *J, const struct rf_jdict *d, struct rf_
 static rf_status flat(struct rf_jsb *b, struct rf_jv v)
 {
     struct rf_jentry *e;
+    RF_TRY(rf_jinja_step(b->J, 0));
     if (v.kind == RF_JV_DICT) {
         RF_TRY(sorted(b->J, v.d, &e));
         rf_jinja_sb_lit(b, "{");
