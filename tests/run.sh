@@ -9,7 +9,7 @@
 # asan    the C tests again, under ASan and UBSan (build-asan/)
 # asan-rest   the Python tests that drive our own programs, in that build
 # emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads; what compilers made of the kernels (scripts/gpu_isa.py)
-# tsan    backend, engine and server tests under TSan (build-tsan/)
+# tsan    backend, engine and server tests under TSan (build-tsan/), and the GPU kernels with each emulated thread as one of TSan's
 # lint    scripts/lint.py, one test
 #
 # RF_TEST_QUICK=1 makes the million-operation property tests short; the sanitizer passes set it. RF_TEST_LONG=1 (.ci/run) takes all of what is
@@ -200,9 +200,9 @@ for pass in $passes; do
         ;;
     tsan)
         say "threads under TSan"
-        export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+        export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=0 # 512 threads of a block have a history each
         build build-tsan $tsan_args &&
-            RF_TEST_QUICK=1 c_tests build-tsan '/unit/(backend|engine|serve)/'
+            RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/unit/(backend|engine|serve)/|/kernels/test_gpu_'
         ;;
     lint)
         say lint

@@ -1,4 +1,9 @@
-/* emu.c - fibers, barriers, warp collectives and shared memory of the emulator. */
+/* emu.c - fibers, barriers, warp collectives and shared memory of the emulator.
+ *
+ * Under TSan each fiber is a thread of its own, ordered by barriers and, within its warp, by collectives (whose results hang on what all
+ * lanes gave): a block whose threads touch the same memory without one between them is reported, in whatever order they ran. Blocks of a
+ * launch follow each other. This file is built without TSan, or its own tables would be reported.
+ */
 #include "backend/gpu/emulator/emu.h"
 
 #include <stdio.h>
@@ -20,6 +25,12 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#ifdef RF_EMU_TSAN
+#include <sanitizer/tsan_interface.h>
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#endif
+
 enum { MAX_THREADS = 1024, MAX_SHARED = 8, STACK = 256 << 10 };
 enum state { READY, AT_BLOCK, AT_WARP, DONE };
 
@@ -31,12 +42,13 @@ struct fiber {
 #endif
     char *stack;
     void *fake; /* ASan's */
+    void *twin; /* TSan's */
     enum state state;
     int line;
-    uint32_t phase;
+    uint32_t phase, n_sync;
 };
 
-struct warp { uint32_t n; int line; };
+struct warp { uint32_t n; int line; char met[2]; };
 struct shared { int id; void *p; };
 
 /* One device, used by one thread at a time, as a driver's default context is. */
@@ -55,6 +67,7 @@ static struct {
     uint32_t random;
     const void *host_stack;
     size_t host_stack_bytes;
+    char begin, barrier[2], end; /* TSan's: addresses that stand for an order */
 } emu = {.random = 1};
 
 struct rf_emu_thread rf_emu_now;
@@ -78,8 +91,30 @@ __asm__(".text\n.globl rf_emu_swap\n.type rf_emu_swap,@function\nrf_emu_swap:\n"
         "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size rf_emu_swap,.-rf_emu_swap\n");
 #endif
 
+/* What was done before publish(place) is seen by whoever comes behind observe(place). */
+static void publish(void *place)
+{
+#ifdef RF_EMU_TSAN
+    __tsan_release(place);
+#else
+    (void)place;
+#endif
+}
+
+static void observe(void *place)
+{
+#ifdef RF_EMU_TSAN
+    __tsan_acquire(place);
+#else
+    (void)place;
+#endif
+}
+
 static void switch_to(struct fiber *from, struct fiber *to)
 {
+#ifdef RF_EMU_TSAN
+    __tsan_switch_to_fiber(to->twin, __tsan_switch_to_fiber_no_sync);
+#endif
 #ifdef EMU_ASAN
     bool home = to == &emu.scheduler;
     __sanitizer_start_switch_fiber(from->state == DONE ? NULL : &from->fake, home ? emu.host_stack : to->stack,
@@ -109,7 +144,9 @@ static void fiber_main(void)
 #ifdef EMU_ASAN
     __sanitizer_finish_switch_fiber(NULL, &emu.host_stack, &emu.host_stack_bytes);
 #endif
+    observe(&emu.begin);
     emu.kernel(emu.args);
+    publish(&emu.end);
     emu.n_live--;
     park(DONE);
     abort();
@@ -123,6 +160,9 @@ static void fiber_start(struct fiber *f)
     }
 #ifdef EMU_ASAN
     __asan_unpoison_memory_region(f->stack, STACK);
+#endif
+#ifdef RF_EMU_TSAN
+    if (!f->twin) f->twin = __tsan_create_fiber(0);
 #endif
 #if defined(__x86_64__)
     void **sp = (void **)(f->stack + STACK);
@@ -138,7 +178,7 @@ static void fiber_start(struct fiber *f)
     makecontext(&f->uc, fiber_main, 0);
 #endif
     f->state = READY;
-    f->phase = 0;
+    f->phase = f->n_sync = 0;
     f->line = 0;
     f->fake = NULL;
 }
@@ -147,14 +187,18 @@ static void fiber_start(struct fiber *f)
 
 void rf_emu_block_sync(int line)
 {
+    char *barrier = &emu.barrier[emu.running->n_sync++ & 1]; /* two: a fast thread may be one ahead */
     emu.running->line = line;
+    publish(barrier);
     if (emu.n_at_block && emu.block_line != line) die("a barrier reached at two different lines");
     if (emu.n_live != emu.n_thread) die("a barrier after some threads left the kernel");
     emu.block_line = line;
     if (++emu.n_at_block < emu.n_live) {
         park(AT_BLOCK);
+        observe(barrier);
         return;
     }
+    observe(barrier);
     emu.n_at_block = 0;
     for (uint32_t i = 0; i < emu.n_thread; i++)
         if (emu.fiber[i].state == AT_BLOCK) emu.fiber[i].state = READY;
@@ -168,12 +212,14 @@ int rf_emu_shfl(int v, uint32_t lane, int line)
     if (emu.warp[w].n && emu.warp[w].line != line) die("a collective reached at two different lines");
     emu.warp[w].line = f->line = line;
     emu.slot[phase][tid] = v;
+    publish(&emu.warp[w].met[phase]);
     if (++emu.warp[w].n < G_WARP) park(AT_WARP);
     else {
         emu.warp[w].n = 0;
         for (uint32_t i = w * G_WARP; i < (w + 1) * G_WARP; i++)
             if (emu.fiber[i].state == AT_WARP) emu.fiber[i].state = READY;
     }
+    observe(&emu.warp[w].met[phase]);
     return emu.slot[phase][w * G_WARP + lane % G_WARP];
 }
 
@@ -236,8 +282,14 @@ void *rf_emu_shared(int id, size_t bytes)
     if (emu.n_shared == MAX_SHARED) die("too many shared arrays");
     if (!bytes) die("dynamic shared memory that the launch did not ask for");
     void *p;
+#ifdef RF_EMU_TSAN
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__); /* this thread's no more than the others' */
+#endif
     if (posix_memalign(&p, 1024, bytes)) die("no memory");
     memset(p, 0xff, bytes); /* NaN, so that unset reads show */
+#ifdef RF_EMU_TSAN
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
     emu.shared[emu.n_shared++] = (struct shared){id, p};
     return p;
 }
@@ -273,6 +325,10 @@ static void run_block(uint32_t bx, uint32_t by, uint32_t bz)
     }
     emu.n_live = n;
     emu.n_at_block = 0;
+#ifdef RF_EMU_TSAN
+    emu.scheduler.twin = __tsan_get_current_fiber();
+#endif
+    publish(&emu.begin);
     while (emu.n_live) {
         bool ran = false;
         for (uint32_t i = n - 1; emu.order == RF_EMU_RANDOM && i; i--) {
@@ -291,6 +347,7 @@ static void run_block(uint32_t bx, uint32_t by, uint32_t bz)
         }
         if (!ran) die("a deadlock");
     }
+    observe(&emu.end);
     for (uint32_t i = 0; i < emu.n_shared; i++) free(emu.shared[i].p);
     emu.n_shared = 0;
 }
