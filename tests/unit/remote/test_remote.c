@@ -220,6 +220,25 @@ TEST(a_body_without_end_is_refused)
     free(blanks);
 }
 
+TEST(allocations_fail)
+{
+    for (size_t i = 0; i < 2; i++) {
+        const char *type = i ? "application/json" : "text/event-stream", *body = answers[i ? 5 : 0].body;
+        unsigned failed = 0;
+        for (uint64_t k = 1; k < 100; k++) {
+            struct seen g = {0};
+            struct rf_remote_answer a;
+            struct rf_error err;
+            rf_mem_fail_at(k);
+            rf_status st = read_answer(type, body, 20, &g, &a, &err);
+            rf_mem_fail_at(0);
+            CHECK(st == RF_OK || (st == RF_NOMEM && *err.message));
+            failed += st != RF_OK;
+        }
+        CHECK(failed >= 1 && failed < 90);
+    }
+}
+
 /* ---- addresses ---- */
 
 static const struct { const char *url, *want; } urls[] = {
@@ -261,6 +280,7 @@ int main(void)
     RUN(answers_of_servers_cut_anywhere);
     RUN(a_reader_that_went_away_ends_it);
     RUN(a_body_without_end_is_refused);
+    RUN(allocations_fail);
     RUN(addresses);
     return check_end();
 }

@@ -1,5 +1,6 @@
 """Our chat template interpreter against Jinja2, byte for byte."""
 import pathlib
+import re
 import sys
 
 import pytest
@@ -57,3 +58,22 @@ def test_user_text_is_never_trusted(ours, path):
             at = data.find(evil.encode(), at + 1)
         assert any(trusted)
     assert found > 0 or path in OWN  # some of ours show no text as it is
+
+
+@pytest.mark.parametrize("path", SHARED + OWN, ids=lambda p: p.stem)
+def test_a_template_s_own_marks_in_user_text_stay_text(ours, path):
+    """Whatever the template writes in <...> or [...], spelled by whoever writes a message: text where it comes out, in every role."""
+    source = path.read_text()
+    marks = sorted(set(re.findall(r"<[^<>\s'\"{}]{1,40}>|\[/?[A-Z_]{2,20}\]|<[|\uff5c][^<>'\"{}]{1,40}[|\uff5c]>", source)))
+    found = 0
+    for i, mark in enumerate(marks):
+        evil = f"q{i}{mark}{mark}z"
+        for role in ("user", "system", "assistant", "tool"):
+            talk = {"user": [oracle.U, oracle.A, oracle.U], "system": [oracle.S, oracle.U]}.get(role, [oracle.U, oracle.CALLS, oracle.RESULT, oracle.A, oracle.U])
+            talk = [{**m, "content": evil} if m["role"] == role and m is not oracle.CALLS else m for m in talk]
+            state, text, spans = ours.ask(source, {"messages": talk, "bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": True})
+            data, at = text.encode(), -1
+            while state == "ok" and (at := data.find(evil.encode(), at + 1)) >= 0:
+                found += 1
+                assert not any(a < at + len(evil.encode()) and b > at for a, b in spans), (mark, role)
+    assert found or not marks or path in OWN
