@@ -235,3 +235,13 @@ def test_peak_memory(build, models):
     p.returncode = os.waitstatus_to_exitcode(status)
     assert p.returncode == 0
     assert used.ru_maxrss / 1024 < os.path.getsize(model) / 2**20 + 13 + 150
+
+
+@pytest.mark.parametrize("args,code", [("run MODEL hi --chat-template PIPE", MODEL), ("run MODEL hi --config PIPE", USAGE), ("template PIPE --messages MODEL", MODEL),
+                                       ("template MODEL --messages PIPE", FAILED), ("perplexity MODEL PIPE", FAILED), ("template MODEL --messages /proc/self/maps", FAILED)])
+def test_files_on_the_line_are_regular_files(rf, tiny, tmp_path, args, code):
+    """A pipe that nobody writes to would hold the program for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    words = [{"MODEL": tiny["llama-F32-gguf"], "PIPE": tmp_path / "pipe"}.get(w, w) for w in args.split()]
+    err = rf(*words, code=code, timeout=60)[1]
+    assert err.startswith("rocmforge: ") and err.count("\n") == 1, err

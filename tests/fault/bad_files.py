@@ -6,6 +6,7 @@ of one good tiny model. Each is a name, a path and words that its refusal must h
 import json
 import os
 import pathlib
+import shutil
 import struct
 import sys
 
@@ -283,6 +284,12 @@ def special(m):
     os.mkfifo(fifo)
     loop.symlink_to(loop)
     link.symlink_to("/dev/zero")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"):
+        path = m.root / f"pipe as {name}"
+        shutil.copytree(m.folder, path, dirs_exist_ok=True)
+        (path / name).unlink(missing_ok=True)
+        os.mkfifo(path / name)
+        m.files.append((f"pipe as {name}", path, "regular file"))
     empty = m.root / "empty-folder"
     empty.mkdir(exist_ok=True)
     m.files += [("FIFO", fifo, "regular file"), ("symlink loop", loop, ""), ("link to a device", link, "regular file"), ("folder without a model", empty, ""),
