@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
-ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
+ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
 
 # Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.

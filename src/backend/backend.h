@@ -45,6 +45,7 @@ struct rf_backend_info {
     uint32_t n_threads;
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool fine_inputs;     /* products round their inputs to 16-bit floats at most: precise is worth its time only where somebody asks for it */
+    bool fuses;           /* a step of one row is faster with the fields norm, add and glu of struct rf_matmul_args */
     uint32_t choose_vocab; /* the slot `choose` takes rows of so many logits; 0: there is no such slot */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
@@ -114,6 +115,12 @@ struct rf_rmsnorm_args { /* y = a / sqrt(mean(a^2) + eps) * w, a = x (+ residual
     uint32_t rows, cols, x_stride, y_stride;
     float eps;
 };
+enum rf_act { RF_ACT_SILU, RF_ACT_GELU_TANH, RF_ACT_GELU, RF_ACT_RELU };
+struct rf_glu_args {     /* out = act(gate) * up. Shazeer 2020, arXiv 2002.05202 */
+    rf_dev gate, up, out; /* [rows][cols] dense; out may be gate */
+    uint32_t rows, cols;
+    enum rf_act act;
+};
 enum { RF_MATMUL_MAX = 3 };
 struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights read one input */
     rf_dev x;            /* [rows][cols] dense */
@@ -124,6 +131,10 @@ struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights
     uint32_t out_stride[RF_MATMUL_MAX];
     bool outputs;        /* rows are those of the batch's out_row; else all its tokens */
     bool precise;        /* a backend that rounds x (to int8, say) also multiplies what the rounding left: for the logits */
+    /* What stands around the product, where info.fuses says that one row's is worth it. Nobody else reads norm->y, nor gate and up of glu. */
+    const struct rf_rmsnorm_args *norm; /* NULL, or what is done first, without residual: x is its y */
+    rf_dev add;          /* 0, or (n_w 1) [rows][w rows] dense: add += product, and nobody reads out[0] */
+    const struct rf_glu_args *glu; /* NULL, or (n_w 2) what is done behind it with gate = out[0], up = out[1] */
 };
 enum rf_rope_style { RF_ROPE_NONE, RF_ROPE_NEOX, RF_ROPE_PAIRS }; /* halves (i, i+rot/2) or neighbours (2i, 2i+1) */
 struct rf_rope_kv_args { /* rotates q and k in place, then appends k and v to the cache. Su et al. 2021, arXiv 2104.09864 */
@@ -146,12 +157,6 @@ struct rf_attention_args { /* causal attention over the paged cache, grouped hea
     const struct rf_kv_store *kv;
     uint32_t slot, group;
     const struct rf_rope_kv_args *rope; /* NULL, or what is done before, of the same q, heads, cache, slot and group: afterwards nobody may count on what q and k hold */
-};
-enum rf_act { RF_ACT_SILU, RF_ACT_GELU_TANH, RF_ACT_GELU, RF_ACT_RELU };
-struct rf_glu_args {     /* out = act(gate) * up. Shazeer 2020, arXiv 2002.05202 */
-    rf_dev gate, up, out; /* [rows][cols] dense; out may be gate */
-    uint32_t rows, cols;
-    enum rf_act act;
 };
 struct rf_add_args { rf_dev a, b, out; uint64_t n; float b_scale; }; /* out = a + b_scale * b; out may be a or b */
 struct rf_gather_args { rf_dev x, out; uint32_t cols; };            /* out[i] = x[batch->out_row[i]] */

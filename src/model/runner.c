@@ -7,6 +7,8 @@
  *   - so does a ROPE_KV followed by its ATTENTION;
  *   - in the last layer, only the rows whose logits are wanted go on behind attention (for a prompt chunk without
  *     outputs that is none).
+ * Where the backend fuses, steps of one row whose logits are wanted have a second layout: norms, sums and activations are part of the products
+ * beside them, and nothing is gathered.
  */
 #include <math.h>
 #include <string.h>
@@ -25,6 +27,8 @@ struct entry {
     enum rows rows;
     uint32_t per_row;   /* norm rows or elements per batch row */
     struct rf_rope_kv_args rope; /* attention: what it does first */
+    struct rf_rmsnorm_args norm; /* a product: the same */
+    struct rf_glu_args glu;      /* and what it does last */
     union {
         struct rf_embed_args embed;
         struct rf_rmsnorm_args norm;
@@ -39,6 +43,8 @@ struct entry {
     } u;
 };
 
+struct program { struct entry *entry; uint32_t n, cap; };
+
 struct rf_runner {
     struct rf_lm *m;
     struct rf_runner_options opt;
@@ -51,8 +57,8 @@ struct rf_runner {
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
     struct rf_chosen *host_chosen;
-    struct entry *prog;
-    uint32_t n_prog, cap_prog;
+    struct program prog, one;    /* one: of steps of one row; empty where the backend does not fuse */
+    bool lays_one;               /* while the second is laid out */
     struct rf_batch batch;       /* of the step under way */
 };
 
@@ -124,22 +130,31 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     return RF_OK;
 }
 
+static struct program *laid(struct rf_runner *r) { return r->lays_one ? &r->one : &r->prog; }
+/* The last entry if it is a `call`. */
+static struct entry *last(struct rf_runner *r, enum call call)
+{
+    struct program *p = laid(r);
+    return p->n && p->entry[p->n - 1].call == call ? &p->entry[p->n - 1] : NULL;
+}
+
 /* The entries are counted before: a layer's steps (products twice) plus gathers, and five around the layers. */
 static struct entry *push(struct rf_runner *r, enum call call, enum rows rows)
 {
-    if (r->n_prog == r->cap_prog) return NULL;
-    struct entry *e = &r->prog[r->n_prog++];
+    struct program *p = laid(r);
+    if (p->n == p->cap) return NULL;
+    struct entry *e = &p->entry[p->n++];
     *e = (struct entry){.call = call, .rows = rows};
     return e;
 }
 
 static bool add_norm(struct rf_runner *r, enum rows rows, rf_dev x, rf_dev y, uint32_t cols, rf_dev w)
 {
-    struct entry *last = r->n_prog ? &r->prog[r->n_prog - 1] : NULL;
+    const struct entry *add = last(r, CALL_ADD);
     rf_dev residual = 0;
-    if (last && last->call == CALL_ADD && last->u.add.out == x && last->rows == rows) {
-        residual = last->u.add.b; /* x + y then norm of x: one pass */
-        r->n_prog--;
+    if (add && add->u.add.out == x && add->rows == rows) {
+        residual = add->u.add.b; /* x + y then norm of x: one pass */
+        laid(r)->n--;
     }
     struct entry *e = push(r, CALL_NORM, rows);
     if (!e) return false;
@@ -159,9 +174,37 @@ static bool is_precise(const struct rf_runner *r, enum rf_role role)
     return r->opt.precise || (rf_role_rows[role].precise && !r->m->b->info.fine_inputs);
 }
 
+/* Does a step behind s read what a register holds at s? */
+static bool read_later(const struct rf_recipe_step *s, enum rf_reg reg)
+{
+    for (s++; s->op != RF_STEP_END; s++) {
+        if (s->in == reg || (s->op == RF_STEP_ADD && s->out[0] == reg) || (s->op == RF_STEP_GLU && reg == RF_REG_U)) return true;
+        if (s->out[0] == reg) return false;
+    }
+    return false;
+}
+
+/* The product takes along the norm that makes its x, where that is the entry before it. */
+static bool push_matmul(struct rf_runner *r, const struct rf_matmul_args *a, enum rows rows, bool may_fuse)
+{
+    const struct entry *n = r->lays_one && may_fuse ? last(r, CALL_NORM) : NULL;
+    const bool fused = n && n->u.norm.y == a->x && !n->u.norm.residual && n->per_row == 1;
+    const struct rf_rmsnorm_args norm = fused ? n->u.norm : (struct rf_rmsnorm_args){0};
+    laid(r)->n -= fused;
+    struct entry *e = push(r, CALL_MATMUL, rows);
+    if (!e) return false;
+    e->u.matmul = *a;
+    e->norm = norm;
+    e->norm.rows = 1;
+    e->u.matmul.norm = fused ? &e->norm : NULL; /* entries stay where they are */
+    return true;
+}
+
 /* One call for a step's products; a second one where some are precise and some are not. */
 static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
+    uint32_t n = 0;
+    while (n < RF_MATMUL_MAX && s->role[n]) n++;
     for (int precise = 0; precise < 2; precise++) {
         struct rf_matmul_args a = {.x = r->reg[s->in], .outputs = rows == ROWS_OUT, .precise = precise};
         for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
@@ -172,9 +215,7 @@ static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, cons
             a.out[a.n_w] = r->reg[s->out[i]];
             a.out_stride[a.n_w++] = r->width[s->out[i]];
         }
-        struct entry *e = a.n_w ? push(r, CALL_MATMUL, rows) : NULL;
-        if (e) e->u.matmul = a;
-        else if (a.n_w) return false;
+        if (a.n_w && !push_matmul(r, &a, rows, a.n_w == n && !read_later(s, s->in))) return false;
     }
     return true;
 }
@@ -192,10 +233,10 @@ static bool add_gather(struct rf_runner *r, enum rf_reg reg, rf_dev to)
 static bool add_attention(struct rf_runner *r, const struct rf_lm_layer *l)
 {
     const struct rf_hparams *hp = &r->m->hp;
-    struct entry *last = r->n_prog ? &r->prog[r->n_prog - 1] : NULL;
-    const bool fused = last && last->call == CALL_ROPE_KV;
-    const struct rf_rope_kv_args rope = fused ? last->u.rope : (struct rf_rope_kv_args){0};
-    r->n_prog -= fused;
+    const struct entry *before = last(r, CALL_ROPE_KV);
+    const bool fused = before;
+    const struct rf_rope_kv_args rope = fused ? before->u.rope : (struct rf_rope_kv_args){0};
+    laid(r)->n -= fused;
     struct entry *e = push(r, CALL_ATTENTION, ROWS_TOK);
     if (!e) return false;
     e->rope = rope;
@@ -222,6 +263,14 @@ static bool add_rope(struct rf_runner *r, const struct rf_lm_layer *l)
     return true;
 }
 
+/* The product that makes `in`, which step s reads and nobody after it, if it is the last entry and s may become part of it. */
+static struct entry *fusible(struct rf_runner *r, const struct rf_recipe_step *s, rf_dev in)
+{
+    struct entry *e = r->lays_one ? last(r, CALL_MATMUL) : NULL;
+    const bool last_reader = s->out[0] == s->in || !read_later(s, s->in);
+    return e && last_reader && e->u.matmul.out[0] == in && !e->u.matmul.add && !e->u.matmul.glu ? e : NULL;
+}
+
 static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const struct rf_lm_layer *l, enum rows rows)
 {
     const struct rf_hparams *hp = &r->m->hp;
@@ -229,26 +278,36 @@ static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const 
                                       [RF_ACTIVATION_GELU] = RF_ACT_GELU, [RF_ACTIVATION_RELU] = RF_ACT_RELU};
     rf_dev in = r->reg[s->in], out = r->reg[s->out[0]];
     uint32_t head = (uint32_t)hp->head_dim, width = r->width[s->in];
+    struct rf_glu_args glu;
     struct entry *e;
     switch (s->op) {
     case RF_STEP_END: return true;
     case RF_STEP_NORM: return add_norm(r, rows, in, out, width, l->t[s->role[0]].vec);
     case RF_STEP_HEAD_NORM:
         if (!add_norm(r, rows, in, in, head, l->t[s->role[0]].vec)) return false;
-        r->prog[r->n_prog - 1].per_row = width / head;
+        last(r, CALL_NORM)->per_row = width / head;
         return true;
     case RF_STEP_MATMUL: return add_matmul(r, s, l, rows);
     case RF_STEP_ROPE_KV: return add_rope(r, l);
     case RF_STEP_ATTENTION: return add_attention(r, l);
     case RF_STEP_ADD:
+        if ((e = fusible(r, s, in)) && e->u.matmul.n_w == 1) {
+            e->u.matmul.add = out;
+            return true;
+        }
         if (!(e = push(r, CALL_ADD, rows))) return false;
         e->per_row = width;
         e->u.add = (struct rf_add_args){.a = out, .b = in, .out = out, .b_scale = 1};
         return true;
     case RF_STEP_GLU:
+        glu = (struct rf_glu_args){.gate = in, .up = r->reg[RF_REG_U], .out = out, .rows = 1, .cols = width, .act = act[hp->activation]};
+        if ((e = fusible(r, s, in)) && e->u.matmul.n_w == 2 && e->u.matmul.out[1] == glu.up) {
+            e->glu = glu;
+            e->u.matmul.glu = &e->glu;
+            return true;
+        }
         if (!(e = push(r, CALL_GLU, rows))) return false;
-        e->u.glu = (struct rf_glu_args){.gate = in, .up = r->reg[RF_REG_U], .out = out, .cols = width,
-                                        .act = act[hp->activation]};
+        e->u.glu = glu;
         return true;
     }
     return false;
@@ -260,7 +319,7 @@ static bool add_layer(struct rf_runner *r, uint32_t i)
     enum rows rows = ROWS_TOK;
     for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) {
         if (!add_step(r, s, l, rows)) return false;
-        if (s->op == RF_STEP_ATTENTION && i + 1 == r->m->shape.n_layer) {
+        if (s->op == RF_STEP_ATTENTION && i + 1 == r->m->shape.n_layer && !r->lays_one) {
             if (!add_gather(r, RF_REG_A, r->reg[RF_REG_Q]) || !add_gather(r, RF_REG_X, r->x_out)) return false;
             rows = ROWS_OUT;
         }
@@ -279,10 +338,10 @@ static bool add_ends(struct rf_runner *r, bool head)
         return true;
     }
     if (!add_norm(r, ROWS_OUT, r->reg[RF_REG_X], r->reg[RF_REG_H], r->width[RF_REG_X], m->t[RF_ROLE_OUTPUT_NORM].vec)) return false;
-    if (!(e = push(r, CALL_MATMUL, ROWS_OUT))) return false;
-    e->u.matmul = (struct rf_matmul_args){.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
+    const struct rf_matmul_args logits = {.x = r->reg[RF_REG_H], .n_w = 1, .w = {m->output}, .out = {r->logits},
                                           .bias = {m->t[RF_ROLE_OUTPUT].bias}, .out_stride = {m->shape.n_vocab}, .outputs = true,
                                           .precise = is_precise(r, RF_ROLE_OUTPUT)};
+    if (!push_matmul(r, &logits, ROWS_OUT, true)) return false;
     if (m->hp.logit_softcap > 0) {
         if (!(e = push(r, CALL_SOFTCAP, ROWS_OUT))) return false;
         e->per_row = m->shape.n_vocab;
@@ -296,13 +355,15 @@ static bool add_ends(struct rf_runner *r, bool head)
     return true;
 }
 
-static rf_status build_program(struct rf_runner *r, struct rf_error *err)
+static rf_status lay_out(struct rf_runner *r, bool one, struct rf_error *err)
 {
     uint32_t per_layer = 2, n_layer = r->m->shape.n_layer;
     for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) per_layer += 1 + (s->op == RF_STEP_MATMUL);
-    r->cap_prog = per_layer * n_layer + 8;
-    r->prog = rf_alloc_array(r->cap_prog, sizeof *r->prog);
-    if (!r->prog) return rf_fail_nomem(err, "program", r->cap_prog * sizeof *r->prog);
+    r->lays_one = one;
+    struct program *p = laid(r);
+    p->cap = per_layer * n_layer + 8;
+    p->entry = rf_alloc_array(p->cap, sizeof *p->entry);
+    if (!p->entry) return rf_fail_nomem(err, "program", p->cap * sizeof *p->entry);
     bool ok = add_ends(r, true);
     for (uint32_t i = 0; ok && i < n_layer; i++) ok = add_layer(r, i);
     if (!ok || !add_ends(r, false)) return rf_fail(err, RF_INTERNAL, "recipe of %s does not fit its program", r->m->arch->name);
@@ -320,7 +381,8 @@ rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct
                            .head_dim = m->shape.head_dim, .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type};
     rf_status s = m->b->mem->kv_create(m->b, &d, &r->kv, err);
     if (!s) s = alloc_scratch(r, err);
-    if (!s) s = build_program(r, err);
+    if (!s && m->b->info.fuses) s = lay_out(r, true, err);
+    if (!s) s = lay_out(r, false, err); /* the last: it moves registers */
     if (s) {
         rf_runner_free(r);
         return s;
@@ -341,7 +403,8 @@ void rf_runner_free(struct rf_runner *r)
     if (r->chosen) b->mem->free(b, r->chosen);
     b->mem->host_free(b, r->host_logits);
     b->mem->host_free(b, r->host_chosen);
-    rf_free(r->prog);
+    rf_free(r->prog.entry);
+    rf_free(r->one.entry);
     rf_free(r);
 }
 
@@ -378,9 +441,11 @@ static rf_status check_batch(const struct rf_runner *r, const struct rf_batch *b
 
 static rf_status run_slots(struct rf_runner *r, const struct rf_batch *batch)
 {
+    const bool one = r->one.n && batch->n_tok + batch->n_pad == 1 && batch->n_out + batch->n_pad == 1;
+    const struct program *p = one ? &r->one : &r->prog;
     rf_status s = RF_OK;
-    for (uint32_t i = 0; !s && i < r->n_prog; i++) {
-        struct entry *e = &r->prog[i];
+    for (uint32_t i = 0; !s && i < p->n; i++) {
+        struct entry *e = &p->entry[i];
         uint32_t rows = (e->rows == ROWS_TOK ? batch->n_tok : batch->n_out) + batch->n_pad;
         if (rows && (e->call != CALL_CHOOSE || batch->choice)) s = run_entry(r->m->b, e, rows);
     }

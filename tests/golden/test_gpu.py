@@ -48,6 +48,16 @@ def test_greedy(case, device, gpu_probe):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", FAMILY.values(), ids=FAMILY)
+def test_alone(case, gpu_probe):
+    """Steps of one row have a layout of their own, where norms, sums and activations are part of products."""
+    _, v, t, path = case
+    e = F.expected(v, t)["ragged"][0]
+    answers, _ = gpu_probe(path, [[(len(e["greedy"]), -1, e["prompt"])]], device="cuda:0", kv_blocks=256)
+    assert answers[0]["tokens"] == e["greedy"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("way,device", [("reference", "cuda:0"), ("flash", "cuda:0"), ("paged-split", "hip:0")])
 def test_ways_to_attend(way, device, gpu_probe):
     """Each way for all rows gives the text, also past the step at which steps are repeated from a recording."""

@@ -168,6 +168,62 @@ TEST(matmul_every_type)
     }
 }
 
+/* ---- one row, with what stands around its product ---- */
+
+enum around { PLAIN, NORM = 1, ADD = 2, GLU = 4 };
+
+/* x normed, times two weights of `rows` rows: what `what` asks for, in one call or slot by slot; out holds [rows] or (PLAIN, NORM) [2][rows]. */
+static void around(struct rf_weight *const *w, int what, bool fused, const float *x, const float *norm, uint32_t cols, const float *bias, uint32_t rows, float *out)
+{
+    rf_dev dx = put(gpu, x, cols * 4), dn = put(gpu, norm, cols * 4), db = put(gpu, bias, rows * 4), y = put(gpu, x, cols * 4);
+    rf_dev to = put(gpu, out, 2 * rows * 4), sum = put(gpu, bias, rows * 4);
+    struct rf_rmsnorm_args n = {.x = dx, .w = dn, .y = y, .rows = 1, .cols = cols, .x_stride = cols, .y_stride = cols, .eps = 1e-5f};
+    struct rf_glu_args glu = {.gate = to, .up = to + rows * 4, .out = to, .rows = 1, .cols = rows, .act = RF_ACT_GELU};
+    struct rf_matmul_args a = {.x = what & NORM ? y : dx, .rows = 1, .n_w = what & ADD ? 1 : 2, .w = {w[0], w[1]}, .bias = {db}, .out = {to, to + rows * 4},
+                               .out_stride = {rows, rows}};
+    if (fused) {
+        a.norm = what & NORM ? &n : NULL;
+        a.add = what & ADD ? sum : 0;
+        a.glu = what & GLU ? &glu : NULL;
+    } else if (what & NORM) {
+        CHECK_INT(gpu->ops->rmsnorm(gpu, NULL, &n), RF_OK);
+    }
+    CHECK_INT(gpu->ops->matmul(gpu, NULL, &a), RF_OK);
+    if (!fused && what & GLU) CHECK_INT(gpu->ops->glu(gpu, NULL, &glu), RF_OK);
+    if (!fused && what & ADD) CHECK_INT(gpu->ops->add(gpu, NULL, &(struct rf_add_args){.a = sum, .b = to, .out = sum, .n = rows, .b_scale = 1}), RF_OK);
+    get(gpu, out, what & ADD ? sum : to, (what & (ADD | GLU) ? 1 : 2) * rows * 4);
+    gpu->mem->free(gpu, dx), gpu->mem->free(gpu, dn), gpu->mem->free(gpu, db), gpu->mem->free(gpu, y), gpu->mem->free(gpu, to), gpu->mem->free(gpu, sum);
+}
+
+/* The same bits as slot by slot: every type, also those of two types, of different heights, or of rows too long for a norm in one go. */
+TEST(one_row_with_what_stands_around)
+{
+    enum { OUT = 150, OTHER = 37 };
+    static const int whats[] = {PLAIN, NORM, ADD, NORM | ADD, GLU, NORM | GLU};
+    struct rf_rng r = {seed};
+    for (size_t k = 0; k < RF_COUNT(types); k++) {
+        const struct rf_type_info *ti = rf_type_get(types[k]);
+        uint32_t cols = k == 2 ? 8256 : ti->block == 256 ? 768 : ti->block == 32 ? 96 + 256 : 264;
+        const uint32_t second = types[k] == RF_TYPE_Q4_K ? RF_TYPE_Q6_K : RF_TYPE_BF16;
+        void *data[] = {encoded(types[k], OUT, cols, &r), encoded(second, OUT, cols, &r)};
+        float *x = normal(cols, &r, 3), *norm = normal(cols, &r, 1), *bias = normal(OUT, &r, 1), *got = floats(2 * OUT), *want = floats(2 * OUT);
+        struct rf_weight *same[] = {weight(gpu, types[k], OUT, cols, data[0]), weight(gpu, types[k], OUT, cols, data[0])};
+        struct rf_weight *other[] = {same[0], weight(gpu, second, OUT, cols, data[1])}, *low[] = {same[0], weight(gpu, types[k], OTHER, cols, data[0])};
+        for (size_t i = 0; i < RF_COUNT(whats); i++) {
+            struct rf_weight *const *w[] = {same, other, low};
+            for (int j = 0; j < (whats[i] & GLU ? 2 : 3); j++) {
+                if (check_quick() && (k + i + (size_t)j) % 3) continue;
+                memset(got, 0x11, 2 * OUT * 4), memset(want, 0x11, 2 * OUT * 4);
+                around(w[j], whats[i], false, x, norm, cols, bias, OUT, want);
+                around(w[j], whats[i], true, x, norm, cols, bias, OUT, got);
+                if (memcmp(got, want, 2 * OUT * 4)) CHECK_FAIL_("%s: %d around weights %d: other bits than slot by slot", ti->name, whats[i], j);
+            }
+        }
+        gpu->mem->weight_free(gpu, same[0]), gpu->mem->weight_free(gpu, same[1]), gpu->mem->weight_free(gpu, other[1]), gpu->mem->weight_free(gpu, low[1]);
+        free(data[0]), free(data[1]), free(x), free(norm), free(bias), free(got), free(want);
+    }
+}
+
 TEST(weights_that_cannot_be)
 {
     struct rf_error err = {0};
@@ -406,6 +462,7 @@ int main(void)
     RUN(gather);
     RUN(embed);
     RUN(matmul_every_type);
+    RUN(one_row_with_what_stands_around);
     RUN(weights_that_cannot_be);
     RUN(attention);
     RUN(attention_token_by_token);

@@ -4,7 +4,7 @@
 
 #include "backend/gpu/driver.h"
 
-enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, MISMATCH = 803, NO_COMPAT = 804, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, MAX_DYNAMIC_SHARED = 8 };
+enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, MISMATCH = 803, NO_COMPAT = 804, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, PROCESSORS = 16, MAX_DYNAMIC_SHARED = 8 };
 enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX };
 enum { PROGRAMMATIC_SERIALIZATION = 6 };
 
@@ -51,6 +51,8 @@ static int start(struct rf_gpu_device *d)
     if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE] || !d->extra[FUNCTION_SET]) return NO_DEVICE;
     int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
+    int processors = 0;
+    if (!attribute(&processors, PROCESSORS, d->handle) && processors > 0) d->processors = (uint32_t)processors;
     d->has_early = major >= 9;
     snprintf(d->arch, sizeof d->arch, "sm_%d%d", major, minor);
     d->shared_max = shared_max(d->arch);

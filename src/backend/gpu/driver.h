@@ -80,6 +80,7 @@ struct rf_gpu_device {
     int index, handle, version;
     void *context;                       /* the vendor's */
     bool has_early;                      /* launches may start early */
+    uint32_t processors;                 /* multiprocessors; 0: the driver does not say */
     uint32_t shared_max;                 /* bytes of shared memory that a block may have */
     void (*extra[5])(void);              /* the vendor's own calls, cast where they are used */
     char id[16], name[128], arch[32];    /* "cuda:0", "NVIDIA H100", "sm_90" ("" where the driver does not say) */

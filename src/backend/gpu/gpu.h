@@ -174,8 +174,17 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
 #define RF_GPU_FACTOR_ANY 0.25f
 /* The form of a product's x: what its maker left, or made now. Rows up to RF_GPU_FEW_MOST where some weights have a form for halves. */
 rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at);
+/* The factor that the maker of a row at x chose for its form. */
+float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols);
 /* What was written at p is no longer what the form was made of. */
 void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p);
+
+/* one.c: products of one row, with what stands around them (kernels/matmul_one.h). fits: there is such a kernel for weights first .. first + n_w of one type; takes: for all of
+ * a call, norm, add and glu included; one: runs it; pieces: a call slot by slot. */
+bool rf_gpu_one_fits(const struct rf_gpu *g, const struct rf_matmul_args *a, uint32_t first, uint32_t n_w);
+bool rf_gpu_one_takes(const struct rf_gpu *g, const struct rf_matmul_args *a);
+rf_status rf_gpu_one(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n_w);
+rf_status rf_gpu_one_pieces(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
 
 enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
 /* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
@@ -198,6 +207,7 @@ rf_status rf_gpu_record_end(struct rf_backend *b, struct rf_stream *s, bool *ran
 void rf_gpu_record_drop(struct rf_backend *b, const void *owner); /* NULL: all */
 
 /* ops.c */
+uint32_t rf_gpu_norm_threads(uint32_t cols); /* that work on a row's norm: by its width alone, so the order of additions is the same for any number of rows */
 extern const struct rf_backend_ops rf_gpu_ops;
 void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes); /* tables made of frequencies in this range */
 

@@ -72,12 +72,13 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
 
 /* ---- rows ---- */
 
+uint32_t rf_gpu_norm_threads(uint32_t cols) { return cols <= 256 ? 64 : cols <= 1024 ? 256 : 512; }
+
 static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const struct rf_rmsnorm_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
-    /* threads depend on the width alone: the order of additions is the same for any number of rows */
     struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
-                             .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = a->cols <= 256 ? 64 : a->cols <= 1024 ? 256 : 512, .eps = a->eps};
+                             .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = rf_gpu_norm_threads(a->cols), .eps = a->eps};
     rf_gpu_act_drop(g, a->sum);
     if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, RF_GPU_FACTOR_NORM, &p.act));
     else rf_gpu_act_drop(g, a->y);

@@ -172,20 +172,27 @@ static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct
     return RF_OK;
 }
 
+/* What the form at `at` is made of. */
+static void act_note(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, const struct act_args *at)
+{
+    g->act.at = *at;
+    g->act.of = of;
+    g->act.rows = rows;
+    g->act.cols = cols;
+}
+
 rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t cols, float factor, struct act_args *at)
 {
-    struct rf_gpu_act *a = &g->act;
+    const struct rf_gpu_act *a = &g->act;
     *at = (struct act_args){0};
     if (!g->has_mma || rows > (a->half ? (uint32_t)RF_GPU_FEW_MOST : (uint32_t)RF_GPU_FEW_ROWS) || (!a->half && !a->bf16)) {
         rf_gpu_act_drop(g, of);
         return RF_OK;
     }
-    RF_TRY(act_place(g, cols, factor, at));
+    if (rows == 1) at->factor = factor; /* products of one row make the form themselves */
+    else RF_TRY(act_place(g, cols, factor, at));
     if (rows > RF_GPU_FEW_ROWS) at->bf16 = 0; /* products of so many rows take it otherwise */
-    a->at = *at;
-    a->of = of;
-    a->rows = rows;
-    a->cols = cols;
+    act_note(g, of, rows, cols, at);
     return RF_OK;
 }
 
@@ -194,15 +201,21 @@ void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p)
     if (g->act.of == p) g->act.of = 0;
 }
 
+static bool act_is_of(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols) { return g->act.of == x && g->act.rows == rows && g->act.cols == cols; }
+
+float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols)
+{
+    return act_is_of(g, x, rows, cols) ? g->act.at.factor : RF_GPU_FACTOR_ANY;
+}
+
 rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
 {
-    struct rf_gpu_act *a = &g->act;
-    if (a->of == x && a->rows == rows && a->cols == cols) {
-        *at = a->at;
-        return RF_OK;
-    }
+    *at = g->act.at;
+    if (act_is_of(g, x, rows, cols) && (at->half || at->bf16)) return RF_OK;
     struct act_row_args p = {.x = x, .cols = cols};
-    RF_TRY(rf_gpu_act_make(g, x, rows, cols, RF_GPU_FACTOR_ANY, &p.act));
+    RF_TRY(act_place(g, cols, rf_gpu_act_factor(g, x, rows, cols), &p.act));
+    if (rows > RF_GPU_FEW_ROWS) p.act.bf16 = 0;
+    act_note(g, x, rows, cols, &p.act);
     *at = p.act;
     uint32_t blocks = (p.act.blocks * 4 + 255) / 256;
     p.step = blocks * 256;
@@ -214,47 +227,50 @@ rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32
 /* Variants by rows of x; matmul.gpu: all give the same bits. */
 static const uint32_t variants[] = {1, 4, 8};
 
-/* Weights from `first` on that one launch takes: of one type, up to RF_GPU_MM_WEIGHTS. */
-static uint32_t same_type(const struct rf_matmul_args *a, uint32_t first)
+uint32_t rf_gpu_same_type(const struct rf_matmul_args *a, uint32_t first)
 {
     uint32_t n = 1;
     while (first + n < a->n_w && n < RF_GPU_MM_WEIGHTS && rf_gpu_weight_of(a->w[first + n])->type == rf_gpu_weight_of(a->w[first])->type) n++;
     return n;
 }
 
-static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n_w, uint32_t from, uint32_t n)
+static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t first, uint32_t n_w)
 {
     const struct rf_gpu_weight *w0 = rf_gpu_weight_of(a->w[first]);
     uint32_t v = a->rows == 1 ? 0 : a->rows <= 4 ? 1 : 2;
-    struct matmul_args p = {.x = a->x + (rf_dev)from * w0->cols * sizeof(float), .n_w = n_w, .n_chunk = w0->n_chunk, .cols = (unsigned)w0->cols, .m = n};
+    struct matmul_args p = {.x = a->x, .n_w = n_w, .n_chunk = w0->n_chunk, .cols = (unsigned)w0->cols, .m = a->rows};
     uint32_t all = 0, end = 0;
     for (uint32_t i = 0; i < n_w; i++) all += (uint32_t)((rf_gpu_weight_of(a->w[first + i])->rows + 15) / 16);
-    uint32_t blocks = w0->type == RF_TYPE_BF16 ? MM_BLOCKS_BF16 : MM_BLOCKS; /* never by the rows of x: the order of additions hangs on tiles */
+    uint32_t blocks = w0->type == RF_TYPE_BF16 ? MM_BLOCKS_BF16 : MM_BLOCKS;
     p.tiles = all <= MM_ONE ? 1 : RF_MIN((all + blocks - 1) / blocks, (uint32_t)RF_GPU_MM_TILES);
     for (uint32_t i = 0; i < n_w; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[first + i]);
         if (w->cols != w0->cols) return RF_INTERNAL;
         end += ((uint32_t)((w->rows + 15) / 16) + p.tiles - 1) / p.tiles;
-        p.w[i] = (struct matmul_weight){.w = w->dev, .bias = a->bias[first + i],
-            .out = a->out[first + i] + (rf_dev)from * a->out_stride[first + i] * sizeof(float), .rows = (unsigned)w->rows,
+        p.w[i] = (struct matmul_weight){.w = w->dev, .bias = a->bias[first + i], .out = a->out[first + i], .rows = (unsigned)w->rows,
             .out_stride = a->out_stride[first + i], .block_end = end};
     }
-    if (g->has_mma && rf_gpu_is_matrix_type(w0->type)) RF_TRY(rf_gpu_act_get(g, s, p.x, n, p.cols, &p.act));
+    if (g->has_mma && rf_gpu_is_matrix_type(w0->type)) {
+        v = RF_MAX(v, 1u); /* the variant for one row is not for this one */
+        RF_TRY(rf_gpu_act_get(g, s, p.x, a->rows, p.cols, &p.act));
+    }
     for (uint32_t i = 0; i < n_w; i++) rf_gpu_act_drop(g, p.w[i].out);
-    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (n + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, 0, &p);
+    return rf_gpu_launch_early(g, s, w0->kernel + 2 + v, end, (a->rows + variants[v] - 1) / variants[v], 1, 32 * RF_GPU_MM_GROUPS, 0, &p);
 }
 
 rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a)
 {
     struct rf_gpu *g = rf_gpu_of(b);
+    if (rf_gpu_one_takes(g, a)) return rf_gpu_one(g, s, a, 0, a->n_w);
+    if (a->norm || a->add || a->glu) return rf_gpu_one_pieces(b, s, a);
     if (a->rows > RF_GPU_FEW_ROWS) {
         for (uint32_t i = 0; i < a->n_w; i++) rf_gpu_act_drop(g, a->out[i]);
         return rf_gpu_gemm(g, s, a);
     }
     for (uint32_t i = 0, n_w; i < a->n_w; i += n_w) {
-        n_w = same_type(a, i);
-        for (uint32_t from = 0; from < a->rows; from += 65535) /* a grid is at most that high */
-            RF_TRY(product(g, s, a, i, n_w, from, RF_MIN(a->rows - from, 65535u)));
+        n_w = rf_gpu_same_type(a, i);
+        if (rf_gpu_one_fits(g, a, i, n_w)) RF_TRY(rf_gpu_one(g, s, a, i, n_w));
+        else RF_TRY(product(g, s, a, i, n_w));
     }
     return g->fault;
 }

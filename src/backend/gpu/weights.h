@@ -19,6 +19,8 @@ static inline uint32_t rf_gpu_weight_number(const struct rf_gpu_weight *w)
 }
 /* Has a form for the matrix unit: kernels/matmul.gpu. */
 bool rf_gpu_is_matrix_type(uint32_t type);
+/* Weights from `first` on that one launch takes: of one type, up to RF_GPU_MM_WEIGHTS. */
+uint32_t rf_gpu_same_type(const struct rf_matmul_args *a, uint32_t first);
 static inline const struct rf_gpu_weight *rf_gpu_weight_of(const struct rf_weight *w) { return (const struct rf_gpu_weight *)w; }
 
 #endif

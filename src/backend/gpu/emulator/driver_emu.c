@@ -96,7 +96,7 @@ EXPORT int cuDeviceGetAttribute(int *v, int attribute, int d)
 {
     (void)d;
     STEP();
-    *v = attribute == 75 ? 9 : 0; /* compute capability 9.0 */
+    *v = attribute == 75 ? 9 : attribute == 16 ? 3 : 0; /* compute capability 9.0, three multiprocessors */
     return 0;
 }
 EXPORT int cuDevicePrimaryCtxRetain(void **c, int d)

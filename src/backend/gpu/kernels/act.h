@@ -23,42 +23,44 @@ G_FN void act_load4(const float *x, g_u32 k, g_u32 cols, float *v)
     if (k < cols) a = *(const struct g_f4 *)(x + k);
     for (int e = 0; e < 4; e++) v[e] = a.v[e];
 }
+/* Two values' high and low parts; returns their sum. */
+G_FN float act_half2(float a, float b, g_u32 *high, g_u32 *low)
+{
+    const g_u16 ha = g_f2h(a), hb = g_f2h(b);
+    *high = ha | (g_u32)hb << 16;
+    *low = g_f2h(a - g_h2f(ha)) | (g_u32)g_f2h(b - g_h2f(hb)) << 16;
+    return a + b;
+}
+G_FN void act_bf16_2(float a, float b, g_u32 *high, g_u32 *low)
+{
+    const g_u16 ha = g_f2bf(a), hb = g_f2bf(b);
+    *high = ha | (g_u32)hb << 16;
+    *low = g_f2bf(a - g_bf2f(ha)) | (g_u32)g_f2bf(b - g_bf2f(hb)) << 16;
+}
+G_FN void act_put_sum(g_u16 *to, float s)
+{
+    to[0] = g_f2h(s);
+    to[2] = g_f2h(s - g_h2f(to[0]));
+}
 /* The 8 values of lane t in a block, in the order of octet_k (weights.h); called by whole groups of 4 lanes t. */
 G_FN void act_put_half(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v)
 {
     struct g_u4 high, low;
-    float s = 0;
-    for (int i = 0; i < 4; i++) {
-        g_u16 h[2], l[2];
-        for (int e = 0; e < 2; e++) {
-            float f = v[2 * i + e] * a->factor;
-            h[e] = g_f2h(f);
-            l[e] = g_f2h(f - g_h2f(h[e]));
-            s += f;
-        }
-        high.v[i] = h[0] | (g_u32)h[1] << 16;
-        low.v[i] = l[0] | (g_u32)l[1] << 16;
-    }
+    float pair[4];
+    for (int i = 0; i < 4; i++) pair[i] = act_half2(v[2 * i] * a->factor, v[2 * i + 1] * a->factor, &high.v[i], &low.v[i]);
+    float s = (pair[0] + pair[1]) + (pair[2] + pair[3]); /* halves of the octet first, then lanes: matmul_one.h adds in this order, too */
     g_u8 *to = (g_u8 *)a->half + act_at(a->blocks, row, block, t);
     *(struct g_u4 *)to = high;
     *(struct g_u4 *)(to + 512) = low;
     s += g_shfl_xor(s, 1);
     s += g_shfl_xor(s, 2);
-    if (t == 0) {
-        g_u16 *sum = (g_u16 *)(a->sum + act_sum_at(a->blocks, row, block));
-        sum[0] = g_f2h(s);
-        sum[2] = g_f2h(s - g_h2f(sum[0]));
-    }
+    if (t == 0) act_put_sum((g_u16 *)(a->sum + act_sum_at(a->blocks, row, block)), s);
 }
 /* The same in the order of octet_k_bf16. */
 G_FN void act_put_bf16(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v)
 {
     struct g_u4 high, low;
-    for (int i = 0; i < 4; i++) {
-        g_u16 h0 = g_f2bf(v[2 * i]), h1 = g_f2bf(v[2 * i + 1]);
-        high.v[i] = h0 | (g_u32)h1 << 16;
-        low.v[i] = g_f2bf(v[2 * i] - g_bf2f(h0)) | (g_u32)g_f2bf(v[2 * i + 1] - g_bf2f(h1)) << 16;
-    }
+    for (int i = 0; i < 4; i++) act_bf16_2(v[2 * i], v[2 * i + 1], &high.v[i], &low.v[i]);
     g_u8 *to = (g_u8 *)a->bf16 + act_at(a->blocks, row, block, t);
     *(struct g_u4 *)to = high;
     *(struct g_u4 *)(to + 512) = low;

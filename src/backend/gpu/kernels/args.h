@@ -14,6 +14,7 @@ typedef uint64_t rf_gpu_ptr;
 
 enum { RF_GPU_CHUNK = 64, RF_GPU_TILE = 16, RF_GPU_HEAD_MAX = 256, RF_GPU_ATTN_THREADS = 128 };
 enum { RF_GPU_MM_GROUPS = 8, RF_GPU_MM_TILES = 8, RF_GPU_MM_WEIGHTS = 3 }; /* matmul: groups of 32 threads a block, most row tiles a block, weights */
+enum { RF_GPU_ONE_HALVES = 2, RF_GPU_ONE_THREADS = 32 * RF_GPU_ONE_HALVES * RF_GPU_MM_GROUPS, RF_GPU_NORM_ROW = 8192 }; /* matmul_one.h; rows that a norm keeps at hand */
 
 /* X(type, values of a chunk along k, bytes of a chunk of 16 rows): weights.h. bf16 has a place of its own for chunks. */
 #define RF_GPU_TYPES(X)                                                                                                       \
@@ -33,8 +34,18 @@ struct probe_args { rf_gpu_ptr out; };
 struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
 struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
 struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; struct act_args act; unsigned cols, x_stride, y_stride, threads; float eps; };
-struct matmul_weight { rf_gpu_ptr w, bias, out; unsigned rows, out_stride, block_end, pad; }; /* block_end: thread blocks up to and with this weight */
-struct matmul_args { struct matmul_weight w[RF_GPU_MM_WEIGHTS]; rf_gpu_ptr x; struct act_args act; unsigned n_w, n_chunk, cols, m, tiles, pad; }; /* tiles: of a block */
+struct matmul_weight { rf_gpu_ptr w, bias, out, add; unsigned rows, out_stride, block_end, pad; }; /* block_end: thread blocks (one row: tiles) up to and with this weight */
+/* tiles: of a block. For one row (matmul_one.h): w[].add: 0, or the row that the product is added to; norm: 0, or what x is normed with first, by norm_threads;
+ * glu: 0, or 1 + the activation of w[0], whose out takes act(gate) * up; tiles, extra, most: of a share, shares with one more, tiles at most; from share
+ * `split` on tiles2 and extra2, of the last weight, whose tiles begin at first2. */
+struct matmul_args {
+    struct matmul_weight w[RF_GPU_MM_WEIGHTS];
+    rf_gpu_ptr x, norm;
+    struct act_args act;
+    unsigned n_w, n_chunk, cols, m, tiles, blocks, extra, most, glu, norm_threads, split, first2, tiles2, extra2;
+    float eps;
+    unsigned pad;
+};
 struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, step; };
 struct rope_kv_args {
     rf_gpu_ptr q, k, v, table, pos, seq, plan, kv;
@@ -78,7 +89,7 @@ struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_
 #define RF_GPU_KERNELS(X)                                                                                                    \
     X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
     X(attn_decode, decode_args)                                                                                                \
-    X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
+    X(matmul_q4_k_q6_k_1, matmul_args) X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
     X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
     X(sample_scan, sample_args) X(sample_weigh, sample_args) X(sample_pick, sample_args)                                     \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \

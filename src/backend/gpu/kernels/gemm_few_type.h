@@ -2,6 +2,7 @@
 #define FEW_CHUNKS (CHUNK_VALUES < 128 ? 2 : 1) /* of a stage */
 #define FEW_K (FEW_CHUNKS * CHUNK_VALUES)
 #define FEW_W_BYTES (FEW_CHUNKS * CHUNK_BYTES)
+#define FEW_CHUNK(i) ((struct chunk){w + (i) * CHUNK_BYTES, w + (i) * CHUNK_BYTES + CHUNK_LINES(CHUNK_BYTES)})
 G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by warps of a block, 1, splits. shared: chunks of each warp, x, its rests */
 {
     G_DYNAMIC(g_u8, mem);
@@ -18,8 +19,11 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
     for (g_u32 step = from; step < to; step++) {
         g_u8 *w = mem + warp * FEW_W_BYTES, *x = mem + FEW_WARPS * FEW_W_BYTES;
         g_sync(); /* what is there was read to its end */
-        for (g_u32 c = 0; c < FEW_CHUNKS && step * FEW_CHUNKS + c < p.n_chunk; c++)
-            few_copy(w + c * CHUNK_BYTES, CHUNK(T)(t.w, t.tile, step * FEW_CHUNKS + c, p.n_chunk, CHUNK_BYTES), CHUNK_BYTES, g_lane(), G_WARP);
+        for (g_u32 c = 0; c < FEW_CHUNKS && step * FEW_CHUNKS + c < p.n_chunk; c++) {
+            const struct chunk k = CHUNK(T)(t.w, t.tile, step * FEW_CHUNKS + c, p.n_chunk, CHUNK_BYTES);
+            few_copy(w + c * CHUNK_BYTES, k.p, CHUNK_LINES(CHUNK_BYTES), g_lane(), G_WARP);
+            few_copy(w + c * CHUNK_BYTES + CHUNK_LINES(CHUNK_BYTES), k.super, CHUNK_BYTES - CHUNK_LINES(CHUNK_BYTES), g_lane(), G_WARP);
+        }
         few_copy(x, (const g_u8 *)p.x + (g_u64)step * x_bytes, x_bytes, g_tid(), 256);
         if (p.x_lo) few_copy(x + x_bytes, (const g_u8 *)p.x_lo + (g_u64)step * x_bytes, x_bytes, g_tid(), 256);
         g_copy_commit();
@@ -36,7 +40,7 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
 #else
             float v[2][8];
             G_UNROLL(2)
-            for (g_u32 r = 0; r < 2; r++) OCTET(T)(w + chunk * CHUNK_BYTES, j % (CHUNK_VALUES / 32), lane, r, v[r]);
+            for (g_u32 r = 0; r < 2; r++) OCTET(T)(FEW_CHUNK(chunk), j % (CHUNK_VALUES / 32), lane, r, v[r]);
 #endif
             G_UNROLL(2)
             for (g_u32 h = 0; h < 2; h++) {
@@ -65,7 +69,7 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
                 for (g_u32 r = 0; r < 2; r++) {
                     const g_u32 j = 2 * pair + b, chunk = j / (CHUNK_VALUES / 32);
                     float v[8];
-                    OCTET(T)(w + chunk * CHUNK_BYTES, j % (CHUNK_VALUES / 32), lane, r, v);
+                    OCTET(T)(FEW_CHUNK(chunk), j % (CHUNK_VALUES / 32), lane, r, v);
                     for (g_u32 h = 0; h < 2; h++) few_put(blob, row_of(lane, r), 32 * b + OCTET_K(T)(lane, h), v + 4 * h, p.w_rest);
                 }
             g_warp_join();
@@ -92,6 +96,7 @@ G_KERNEL_SHARING(256, 3) FEW_NAME(struct gemm_few_args p) /* grid: row tiles by 
 #undef FEW_CHUNKS
 #undef FEW_K
 #undef FEW_W_BYTES
+#undef FEW_CHUNK
 #undef T
 #undef CHUNK_VALUES
 #undef CHUNK_BYTES

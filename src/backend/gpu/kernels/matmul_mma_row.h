@@ -19,12 +19,13 @@
 G_KERNEL_DENSE(32 * RF_GPU_MM_GROUPS, MM_DENSE) MM_NAME(T, M)(struct matmul_args p)
 {
     G_SHARED(float, part, RF_GPU_MM_TILES * RF_GPU_MM_GROUPS * 16 * COLS);
+    G_SHARED(struct g_u4, turn, CHUNK_VALUES == 64 ? RF_GPU_MM_GROUPS * MMA_TURN / 16 : 1);
     const g_u32 group = g_tid() / 32, lane = g_tid() % 32, g = lane >> 2, t = lane & 3, m0 = M == 8 ? g_by() * M : 0;
     const g_u32 m = p.m - m0 < M ? p.m - m0 : M;
     struct matmul_weight w;
     const g_u32 tile0 = matmul_find(&p, &w), n_tile = matmul_tiles(&p, &w, tile0), n_unit = n_tile * p.n_chunk;
     struct RAW(T) even, odd; /* units come two ahead */
-    g_u32 unit = group, i = group / p.n_chunk, c = group % p.n_chunk, i2 = i, c2 = c;
+    g_u32 unit = matmul_first(tile0, group, p.n_chunk), i = unit / p.n_chunk, c = unit % p.n_chunk, i2 = i, c2 = c;
     g_pdl_launch();
     if (unit < n_unit) LOAD_UNIT(even, i2, c2);
     for (c2 += RF_GPU_MM_GROUPS; c2 >= p.n_chunk; c2 -= p.n_chunk) i2++;
@@ -36,7 +37,8 @@ G_KERNEL_DENSE(32 * RF_GPU_MM_GROUPS, MM_DENSE) MM_NAME(T, M)(struct matmul_args
     const g_u64 data = CHUNK_VALUES == 64 ? p.act.bf16 : p.act.half;
     const g_u32 row = M == 8 ? (g < m ? g : 0) : (g & 3) < m ? g & 3 : 0;
     struct mma_x x = {(const g_u8 *)data + act_at(p.act.blocks, m0 + row, 0, t) + (M == 8 ? 0 : (g >> 2) * 512),
-                      (const g_u8 *)p.act.sum + act_sum_at(p.act.blocks, m0 + row, 0) + t * 8, M == 8 || g < 4};
+                      (const g_u8 *)p.act.sum + act_sum_at(p.act.blocks, m0 + row, 0) + t * 8, M == 8 || g < 4, 8,
+                      (g_u8 *)(turn + (CHUNK_VALUES == 64 ? group * (MMA_TURN / 16) : 0))};
     float total[4 * SETS];
     for (int e = 0; e < 4 * SETS; e++) total[e] = 0;
     while (unit < n_unit) {

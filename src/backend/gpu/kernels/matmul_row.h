@@ -12,7 +12,7 @@ G_KERNEL(32 * RF_GPU_MM_GROUPS) MM_NAME(T, M)(struct matmul_args p)
         const g_u32 tile = first + i;
         for (int m = 0; m < M; m++) acc[0][m] = acc[1][m] = 0;
         for (g_u32 c = group; c < p.n_chunk; c += RF_GPU_MM_GROUPS) {
-            const g_u8 *chunk = CHUNK(T)(w.w, tile, c, p.n_chunk, CHUNK_BYTES);
+            const struct chunk chunk = CHUNK(T)(w.w, tile, c, p.n_chunk, CHUNK_BYTES);
             G_ROLLED
             for (g_u32 j = 0; j < CHUNK_VALUES / 32; j++) {
                 const g_u32 k = c * CHUNK_VALUES + 32 * j, k0 = k + OCTET_K(T)(lane, 0), k1 = k + OCTET_K(T)(lane, 1);

@@ -16,13 +16,15 @@ G_KERNEL(64) EMBED_NAME(T)(struct embed_args p) /* a block per token; four threa
     }
 }
 #define MM_DENSE 2
+#define M 1
 #if defined(G_MAT_NV) && MATRIX
+#define ONE_NAME MM_NAME(T, M)
+#include "matmul_one_type.h"
 #define MM_ROW "matmul_mma_row.h"
 #else
 #define MM_ROW "matmul_row.h"
-#endif
-#define M 1
 #include MM_ROW
+#endif
 #undef M
 #define M 4
 #include MM_ROW
