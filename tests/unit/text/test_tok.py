@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import struct
 import subprocess
 
@@ -472,31 +471,3 @@ def test_tekken(build, tmp_path, trained):
     bad = [(s, w, g) for s, w, g in zip(strings, want, got, strict=True) if w != g]
     assert not bad, f"seed {SEED}: {len(bad)} of {len(strings)} differ, first {bad[0]!a}"
     assert ours(build, path, PARSE | ADD, ["[INST]"]) == [[1, 3]]
-
-
-@pytest.mark.skipif("RF_TEST_SANITIZED" in os.environ, reason="measures time")
-def test_a_vocabulary_of_150k_loads_in_150_ms(build, tmp_path):
-    """150,000 pieces of letters as English has them, each but the bytes merged from two earlier ones. Time of the processor, the best of
-    five: the machine may be busy."""
-    r = random.Random(SEED)
-    pieces = sorted(pre_tokenizers.ByteLevel.alphabet())
-    known, merges, plain = set(pieces), [], [p for p in pieces if p.isascii() and p.isalpha()] + ["\u0120"]
-    while len(pieces) < 150_000:
-        a, b = plain[r.randrange(min(len(plain), 20_000))], plain[r.randrange(min(len(plain), 2_000))]
-        if a + b not in known and len(a + b) < 13 and not b.startswith("\u0120"):
-            known.add(a + b)
-            pieces.append(a + b)
-            plain.append(a + b)
-            merges.append([a, b])
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False,
-             "vocab": {t: i for i, t in enumerate(pieces)}, "merges": merges}
-    part = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": part, "post_processor": None,
-                                                         "decoder": part, "model": model}, ensure_ascii=False, indent=2))
-    took = []
-    for _ in range(5):
-        done = subprocess.run([build / "tests/unit/text/tok_cli", tmp_path, "0"], input=b"", capture_output=True, check=True)
-        took.append(float(re.search(rb"([0-9.]+) ms of processor time", done.stderr)[1]))
-    print("ms:", took)
-    assert min(took) < 150
