@@ -92,10 +92,19 @@ static bool put_fields(const struct rf_cli *c, enum rf_remote_kind kind, json_t 
     return true;
 }
 
-static bool is_on_line(const struct rf_cli *c, const char *option)
+static enum rf_cli_from origin_of(const struct rf_cli *c, const char *option)
 {
     const struct rf_option *o = rf_cli_option_find(option, strlen(option), RF_CMD_RUN);
-    return c->origin[o - rf_cli_options].from == RF_FROM_LINE;
+    return (enum rf_cli_from)c->origin[o - rf_cli_options].from;
+}
+
+static bool is_on_line(const struct rf_cli *c, const char *option) { return origin_of(c, option) == RF_FROM_LINE; }
+
+/* Keys in a file are those of our own server, or of the one that the file names: no other gets to see them. */
+static const char *key_of(const struct rf_cli *c)
+{
+    bool foreign = origin_of(c, "api-key") == RF_FROM_FILE && origin_of(c, "server") != RF_FROM_FILE;
+    return c->api_key.n && !foreign ? c->api_key.item[0] : NULL;
 }
 
 /* What only the machine that computes could do. Settings of a file or a variable are for local models and stay for them. */
@@ -187,7 +196,7 @@ int rf_chat_connect(struct rf_cli *c, struct rf_chat *chat)
 {
     struct rf_error err = {0};
     if (!c->server || !*c->server || !check_line(c)) return RF_EXIT_USAGE;
-    rf_status st = rf_remote_open(&chat->remote, c->server, c->api_key.n ? c->api_key.item[0] : NULL, &err);
+    rf_status st = rf_remote_open(&chat->remote, c->server, key_of(c), &err);
     if (st) return rf_cli_fail(&err, st == RF_INVALID ? RF_EXIT_USAGE : RF_EXIT_MODEL);
     st = rf_remote_models(chat->remote, &chat->listed, &err);
     if (st == RF_NOT_FOUND && (c->n_arg == 2 || is_on_line(c, "model"))) st = RF_OK; /* it has no such list, and the line says it all */

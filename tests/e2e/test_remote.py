@@ -212,6 +212,8 @@ def test_settings_of_a_file_for_local_models_are_no_hindrance(prog, scripted, tm
     (tmp_path / "c.toml").write_text(f'threads = 2\nctx = 64\nmodel = "not-there"\nserver = "{s.url}"\napi_key = "k"\n')
     out, err = prog.run("run", "--config", tmp_path / "c.toml", stdin="hi")
     assert out == "Hello\n" and err == "" and s.body()["model"] == "m" and "Bearer k" in s.seen[-1][0]
+    prog.run("run", "--server", s.url, "--config", tmp_path / "c.toml", stdin="hi")  # a key of a file goes to the server of the file, and to no other
+    assert "Authorization" not in s.seen[-1][0]
     out, _ = prog.run("config", "run", "--config", tmp_path / "c.toml")
     assert s.url in out and "(hidden)" in out
 
