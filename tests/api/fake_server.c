@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../unit/serve/fake_engine.h"
 #include "base/mem.h"
@@ -20,7 +21,14 @@ static void on_signal(int sig)
     rf_serve_stop(serve);
 }
 
-struct args { struct rf_serve_options o; double load_s, list_s, drain_s; uint32_t running, queue; const char *list[4][8]; int pool; };
+struct args { struct rf_serve_options o; double load_s, list_s, drain_s; uint32_t running, queue; const char *list[4][8], *gate; int pool; };
+
+/* Loading takes --load seconds, and until the file --gate is there. */
+static void load(const struct args *a)
+{
+    if (a->load_s > 0) poll(NULL, 0, (int)(a->load_s * 1e3));
+    while (a->gate && access(a->gate, F_OK)) poll(NULL, 0, 10);
+}
 
 /* ---- models on demand: m0, m1, ... and "broken", which does not open; never two at once ---- */
 
@@ -56,7 +64,7 @@ static rf_status pool_open(void *ctx, const char *id, struct rf_model **m, struc
     struct args *a = ctx;
     if (atomic_fetch_add(&n_open, 1)) abort(); /* the test that two are never there together */
     fprintf(stderr, "open %s\n", id);
-    if (a->load_s > 0) poll(NULL, 0, (int)(a->load_s * 1e3));
+    load(a);
     if (!strcmp(id, "broken")) {
         atomic_fetch_sub(&n_open, 1);
         return rf_fail(err, RF_CORRUPT, "broken.gguf: found nonsense, expected a model");
@@ -92,6 +100,7 @@ static void parse(struct args *a, int argc, char **argv)
         for (size_t n = 0; n < RF_COUNT(numbers); n++)
             if (!strcmp(k, numbers[n].name)) *(double *)((char *)a + numbers[n].at) = atof(v);
         if (!strcmp(k, "--host")) a->o.host = v;
+        else if (!strcmp(k, "--gate")) a->gate = v;
         else if (!strcmp(k, "--pool")) a->pool = atoi(v);
         else if (!strcmp(k, "--port")) a->o.port = (uint16_t)atoi(v);
         else if (!strcmp(k, "--model")) a->o.model_id = v;
@@ -129,7 +138,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     printf("%s\n", rf_serve_url(serve));
     fflush(stdout);
-    if (a.load_s > 0 && !a.pool) poll(NULL, 0, (int)(a.load_s * 1e3));
+    if (!a.pool) load(&a);
     if (!a.pool && rf_serve_attach(serve, m, e, &err)) return 1;
     rf_status st = rf_serve_run(serve, a.drain_s);
     rf_serve_free(serve);

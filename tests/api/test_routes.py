@@ -217,14 +217,15 @@ def test_cors(launch, server):
 
 
 @pytest.mark.fake
-def test_loading(launch):
-    s = launch("--load", 3, ready=False)
+def test_loading(launch, tmp_path):
+    s = launch("--gate", tmp_path / "loaded", ready=False)
     r = requests.get(s.url + "/health")
     assert err(r, 503)["message"] == "Loading model" and r.headers["Retry-After"]
     assert requests.get(s.url + "/v1/models").json()["data"][0]["id"] == "fake"
     r = s.chat("x")
     err(r, 503, "loading")
     assert r.headers["Retry-After"]
+    (tmp_path / "loaded").touch()
     assert until(lambda: requests.get(s.url + "/health").status_code == 200)
     assert s.chat("x").status_code == 200
 

@@ -274,23 +274,25 @@ def test_busy_is_waited_for(page, launch):
     assert page.answered() == "echo: patient"
 
 
-def test_loading_is_waited_for(page, launch):
-    s = launch("--load", 2.5, ready=False)
+def test_loading_is_waited_for(page, launch, tmp_path):
+    s = launch("--gate", tmp_path / "loaded", ready=False)
     page.open(s.url)
     assert "still loading" in page.text("#notice")
     page.send("early")
     page.until("return /loading/.test(document.querySelector('.state')?.innerText)")
+    (tmp_path / "loaded").touch()
     assert page.answered() == "echo: early"
     page.until("return !document.getElementById('notice').innerText")
 
 
-def test_another_model_is_loaded(page, launch):
-    s = launch("--pool", 3, "--load", 1)
+def test_another_model_is_loaded(page, launch, tmp_path):
+    s = launch("--pool", 3, "--gate", tmp_path / "loaded")
     page.open(s.url)
     assert page.js("return [...document.getElementById('model').options].map((o) => o.value)") == ["m0", "m1", "m2", "broken"]
     page.js("const m = document.getElementById('model'); m.value = 'm1'; m.dispatchEvent(new Event('change'))")
     page.send("first")
     page.until("return document.querySelector('.state')?.innerText.includes('The model is loading')")
+    (tmp_path / "loaded").touch()
     assert page.answered() == "echo: first" and page.text(".who") == "m1"
     page.until("return document.getElementById('model').selectedOptions[0].dataset.idle === ''")
     page.js("const m = document.getElementById('model'); m.value = 'broken'; m.dispatchEvent(new Event('change'))")
