@@ -125,6 +125,26 @@ RF_API void rf_free(void *p);
  * about a second, with n_threads threads (0: one per usable core). */
 RF_API rf_status rf_machine_describe(uint32_t n_threads, char **json, struct rf_error *err);
 
+/* One kernel's speed. Bytes: weights, keys and values, or logits, read once. */
+struct rf_kernel_speed {
+    const char *kernel, *what;       /* "sum" (the first: memory's speed), "product" and a type, "attention" and decode or prompt, "choice" and how */
+    uint32_t rows, outputs, inputs;  /* product: rows of x, of the weight, its columns. attention: tokens, width, tokens before. choice: rows, vocabulary, 0 */
+    double us, gb_per_s, tflop_per_s;
+    double share;                    /* of memory's speed, as "sum" was measured */
+};
+struct rf_kernel_shape { uint32_t outputs, inputs; };
+struct rf_kernel_bench {
+    const struct rf_model_options *open; /* device, n_threads, isa, attention, gpu_memory_fraction, allow_cpu */
+    const struct rf_kernel_shape *shapes; size_t n_shapes; /* of products; the first's inputs are attention's width */
+    const uint32_t *rows; size_t n_rows; /* of x, for each shape */
+    uint32_t context, reps;          /* tokens that attention looks back to; repetitions, whose median counts: 1 to 1000 */
+    bool (*on_device)(void *ctx, const char *name, const char *detail); /* NULL, or called first */
+    bool (*on_row)(void *ctx, const struct rf_kernel_speed *row);       /* false from either: enough, RF_CANCELLED */
+    void *ctx;
+};
+/* Measures the device's kernels one by one, without a model. Seconds to minutes. */
+RF_API rf_status rf_bench_kernels(const struct rf_kernel_bench *b, struct rf_error *err);
+
 /* ---- engine --------------------------------------------------------------------------------------------------- */
 
 struct rf_engine;

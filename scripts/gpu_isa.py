@@ -3,7 +3,7 @@
 
 For each architecture a line of TAP (ok, not ok): every kernel is there; matrix instructions are where EXPECTED says; no kernel keeps registers in
 memory (spilled vector registers, scratch, local memory) but those of ALLOWED, and those no more than it says. --table: a line a kernel.
-Without code objects, or without llvm-readelf-19 and llvm-objdump-19 (Debian: llvm-19) for AMD's, the line is a SKIP.
+Without code objects, or without llvm-readelf-19 and llvm-objdump-19 (Debian: llvm-19; for gfx950 llvm-22) for AMD's, the line is a SKIP.
 
 NVIDIA's cubins need no tool: instructions have 16 bytes and their kind in the lowest 12 bits, the same from sm_80 to sm_120.
 """
@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 
+NEWER = ("gfx950",)  # LLVM 19 does not know them
 KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
 ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
@@ -32,15 +33,18 @@ EXPECTED = [
 # Target, kernels, most of it, why. AMD: spilled vector registers; NVIDIA: loads and stores of local memory in the code. Found with clang 19.1.7
 # and nvcc 13.0; another compiler may need other figures.
 SHARED = "so many blocks share a processor that a thread has 80 registers (G_KERNEL_SHARING, G_KERNEL_DENSE)"
-EIGHT = "sums of eight rows of x beside a chunk's operands"
+EIGHT = "sums of four or eight rows of x beside a chunk's operands"
 WIDE = "heads of 256: 160 of 256 registers are sums"
 ALLOWED = [
     (r"sm_80", r"attn_decode", 51, SHARED),
     (r"sm_8[69]", r"attn_decode", 26, SHARED),
     (r"sm_(80|86|89|90a)", r"gemm_few_q5_1", 69, SHARED),
     (r"sm_1[02]0", r"gemm_few_(bf16|q2_k|q3_k|q4_1|q5_1)", 31, SHARED),
-    (r"sm_90a", r"gemm_few_f16", 2, SHARED),
-    (r"sm_8[69]", r"matmul_(f32|q4_1|q5_1|q5_k)_8", 8, EIGHT),
+    (r"sm_90a", r"gemm_few_f16", 8, SHARED),
+    (r"sm_80", r"matmul_f32_4", 2, EIGHT),
+    (r"sm_8[69]", r"matmul_(f32|q4_1|q5_1|q5_k|q6_k)_8", 12, EIGHT),
+    (r"sm_1[02]0", r"matmul_q[45]_k_4", 15, EIGHT),
+    (r"sm_1[02]0", r"matmul_q6_k_1", 25, "two chunks of Q6_K on their way (matmul_one.h)"),
     (r"sm_90a", r"matmul_q[56]_k_8", 6, EIGHT),
     (r"sm_1[02]0", r"matmul_q[456]_k_8", 24, EIGHT),
     (r"gfx10..", r"flash_b?f16_256", 24, WIDE),
@@ -88,16 +92,22 @@ def read_ptx(path):
         yield k
 
 
+def llvm(path):
+    """Version of the LLVM tools that know a code object's architecture; None: not here."""
+    versions = (22, 21, 20) if path.name.startswith(NEWER) else (19,)
+    return next((v for v in versions if shutil.which(f"llvm-readelf-{v}") and shutil.which(f"llvm-objdump-{v}")), None)
+
+
 def read_hsaco(path):
-    kernels = {}
-    notes = subprocess.run(["llvm-readelf-19", "--notes", path], capture_output=True, text=True, check=True).stdout
+    kernels, v = {}, llvm(path)
+    notes = subprocess.run([f"llvm-readelf-{v}", "--notes", path], capture_output=True, text=True, check=True).stdout
     keys = {"vgpr_count": "registers", "vgpr_spill_count": "spilled", "sgpr_spill_count": "scalars", "private_segment_fixed_size": "scratch"}
     for part in re.split(r"^  - (?=\.)", notes, flags=re.M)[1:]:  # a kernel's map
         facts = dict(re.findall(r"^(?:    )?\.(\w+): +(\S+)$", part, flags=re.M))
         k = kernels[facts["name"]] = Kernel(facts["name"])
         for key, field in keys.items():
             setattr(k, field, int(facts[key]))
-    text = subprocess.run(["llvm-objdump-19", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([f"llvm-objdump-{v}", "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
     k = None
     for line in text.splitlines():
         head = re.match(r"[0-9a-f]+ <(\w+)>:", line)
@@ -135,16 +145,15 @@ def main():
             if f.suffix in READERS:
                 objects[folder, f.name.split(".")[0]].append(f)
     n = bad = 0
-    tools = shutil.which("llvm-readelf-19") and shutil.which("llvm-objdump-19")
     read = {}
     for (folder, target), files in objects.items():
-        if target.startswith("gfx") and not tools:
+        if target.startswith("gfx") and not llvm(files[0]):
             continue
         read[folder, target] = [k for f in files for k in READERS[f.suffix](f)]
     for (folder, target) in objects:
         n += 1
         if (folder, target) not in read:
-            print(f"ok {n} - {folder} {target} # SKIP llvm-readelf-19 or llvm-objdump-19 is missing (Debian: llvm-19)")
+            print(f"ok {n} - {folder} {target} # SKIP llvm-readelf or llvm-objdump is missing (Debian: llvm-{22 if target in NEWER else 19})")
             continue
         kernels, vendor = read[folder, target], target.startswith("gfx")
         names = {k.name for (o, t), other in read.items() if o == folder and t.startswith("gfx") == vendor for k in other}

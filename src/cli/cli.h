@@ -51,7 +51,8 @@ struct rf_cli {
     const char *messages;
     /* bench */
     int64_t pp, tg, reps;
-    const char *batch;
+    const char *batch, *shapes;
+    bool kernels;
     /* serve, ps */
     const char *host, *model_name, *log_level;
     int64_t port, max_connections, max_body_mb;

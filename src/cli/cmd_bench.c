@@ -1,4 +1,4 @@
-/* cmd_bench.c - speed of prompts (pp) and of generation (tg), for one or several sequences together.
+/* cmd_bench.c - speed of prompts (pp) and of generation (tg), for one or several sequences together; or of single kernels.
  *
  * pp: all prompts of one repetition go in at once, time until the last has its first token. tg: from the moment every
  * sequence has its first token until all have n more. Tokens are random and seeded, the prefix cache is off.
@@ -15,7 +15,7 @@
 #include "base/rng.h"
 #include "cli/cli.h"
 
-enum { MAX_BATCHES = 16, MAX_SEQS = 1024, TG_PROMPT = 8 };
+enum { MAX_BATCHES = 16, MAX_SEQS = 1024, TG_PROMPT = 8, MAX_SIDE = 1 << 20 };
 
 /* What the callbacks of one repetition count; `lock` guards all of it. */
 struct watch {
@@ -182,6 +182,72 @@ static rf_status run_tests(const struct rf_cli *c, struct rf_engine *e, const st
     return RF_OK;
 }
 
+/* ---- --kernels ---- */
+
+struct kernels { const struct rf_cli *c; json_t *rows; char device[384]; };
+
+static bool on_device(void *ctx, const char *name, const char *detail)
+{
+    struct kernels *k = ctx;
+    snprintf(k->device, sizeof k->device, "%s: %s", name, detail);
+    if (!k->c->json) printf("%s\n%-9s %-12s %6s %8s %8s %12s %9s %6s %9s\n", k->device, "kernel", "", "rows", "outputs", "inputs", "us", "GB/s", "memory", "TFLOP/s");
+    return !rf_cli_interrupted();
+}
+
+static bool on_kernel(void *ctx, const struct rf_kernel_speed *r)
+{
+    struct kernels *k = ctx;
+    json_array_append_new(k->rows, json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:f}", "kernel", r->kernel, "what", r->what, "rows", (int)r->rows, "outputs",
+                                             (int)r->outputs, "inputs", (int)r->inputs, "us", r->us, "gb_per_s", r->gb_per_s, "share", r->share, "tflop_per_s",
+                                             r->tflop_per_s));
+    if (!k->c->json)
+        printf("%-9s %-12s %6u %8u %8u %12.1f %9.1f %5.0f%% %9.3f\n", r->kernel, r->what, r->rows, r->outputs, r->inputs, r->us, r->gb_per_s, 100 * r->share,
+               r->tflop_per_s);
+    fflush(stdout);
+    return !rf_cli_interrupted();
+}
+
+static bool parse_shapes(const char *given, struct rf_kernel_shape *shape, size_t *n)
+{
+    const char *text = given;
+    for (*n = 0; *text && *n < MAX_BATCHES;) {
+        char *x, *end;
+        unsigned long outputs = strtoul(text, &x, 10), inputs = *x == 'x' ? strtoul(x + 1, &end, 10) : 0;
+        if (outputs < 1 || outputs > MAX_SIDE || inputs < 1 || inputs > MAX_SIDE || inputs % 32 || (*end && *end != ',')) break;
+        shape[(*n)++] = (struct rf_kernel_shape){(uint32_t)outputs, (uint32_t)inputs};
+        text = *end ? end + 1 : end;
+    }
+    if (*n && !*text) return true;
+    fprintf(stderr, "rocmforge: --shapes is \"%.80s\", expected up to %d matrices of 1 to %d rows and a multiple of 32 columns, such as 4096x4096,14336x4096\n", given,
+            (int)MAX_BATCHES, (int)MAX_SIDE);
+    return false;
+}
+
+static int bench_kernels(const struct rf_cli *c)
+{
+    uint32_t rows[MAX_BATCHES];
+    struct rf_kernel_shape shapes[MAX_BATCHES];
+    struct kernels k = {.c = c};
+    struct rf_error err = {0};
+    struct rf_model_options open = {.device = c->device, .isa = c->isa, .attention = c->attention, .n_threads = (uint32_t)c->threads, .allow_cpu = c->allow_cpu,
+                                    .gpu_memory_fraction = c->gpu_memory_fraction};
+    struct rf_kernel_bench b = {.open = &open, .shapes = shapes, .rows = rows, .context = c->ctx ? (uint32_t)c->ctx : 4096, .reps = (uint32_t)c->reps,
+                                .on_device = on_device, .on_row = on_kernel, .ctx = &k};
+    if (!parse_batches(c->batch ? c->batch : "1,8,64,512", rows, &b.n_rows) ||
+        !parse_shapes(c->shapes ? c->shapes : "4096x4096,14336x4096,4096x14336", shapes, &b.n_shapes))
+        return RF_EXIT_USAGE;
+    k.rows = json_array();
+    rf_cli_catch_interrupt();
+    rf_status s = rf_bench_kernels(&b, &err);
+    json_t *out = s ? NULL : json_pack("{s:O, s:s}", "rows", k.rows, "device", k.device);
+    char *text = out ? json_dumps(out, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    if (c->json && text) puts(text);
+    free(text);
+    json_decref(out);
+    json_decref(k.rows);
+    return s == RF_CANCELLED ? rf_cli_fail(&err, RF_EXIT_INTERRUPTED) : s ? rf_cli_fail(&err, RF_EXIT_FAILED) : RF_EXIT_OK;
+}
+
 int rf_cli_bench(const struct rf_cli *c)
 {
     unsigned batch[MAX_BATCHES], most = 1;
@@ -189,7 +255,16 @@ int rf_cli_bench(const struct rf_cli *c)
     struct rf_model_info info;
     struct rf_error err = {0};
     char where[512];
-    if (!parse_batches(c->batch, batch, &n_batch)) return RF_EXIT_USAGE;
+    if (c->kernels && !c->n_arg) return bench_kernels(c);
+    if (!c->n_arg) {
+        fprintf(stderr, "rocmforge: bench needs MODEL, or --kernels\n  See: rocmforge bench --help\n");
+        return RF_EXIT_USAGE;
+    }
+    if (c->kernels || c->shapes) {
+        fprintf(stderr, "rocmforge: --kernels and --shapes go without a model: leave \"%.80s\" out, or them\n", c->arg[0]);
+        return RF_EXIT_USAGE;
+    }
+    if (!parse_batches(c->batch ? c->batch : "1", batch, &n_batch)) return RF_EXIT_USAGE;
     for (size_t i = 0; i < n_batch; i++) most = RF_MAX(most, batch[i]);
     struct rf_model *m = rf_cli_open_model(c, 0);
     if (!m) return RF_EXIT_MODEL;

@@ -219,7 +219,7 @@ const struct rf_cli_command *rf_cli_command_find(const char *name)
 
 void rf_cli_defaults(struct rf_cli *c)
 {
-    *c = (struct rf_cli){.host = "127.0.0.1", .port = 8080, .gpu_memory_fraction = 0.9, .step_timeout = -1, .pp = 512, .tg = 128, .reps = 5, .batch = "1", .drain_timeout = 30,
+    *c = (struct rf_cli){.host = "127.0.0.1", .port = 8080, .gpu_memory_fraction = 0.9, .step_timeout = -1, .pp = 512, .tg = 128, .reps = 5, .drain_timeout = 30,
                          .log_level = "info", .max_tokens = -1, .max_connections = 16384, .max_body_mb = 32};
 }
 

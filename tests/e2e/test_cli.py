@@ -209,6 +209,34 @@ def test_perplexity(rf, tiny, tmp_path):
     rf("perplexity", tiny["llama-F32-gguf"], tmp_path / "none.txt", code=FAILED)
 
 
+KERNELS = ("bench", "--kernels", "--shapes", "256x256,96x64", "--batch", "1,20", "--ctx", 32, "--reps", 2)
+
+
+def check_kernels(rows, chooses):
+    assert rows[0]["kernel"] == "sum" and rows[0]["share"] == pytest.approx(1)
+    products = {(r["what"], r["rows"], r["outputs"], r["inputs"]) for r in rows if r["kernel"] == "product"}
+    assert products == {(t, m, 256, 256) for t in ("Q4_K", "Q6_K", "Q8_0", "BF16") for m in (1, 20)} | {(t, m, 96, 64) for t in ("Q8_0", "BF16") for m in (1, 20)}
+    assert [(r["what"], r["rows"]) for r in rows if r["kernel"] == "attention"] == [("decode", 1), ("prompt", 32)]
+    assert len([r for r in rows if r["kernel"] == "choice"]) == (3 if chooses else 0)
+    assert all(r["us"] > 0 and r["gb_per_s"] > 0 and r["share"] > 0 for r in rows)
+    bf16 = next(r for r in rows if (r["what"], r["rows"], r["outputs"]) == ("BF16", 20, 256))
+    assert bf16["gb_per_s"] == pytest.approx(256 * 256 * 2 / bf16["us"] * 1e-3, rel=1e-3)
+    assert bf16["tflop_per_s"] == pytest.approx(2 * 256 * 256 * 20 / bf16["us"] * 1e-6, rel=1e-3)
+
+
+def test_bench_kernels(rf):
+    r = json.loads(rf(*KERNELS, "--json", "--device", "cpu", "--threads", 2)[0])
+    check_kernels(r["rows"], chooses=False)
+    assert r["device"].startswith("cpu: 2 threads")
+    lines = rf(*KERNELS, "--device", "cpu", "--threads", 2)[0].splitlines()
+    assert lines[0].startswith("cpu: ") and lines[1].split() == ["kernel", "rows", "outputs", "inputs", "us", "GB/s", "memory", "TFLOP/s"] and len(lines) == 2 + len(r["rows"])
+    assert "needs MODEL, or --kernels" in rf("bench", code=USAGE)[1]
+    assert 'leave "m.gguf" out' in rf("bench", "m.gguf", "--kernels", code=USAGE)[1]
+    for bad in ("0x32", "32", "32x33", "32x32;1x32", "1x2000000"):
+        assert f'--shapes is "{bad}", expected' in rf("bench", "--kernels", "--shapes", bad, code=USAGE)[1]
+    assert "nonsense" in rf("bench", "--kernels", "--device", "nonsense", code=FAILED)[1]
+
+
 def test_bench(rf, tiny):
     out, err = rf("bench", tiny["gemma3-F32-gguf"], "--pp", 32, "--tg", 8, "--batch", "1,4", "--threads", 2, "--reps", 2, "--json")
     r = json.loads(out)

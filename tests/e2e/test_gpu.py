@@ -1,11 +1,13 @@
 """What a person gets with a GPU: sizes said before anything is loaded, and limits that are kept. On emulated drivers (cuda:0 warp 32,
 hip:0 warp 64), which count their calls and bytes."""
+import json
 import os
 import re
 
 import program
 import pytest
 import requests
+import test_cli
 
 TINY = ("--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 3, "hello")
 
@@ -74,6 +76,14 @@ def test_weights_stay_packed_in_one_allocation(gpu):
     _, _, stats = gpu(gpu.demo, "--device", "cuda:0", "--kv-blocks", 64, "--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 2, "hello")
     assert stats["allocations"] <= 16 and stats["live"] == 0, stats
     assert stats["peak"] <= 1.05 * size + 300e6, stats
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "hip:0"])
+def test_kernels_are_measured_one_by_one(gpu, device):
+    out, err = gpu.program.run(*test_cli.KERNELS, "--json", "--device", device, LD_LIBRARY_PATH=str(gpu.emulator))
+    r = json.loads(out)
+    test_cli.check_kernels(r["rows"], chooses=True)
+    assert r["device"].startswith(device + ": emulator")
 
 
 @pytest.mark.parametrize("kind", ["hang", "fault"])

@@ -146,7 +146,7 @@ def test_a_setting_reaches_the_program(program):
     assert "nowhere" in program.run("run", stdin="int", code=3)[1]
 
 
-VALUES = {"model": "here", "system": "s", "host": "::1", "model-name": "n", "api-key": "k", "alias": "a", "allowed-host": "h", "cors-origin": "http://x", "log-level": "debug",
+VALUES = {"shapes": "32x32", "model": "here", "system": "s", "host": "::1", "model-name": "n", "api-key": "k", "alias": "a", "allowed-host": "h", "cors-origin": "http://x", "log-level": "debug",
           "batch": "2", "chat-template": "t", "model-dir": "/x", "device": "cpu", "attention": "flash", "isa": "ref", "kv-type": "f32", "stop": "s",
           "logit-bias": "1=2", "server": "http://h:1"}
 

@@ -6,13 +6,13 @@
         RAW_LOAD(T_)(&(to), CHUNK(T_)(ahead.w, ahead.tile, ahead.c, p.n_chunk, bytes), lane);              \
         one_next(&p, &share, group, &ahead);                                                               \
     }
-#define LOAD_FIRST(T_, bytes, raw)                                                                         \
+#define LOAD_FIRST(T_, bytes, raw, n)                                                                      \
     G_UNROLL(2)                                                                                            \
-    for (int k = 0; k < ONE_AHEAD; k++) LOAD_NEXT(T_, bytes, raw[k])
-#define ALL_CHUNKS(T_, bytes, raw)                                                                         \
+    for (int k = 0; k < n; k++) LOAD_NEXT(T_, bytes, raw[k])
+#define ALL_CHUNKS(T_, bytes, raw, n)                                                                      \
     while (now.i < share.n_tile) {                                                                         \
         G_UNROLL(2)                                                                                        \
-        for (int k = 0; k < ONE_AHEAD; k++) {                                                              \
+        for (int k = 0; k < n; k++) {                                                                      \
             if (now.i >= share.n_tile) break;                                                              \
             const g_u32 i = now.i;                                                                         \
             CHUNK_STEP(T_)(&raw[k], &x, now.c, total, 1);                                                  \
@@ -46,9 +46,9 @@ G_KERNEL_DENSE(ONE_THREADS, 1) ONE_NAME(struct matmul_args p) /* shared: the for
     ahead = now;
 #ifdef T2
     const int other = g_tid() / ONE_HALF * p.blocks + g_bx() >= p.split;
-    if (!other) LOAD_FIRST(T, CHUNK_BYTES, raw)
+    if (!other) LOAD_FIRST(T, CHUNK_BYTES, raw, ONE_AHEAD)
 #else
-    LOAD_FIRST(T, CHUNK_BYTES, raw)
+    LOAD_FIRST(T, CHUNK_BYTES, raw, ONE_AHEAD)
 #endif
     if (p.n_chunk < RF_GPU_MM_GROUPS) /* groups without work in a tile */
         for (g_u32 k = 0; k < share.n_tile; k++) matmul_part(part, k, group, lane, 1, (const float *)0);
@@ -70,12 +70,12 @@ G_KERNEL_DENSE(ONE_THREADS, 1) ONE_NAME(struct matmul_args p) /* shared: the for
     const struct mma_x x = {mem + t * 16 + (g >> 2) * 64, mem + p.act.blocks * 128 + t * 8, g < 4, 1, turn};
 #ifdef T2
     if (other) {
-        struct RAW(T2) raw2[ONE_AHEAD];
-        LOAD_FIRST(T2, CHUNK_BYTES2, raw2)
-        ALL_CHUNKS(T2, CHUNK_BYTES2, raw2)
+        struct RAW(T2) raw2[1];
+        LOAD_FIRST(T2, CHUNK_BYTES2, raw2, 1)
+        ALL_CHUNKS(T2, CHUNK_BYTES2, raw2, 1)
     } else
 #endif
-    ALL_CHUNKS(T, CHUNK_BYTES, raw)
+    ALL_CHUNKS(T, CHUNK_BYTES, raw, ONE_AHEAD)
     g_sync();
     one_finish(&p, &share, part, add, HALF_FORM);
 }
