@@ -6,11 +6,28 @@
 
 #include "base/mem.h"
 
+rf_status rf_chat_messages(const struct rf_cli *c, const struct rf_chat *chat, json_t **out, struct rf_error *err)
+{
+    json_t *messages = json_array(), *system = c->system && *c->system ? json_string(c->system) : NULL;
+    rf_status s = RF_OK;
+    if (!messages) s = rf_fail_nomem(err, "conversation", 0);
+    else if (c->system && *c->system && !system) s = rf_fail(err, RF_INVALID, "the system message is not valid UTF-8");
+    else if (system && json_array_append_new(messages, json_pack("{s:s, s:O}", "role", "system", "content", system))) s = rf_fail_nomem(err, "conversation", 0);
+    else if (json_array_extend(messages, chat->messages)) s = rf_fail_nomem(err, "conversation", 0);
+    json_decref(system);
+    if (s) json_decref(messages);
+    else *out = messages;
+    return s;
+}
+
 static rf_status encode_messages(const struct rf_cli *c, const struct rf_chat *chat, int32_t **ids, size_t *n, struct rf_error *err)
 {
-    json_t *messages = json_array(), *vars = json_object();
-    if (c->system && *c->system) json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", c->system));
-    json_array_extend(messages, chat->messages);
+    json_t *messages, *vars = json_object();
+    rf_status said = rf_chat_messages(c, chat, &messages, err);
+    if (said) {
+        json_decref(vars);
+        return said;
+    }
     json_object_set_new(vars, "messages", messages);
     json_object_set_new(vars, "add_generation_prompt", json_true());
     char *text = json_dumps(vars, JSON_COMPACT);

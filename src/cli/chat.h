@@ -18,6 +18,8 @@ struct rf_chat {
     json_t *messages;        /* user and assistant in turn; the system message is rf_cli.system */
 };
 
+/* The conversation with its system message first, as the API and templates have it; to be json_decref'd. */
+rf_status rf_chat_messages(const struct rf_cli *c, const struct rf_chat *chat, json_t **out, struct rf_error *err);
 /* What is to be said next, as tokens (rf_free): through the chat template; without one, or with --raw, the last message as it
  * is. */
 rf_status rf_chat_encode(const struct rf_cli *c, const struct rf_chat *chat, int32_t **ids, size_t *n, struct rf_error *err);

@@ -250,18 +250,14 @@ static bool on_text(void *ctx, enum rf_remote_part part, const char *s, size_t n
     return !o->lost;
 }
 
-static json_t *request(const struct rf_cli *c, const struct rf_chat *chat)
+/* Body with the model and what is to be answered; NULL with err filled. */
+static json_t *request(const struct rf_cli *c, const struct rf_chat *chat, struct rf_error *err)
 {
-    json_t *body = json_pack("{s:O}", "model", chat->id), *messages = json_array();
-    size_t n = json_array_size(chat->messages);
-    if (c->raw) {
-        json_object_set(body, "prompt", json_object_get(json_array_get(chat->messages, n - 1), "content"));
-        json_decref(messages);
-        return body;
-    }
-    if (c->system && *c->system) json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", c->system));
-    json_array_extend(messages, chat->messages);
-    json_object_set_new(body, "messages", messages);
+    json_t *last = json_array_get(chat->messages, json_array_size(chat->messages) - 1), *messages = NULL;
+    if (!c->raw && rf_chat_messages(c, chat, &messages, err)) return NULL;
+    json_t *body = c->raw ? json_pack("{s:O, s:O}", "model", chat->id, "prompt", json_object_get(last, "content"))
+                          : json_pack("{s:O, s:o}", "model", chat->id, "messages", messages);
+    if (!body) rf_fail_nomem(err, "request", 0);
     return body;
 }
 
@@ -270,10 +266,11 @@ int rf_chat_ask(const struct rf_cli *c, struct rf_chat *chat, struct rf_buf *tex
     struct output out = {.text = text, .terminal = isatty(STDOUT_FILENO), .newline = true};
     const struct rf_remote_sink sink = {on_text, on_stop, &out};
     struct rf_remote_answer answer = {0};
-    json_t *body = request(c, chat);
-    int code = RF_EXIT_USAGE;
     *err = (struct rf_error){0};
-    if (put_fields(c, rf_remote_kind(chat->remote), body)) {
+    json_t *body = request(c, chat, err);
+    int code = RF_EXIT_USAGE;
+    if (!body) code = rf_cli_fail(err, RF_EXIT_FAILED);
+    else if (put_fields(c, rf_remote_kind(chat->remote), body)) {
         rf_status st = rf_remote_ask(chat->remote, c->raw ? "/completions" : "/chat/completions", body, &sink, &answer, err);
         bool stopped = st == RF_CANCELLED && !out.lost;
         if (out.dim && rf_cli_colour(STDOUT_FILENO)) rf_cli_write("\033[0m", 4);

@@ -195,6 +195,13 @@ def test_what_a_server_cannot_do_is_refused_by_name(prog, scripted, owner, refus
         assert refused.split()[0] in err and len(s.seen) == 1  # nothing was asked
 
 
+@pytest.mark.parametrize("server", [True, False])
+def test_a_system_message_that_is_no_text_is_not_left_out(prog, scripted, server):
+    where = ["--server", scripted().url, "m"] if server else ["rocmforge-demo", "--chat-template", TEMPLATE]
+    done = subprocess.run([prog.exe, "run", *where, "hi", "--system", b"\xff", "-n", "1"], capture_output=True, timeout=60, env=prog.env(), cwd=prog.cwd)
+    assert done.returncode == 1 and b"system message is not valid UTF-8" in done.stderr
+
+
 def test_an_unknown_server_gets_them_with_a_word(prog, scripted):
     s = scripted()
     out, err = prog.run("run", "--server", s.url, "m", "hi", "--top-k", "3")
