@@ -257,6 +257,7 @@ static rf_status all(struct bench *k)
     static const struct { const char *name; struct rf_choice c; } choices[] = {
         {"greedy", {.by = RF_CHOICE_BEST, .n_top = -1}},
         {"temperature", {.by = RF_CHOICE_DRAW, .scale = 1, .draw = UINT64_C(0x5deece66d0b), .top_p = RF_CHOICE_ALL, .n_top = -1}},
+        {"top_p", {.by = RF_CHOICE_DRAW, .scale = 3, .draw = UINT64_C(0x5deece66d0b), .top_p = RF_CHOICE_ALL / 20 * 19, .n_top = -1}}, /* as sharp as trained models are */
         {"top_k, top_p", {.by = RF_CHOICE_DRAW, .scale = 1, .draw = UINT64_C(0x5deece66d0b), .top_k = 40, .top_p = RF_CHOICE_ALL / 20 * 19, .n_top = -1}}};
     const struct rf_kernel_bench *o = k->o;
     const uint32_t width = o->shapes[0].inputs;
