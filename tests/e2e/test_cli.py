@@ -217,7 +217,7 @@ def check_kernels(rows, chooses):
     products = {(r["what"], r["rows"], r["outputs"], r["inputs"]) for r in rows if r["kernel"] == "product"}
     assert products == {(t, m, 256, 256) for t in ("Q4_K", "Q6_K", "Q8_0", "BF16") for m in (1, 20)} | {(t, m, 96, 64) for t in ("Q8_0", "BF16") for m in (1, 20)}
     assert [(r["what"], r["rows"]) for r in rows if r["kernel"] == "attention"] == [("decode", 1), ("prompt", 32)]
-    assert len([r for r in rows if r["kernel"] == "choice"]) == (3 if chooses else 0)
+    assert len([r for r in rows if r["kernel"] == "choice"]) == (4 if chooses else 0)
     assert all(r["us"] > 0 and r["gb_per_s"] > 0 and r["share"] > 0 for r in rows)
     bf16 = next(r for r in rows if (r["what"], r["rows"], r["outputs"]) == ("BF16", 20, 256))
     assert bf16["gb_per_s"] == pytest.approx(256 * 256 * 2 / bf16["us"] * 1e-3, rel=1e-3)
