@@ -81,6 +81,7 @@ struct rf_scratch_desc {
     uint32_t n_ctx;              /* positions */
     enum rf_kv_type type;        /* of the cache; never AUTO */
     uint32_t max_out, n_vocab; /* rows that tokens are chosen from */
+    bool precise;                /* all products are */
 };
 
 /* ---- one step's shape, host arrays, valid during the step ---- */

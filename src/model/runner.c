@@ -53,7 +53,7 @@ struct rf_runner {
     rf_dev reg[RF_REG_COUNT];     /* where each register lies for the step being laid out */
     rf_dev x_out;                 /* [max_out][n_embd]: X behind the last attention */
     uint32_t width[RF_REG_COUNT];
-    rf_dev logits;               /* [max_out][n_vocab] */
+    rf_dev logits, own_logits;   /* [max_out][n_vocab]; own: where they share no register's place */
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
     struct rf_chosen *host_chosen;
@@ -82,17 +82,29 @@ static void widths(const struct rf_lm *m, uint32_t width[RF_REG_COUNT])
     memcpy(width, w, sizeof w);
 }
 
-/* Where each register lies in scratch memory, and how much that is; false where it is too much for 64 bits. */
+/* Where each register lies in scratch memory, and how much that is; false where it is too much for 64 bits. Registers that are never alive together in any recipe
+ * (arch/table.c) share a place: A is written when H was read, Y when Q, K and V were, U when they and Y were. G's also takes A's rows of outputs (add_layer). */
 static bool place(const uint32_t width[RF_REG_COUNT], uint32_t max_tok, uint64_t at[RF_REG_COUNT], uint64_t *bytes)
 {
-    uint64_t one;
-    *bytes = 0;
+    uint64_t of[RF_REG_COUNT], qk, qkv;
     for (int i = 0; i < RF_REG_COUNT; i++) {
-        at[i] = *bytes;
-        if (!rf_mul64(max_tok, (uint64_t)width[i] * sizeof(float), &one) || !rf_add64(*bytes, (one + 63) & ~63ull, bytes)) return false;
+        if (!rf_mul64(max_tok, (uint64_t)width[i] * sizeof(float), &of[i]) || !rf_add64(of[i], 63, &of[i])) return false;
+        of[i] &= ~63ull;
     }
+    if (!rf_add64(of[RF_REG_Q], of[RF_REG_K], &qk) || !rf_add64(qk, of[RF_REG_V], &qkv)) return false;
+    at[RF_REG_X] = 0;
+    at[RF_REG_H] = at[RF_REG_A] = of[RF_REG_X];
+    if (!rf_add64(at[RF_REG_H], RF_MAX(of[RF_REG_H], of[RF_REG_A]), &at[RF_REG_G])) return false;
+    if (!rf_add64(at[RF_REG_G], RF_MAX(of[RF_REG_G], of[RF_REG_A]), &at[RF_REG_U])) return false;
+    if (!rf_add64(at[RF_REG_U], RF_MAX(RF_MAX(of[RF_REG_U], of[RF_REG_Y]), qkv), bytes)) return false;
+    at[RF_REG_Y] = at[RF_REG_Q] = at[RF_REG_U];
+    at[RF_REG_K] = at[RF_REG_Q] + of[RF_REG_Q];
+    at[RF_REG_V] = at[RF_REG_Q] + qk;
     return true;
 }
+
+/* Do logits fit where G and U were? They are made when these are dead, and read before the next step. */
+static bool shares_logits(const uint64_t at[RF_REG_COUNT], uint64_t bytes, uint64_t logits) { return logits <= bytes - at[RF_REG_G]; }
 
 uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx)
 {
@@ -104,8 +116,10 @@ uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_o
                                 .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
                                 .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
                                 .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx, .max_out = opt->max_out, .n_vocab = m->shape.n_vocab,
-                                .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type};
-    return bytes + (uint64_t)opt->max_out * ((m->shape.n_vocab + (uint64_t)embd) * sizeof(float) + CHOSEN_BYTES) + m->b->mem->scratch_bytes(m->b, &d);
+                                .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type, .precise = opt->precise};
+    uint64_t logits, rows = (uint64_t)opt->max_out * ((uint64_t)embd * sizeof(float) + CHOSEN_BYTES);
+    if (!rf_mul64(opt->max_out, (uint64_t)m->shape.n_vocab * sizeof(float), &logits)) return UINT64_MAX;
+    return bytes + rows + (shares_logits(at, bytes, logits) ? 0 : logits) + m->b->mem->scratch_bytes(m->b, &d);
 }
 
 static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
@@ -118,7 +132,8 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     if (!rf_mul64(r->opt.max_out, (uint64_t)r->m->shape.n_vocab * sizeof(float), &logits))
         return rf_fail(err, RF_TOO_LARGE, "logits of %u rows are too large", r->opt.max_out);
     RF_TRY(b->mem->alloc(b, bytes, &r->scratch, err));
-    RF_TRY(b->mem->alloc(b, logits, &r->logits, err));
+    if (!shares_logits(at, bytes, logits)) RF_TRY(b->mem->alloc(b, logits, &r->own_logits, err));
+    r->logits = r->own_logits ? r->own_logits : r->scratch + at[RF_REG_G];
     for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
     if (b->info.host_memory || b->info.choose_vocab < r->m->shape.n_vocab) return RF_OK;
@@ -320,7 +335,7 @@ static bool add_layer(struct rf_runner *r, uint32_t i)
     for (const struct rf_recipe_step *s = r->m->arch->layer; s->op != RF_STEP_END; s++) {
         if (!add_step(r, s, l, rows)) return false;
         if (s->op == RF_STEP_ATTENTION && i + 1 == r->m->shape.n_layer && !r->lays_one) {
-            if (!add_gather(r, RF_REG_A, r->reg[RF_REG_Q]) || !add_gather(r, RF_REG_X, r->x_out)) return false;
+            if (!add_gather(r, RF_REG_A, r->reg[RF_REG_G]) || !add_gather(r, RF_REG_X, r->x_out)) return false;
             rows = ROWS_OUT;
         }
     }
@@ -399,7 +414,7 @@ void rf_runner_free(struct rf_runner *r)
     if (r->kv) b->mem->kv_free(b, r->kv);
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
-    if (r->logits) b->mem->free(b, r->logits);
+    if (r->own_logits) b->mem->free(b, r->own_logits);
     if (r->chosen) b->mem->free(b, r->chosen);
     b->mem->host_free(b, r->host_logits);
     b->mem->host_free(b, r->host_chosen);

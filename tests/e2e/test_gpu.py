@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+import numpy as np
 import program
 import pytest
 import requests
@@ -76,6 +77,48 @@ def test_weights_stay_packed_in_one_allocation(gpu):
     _, _, stats = gpu(gpu.demo, "--device", "cuda:0", "--kv-blocks", 64, "--max-step-tokens", 64, "--max-seqs", 4, "--raw", "-n", 2, "hello")
     assert stats["allocations"] <= 16 and stats["live"] == 0, stats
     assert stats["peak"] <= 1.05 * size + 300e6, stats
+
+
+def llama_8b(path):
+    """A file of Llama-3.1-8B's shape, as Q4_K_M lays types out: headers, and zeros that take no room on disk."""
+    gguf = pytest.importorskip("gguf")
+    Q, shape = gguf.GGMLQuantizationType, dict(embd=4096, ff=14336, layers=32, heads=32, kv=8, vocab=128256)
+    w = gguf.GGUFWriter(path, "llama")
+    w.add_block_count(shape["layers"]), w.add_context_length(8192), w.add_embedding_length(shape["embd"]), w.add_feed_forward_length(shape["ff"])
+    w.add_head_count(shape["heads"]), w.add_head_count_kv(shape["kv"]), w.add_layer_norm_rms_eps(1e-5), w.add_rope_dimension_count(128), w.add_vocab_size(shape["vocab"])
+    w.add_tokenizer_model("gpt2"), w.add_tokenizer_pre("llama-bpe"), w.add_token_list([f"t{i}" for i in range(shape["vocab"])])
+    w.add_token_types([1] * shape["vocab"]), w.add_token_merges(["t 0"]), w.add_eos_token_id(0)
+    size = 0
+
+    def tensor(name, rows, cols, kind):
+        nonlocal size
+        block, of = gguf.GGML_QUANT_SIZES[kind]
+        bytes_ = max(rows, 1) * cols // block * of
+        size += (bytes_ + 31) // 32 * 32
+        if rows:
+            w.add_tensor_info(name, (rows, cols // block * of), np.dtype(np.uint8), bytes_, raw_dtype=kind)
+        else:
+            w.add_tensor_info(name, (cols,), np.dtype(np.float32), bytes_)
+    tensor("token_embd.weight", shape["vocab"], 4096, Q.Q4_K), tensor("output_norm.weight", 0, 4096, Q.F32), tensor("output.weight", shape["vocab"], 4096, Q.Q6_K)
+    for i in range(32):
+        more = Q.Q6_K if i < 4 or i >= 28 or (i - 4) % 3 == 2 else Q.Q4_K
+        for name, rows, cols, kind in (("attn_norm", 0, 4096, Q.F32), ("ffn_norm", 0, 4096, Q.F32), ("attn_q", 4096, 4096, Q.Q4_K), ("attn_k", 1024, 4096, Q.Q4_K),
+                                       ("attn_v", 1024, 4096, more), ("attn_output", 4096, 4096, Q.Q4_K), ("ffn_gate", 14336, 4096, Q.Q4_K),
+                                       ("ffn_up", 14336, 4096, Q.Q4_K), ("ffn_down", 4096, 14336, more)):
+            tensor(f"blk.{i}.{name}.weight", rows, cols, kind)
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_ti_data_to_file(), w.close()
+    os.truncate(path, os.path.getsize(path) + size + 4096)
+    return path
+
+
+def test_memory_of_an_8b_model(gpu, tmp_path):
+    """By arithmetic, before anything is loaded: activations of 2,048 rows share places, and weights stay as large as the file."""
+    path = llama_8b(tmp_path / "8b.gguf")
+    weights, cache, scratch = megabytes(gpu(path, "--device", "cuda:0", "--raw", "-n", 1, "x", RF_EMU_MEMORY=2_000_000_000, code=3)[1])[:3]
+    size = path.stat().st_size
+    assert 4.8e9 < size < 5e9 and weights * 1e6 < 1.03 * size
+    registers = (4096 + 4096 + 2 * 14336) * 2048 * 4 / 1e6  # X; H, A; G; U, Y, Q K V. Logits of 256 rows lie in G and U
+    assert registers < scratch < registers + 345, scratch
 
 
 @pytest.mark.parametrize("device", ["cuda:0", "hip:0"])

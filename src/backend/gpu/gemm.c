@@ -163,5 +163,6 @@ uint64_t rf_gpu_gemm_scratch(const struct rf_scratch_desc *d)
 {
     const uint64_t cols = ((uint64_t)d->cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K * RF_GPU_GEMM_K, terms = 2 * sizeof(uint16_t);
     const uint64_t widest = (uint64_t)tiles_of(d->widest) * RF_GPU_GEMM_ROWS, rows = (uint64_t)tiles_of(d->rows) * RF_GPU_GEMM_ROWS;
-    return RF_MIN(W_SCRATCH, widest * cols * terms) + RF_MIN(X_SCRATCH, rows * cols * terms) + RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * sizeof(float));
+    return RF_MIN(W_SCRATCH, widest * cols * terms) + RF_MIN(X_SCRATCH, rows * cols * (d->precise ? terms : terms / 2)) +
+           RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * sizeof(float));
 }

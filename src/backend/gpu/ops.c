@@ -41,6 +41,7 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
         if (batch->out_row[i] < 0 || (uint32_t)batch->out_row[i] >= batch->n_tok) return RF_INTERNAL;
     int rc = g->dev.vendor->bind(&g->dev);
     if (rc) return rf_gpu_slot(g, rc, "choosing the device");
+    for (int i = 0; i < 2 && g->staging[i].bytes; i++) rf_gpu_buffer_release(g, &g->staging[i]); /* weights are up */
     g->at.n_row = batch->n_tok + batch->n_pad;
     g->at.n_out = batch->n_out + batch->n_pad;
     size_t bytes = plan_ints(batch, g->at.n_row, g->at.n_out) * sizeof(int32_t), n = g->at.n_row, at = RF_GPU_PLAN_HEAD + 3 * n + g->at.n_out;
