@@ -9,7 +9,7 @@
 #include "remote/remote.h"
 #include "remote/sse.h"
 
-enum { RF_REMOTE_JSON_MAX = 16 << 20, RF_REMOTE_TEXT_MAX = 256 << 20 }; /* bytes: a whole body; the text of one answer */
+enum { RF_REMOTE_JSON_MAX = 4 << 20, RF_REMOTE_TEXT_MAX = 256 << 20 }; /* bytes: a whole body; the text of one answer */
 
 struct rf_remote_reader {
     const char *from;                    /* who is read, for messages */

@@ -259,7 +259,7 @@ BAD = {
     "endless line": (endless(b"data: " + b"x" * 65536), "a line of over 1048576 bytes"),
     "endless comment": (endless(b"x" * 65536, b":"), "a line of over"),
     "endless event": (endless(b"data: " + b"x" * 65536 + b"\n"), "an event of over 4194304 bytes"),
-    "endless JSON": (lambda c, s: [c.sendall(http(b"", kind="application/json"))] + [c.sendall(b" " * (1 << 20)) for _ in range(64)], "over 16777216 bytes"),
+    "endless JSON": (lambda c, s: [c.sendall(http(b"", kind="application/json"))] + [c.sendall(b" " * (1 << 20)) for _ in range(64)], "over 4194304 bytes"),
     "no JSON": (http(b"data: {oops\n\n"), "event 1 of the answer is no JSON"),
     "deep JSON": (http(b"data: " + b"[" * 100000 + b"\n\n"), "is no JSON"),
     "no UTF-8": (http(b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'), "is no JSON"),
@@ -301,7 +301,7 @@ def test_wrong_answers_end_in_a_line(prog, scripted, case):
 
 @pytest.mark.parametrize("models,said", [(http(b"[" * 200000, kind="application/json"), "no list of models"), (http(b'{"data":{}}', kind="application/json"), "no list of models"),
                                          (http(b"", status="301 Moved", Location="https://example.invalid/"), "sends elsewhere"),
-                                         (lambda c, s: [c.sendall(http(b"", kind="application/json"))] + [c.sendall(b" " * (1 << 20)) for _ in range(64)], "over 16777216"),
+                                         (lambda c, s: [c.sendall(http(b"", kind="application/json"))] + [c.sendall(b" " * (1 << 20)) for _ in range(64)], "over 4194304"),
                                          (listing("evil\x1b[2J"), None)])
 def test_wrong_lists(prog, scripted, models, said):
     s = scripted(models=models)

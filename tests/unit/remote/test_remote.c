@@ -215,7 +215,7 @@ TEST(a_body_without_end_is_refused)
     rf_status st = rf_remote_reader_start(&r, "application/json", &err);
     for (int i = 0; i < 40 && !st; i++) st = rf_remote_reader_feed(&r, blanks, n, &err);
     CHECK_INT(st, RF_TOO_LARGE);
-    CHECK(strstr(err.message, "16777216"));
+    CHECK(strstr(err.message, "4194304"));
     rf_remote_reader_release(&r);
     free(blanks);
 }
