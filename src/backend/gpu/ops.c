@@ -118,7 +118,7 @@ static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct 
 {
     struct add_args p = {.a = a->a, .b = a->b, .out = a->out, .n = a->n, .b_scale = a->b_scale};
     rf_gpu_act_drop(rf_gpu_of(b), a->out);
-    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 255) / 256, 1, 1, 256, 0, &p);
+    return rf_gpu_launch_early(rf_gpu_of(b), s, RF_GPU_K_add, (a->n + 1023) / 1024, 1, 1, 256, 0, &p);
 }
 
 static rf_status op_softcap(struct rf_backend *b, struct rf_stream *s, const struct rf_softcap_args *a)
