@@ -152,7 +152,7 @@ enum rf_kv_type { RF_KV_AUTO = 0, RF_KV_F16, RF_KV_F32, RF_KV_BF16 };
 
 struct rf_engine_options {
     uint32_t max_model_len;      /* tokens per sequence; 0: the model's own, cut to what the pool holds */
-    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 (or max_seqs) sequences, at most 1/4 of free memory, on a GPU what its fraction leaves */
+    uint64_t kv_bytes;           /* size of the KV pool; 0: 8 (or max_seqs) sequences, at most 1/4 of free memory; on a GPU max_seqs, at most what its fraction leaves */
     uint32_t kv_blocks;          /* overrides kv_bytes when not 0 */
     enum rf_kv_type kv_type;
     uint32_t max_seqs;           /* sequences running together; 0: 256 */

@@ -11,6 +11,8 @@
 enum { PIPE_WAIT_MS = 2000 };
 
 /* The prompt: the argument, else all that comes through a pipe. False on a terminal: that is a conversation. */
+enum { RUN_SEQS = 8 }; /* one person's chat: what it asked before may stay in the cache; a server's share of a GPU would be too much */
+
 static bool has_prompt(const struct rf_cli *c) { return c->n_arg > 1 || !isatty(STDIN_FILENO); }
 
 /* What comes through a pipe stands before the prompt of the line: git diff | rocmforge run MODEL "Is this right?". A pipe that
@@ -103,7 +105,9 @@ static int talk(const struct rf_cli *c, struct rf_chat *chat)
         code = RF_EXIT_USAGE;
     } else if (open) {
         code = RF_EXIT_FAILED;
-        if (chat->model) chat->engine = rf_cli_open_engine(c, chat->model);
+        struct rf_cli mine = *c;
+        if (!mine.max_seqs) mine.max_seqs = RUN_SEQS;
+        if (chat->model) chat->engine = rf_cli_open_engine(&mine, chat->model);
         chat->messages = json_array();
         if ((chat->engine || chat->remote) && once) {
             rf_cli_catch_interrupt();

@@ -1,7 +1,7 @@
 /* engine.c - the engine's life, its thread and its mailbox. What a step does is in step.c.
  *
- * KV pool by default: room for 8 sequences (max_seqs if fewer) of max_model_len tokens, but at most a quarter of the
- * machine's free memory; on a GPU what the engine may use of it beside weights and scratch. max_model_len by default: the model's own, cut to what the pool holds for one sequence.
+ * KV pool by default: on a GPU room for max_seqs sequences of max_model_len tokens, but at most what the engine may use of its memory beside weights
+ * and scratch; on a CPU for 8 sequences (max_seqs if fewer), but at most a quarter of the machine's free memory. max_model_len by default: the model's own, cut to what the pool holds for one sequence.
  */
 #include "engine/engine.h"
 #include "engine/fit.h"
@@ -32,7 +32,7 @@ static uint64_t pool_wish(const struct rf_engine *e, const struct rf_engine_opti
     uint64_t room = b->memory_free, need = rf_kv_options_need(k, ctx);
     if (o->kv_blocks) return o->kv_blocks;
     if (o->kv_bytes) return o->kv_bytes / block_bytes;
-    uint64_t wish = need * (o->max_seqs ? e->max_seqs : RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS));
+    uint64_t wish = need * (o->max_seqs || !b->host_memory ? e->max_seqs : RF_MIN(e->max_seqs, (uint32_t)POOL_SEQS));
     if (!b->host_memory) return RF_MIN(wish, (room > scratch ? room - scratch : 0) / block_bytes);
     if (!room) room = UNKNOWN_MEMORY;
     uint64_t most = room / 4 / block_bytes;

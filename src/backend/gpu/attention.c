@@ -218,26 +218,38 @@ static uint32_t ones(const struct rf_batch *b)
     return n;
 }
 
-static uint32_t group_parts(const struct rf_attention_args *a) { return (a->n_head / a->n_kv_head + decode_heads(a->head_dim) - 1) / decode_heads(a->head_dim); }
+/* How the rows of single tokens are decoded (kernels/decode.gpu): blocks that share out a row's heads, their warps (0: by plain arithmetic) and dynamic shared
+ * memory. */
+struct decode_shape { uint32_t blocks, warps, shared; enum rf_gpu_kernel kernel; };
+enum { DECODE_STATIC = 4096, DECODE_GRID = 384, RUN_FEW = 128, RUN_MANY = 512 }; /* at least what kernels have besides; pieces of work that are handed out at once */
 
-/* Keys and values of 32 tokens, rows padded, and queries: kernels/decode.gpu. */
-static uint32_t decode_shared(const struct rf_attention_args *a, enum rf_kv_type type)
+static struct decode_shape decode_shape(const struct rf_gpu *g, const struct rf_attention_args *a, enum rf_kv_type type)
 {
-    const uint32_t heads = RF_MIN(a->n_head / a->n_kv_head, decode_heads(a->head_dim));
-    return 2 * 32 * (a->head_dim * (type == RF_KV_F32 ? 4 : 2) + 16) + heads * a->head_dim * (uint32_t)sizeof(float);
+    const uint32_t group = a->n_head / a->n_kv_head, most = decode_heads(a->head_dim), blobs = a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 4, heads = RF_MIN(group, most);
+    /* a unit of 32 keys and values, rows padded, and queries */
+    struct decode_shape s = {.blocks = a->n_kv_head * ((group + most - 1) / most), .kernel = RF_GPU_K_attn_decode,
+                             .shared = 2 * 32 * (a->head_dim * (type == RF_KV_F32 ? 4 : 2) + 16) + heads * a->head_dim * (uint32_t)sizeof(float)};
+    if (type == RF_KV_F32 || !g->decodes_matrix) return s;
+    /* queries, own key and value; for each warp a ring and, where that is needed, weights */
+    const uint32_t fixed = blobs * (2048 + 256), each = blobs * RF_GPU_DECODE_RING * 256 + (g->dev.vendor->operands_shared ? 2048 : 0);
+    uint32_t warps = RF_GPU_DECODE_WARPS;
+    while (warps > 1 && fixed + warps * each + DECODE_STATIC > g->dev.shared_max) warps /= 2;
+    return (struct decode_shape){.blocks = a->n_kv_head * ((group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS), .warps = warps, .shared = fixed + warps * each,
+                                 .kernel = blobs == 1 ? RF_GPU_K_attn_decode_64 : blobs == 2 ? RF_GPU_K_attn_decode_128 : RF_GPU_K_attn_decode_256};
 }
 
 /* The first `rows` rows, one of each sequence. append: a->rope is done here. act: where the result is also wanted as products of few rows take it. */
 static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t rows, bool append,
                         const struct act_args *act)
 {
-    const uint32_t blocks = a->n_kv_head * group_parts(a);
+    const struct decode_shape d = decode_shape(g, a, kv->desc.type);
     RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
-    RF_TRY(counts_need(g, s, (uint64_t)rows * blocks));
+    RF_TRY(counts_need(g, s, 1 + (uint64_t)rows * d.blocks));
     struct decode_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
         .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .act = *act, .q_stride = a->q_stride, .out_stride = a->out_stride,
         .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .window = a->window, .type = kernel_type(kv->desc.type),
-        .group = a->group, .n_block = kv->desc.n_block, .append = append, .scale = a->scale, .softcap = a->softcap};
+        .group = a->group, .n_block = kv->desc.n_block, .append = append, .n_row = rows, .warps = d.warps,
+        .grid = (uint32_t)RF_MIN((uint64_t)rows * d.blocks * RF_GPU_SPLITS, (uint64_t)DECODE_GRID), .run = rows <= RF_GPU_FEW_ROWS ? RUN_FEW : RUN_MANY, .scale = a->scale, .softcap = a->softcap};
     if (append) {
         p.k = a->rope->k;
         p.v = a->rope->v;
@@ -245,7 +257,8 @@ static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_a
         p.rot_dim = a->rope->rot_dim;
         RF_TRY(rotation(g, s, a->rope, &p.style, &p.table));
     }
-    return rf_gpu_launch_early(g, s, RF_GPU_K_attn_decode, RF_GPU_SPLITS, blocks, rows, 128, decode_shared(a, kv->desc.type), &p);
+    if (d.warps) return rf_gpu_launch_early(g, s, d.kernel, p.grid, 1, 1, d.warps * g->warp, d.shared, &p);
+    return rf_gpu_launch_early(g, s, d.kernel, RF_GPU_PLAIN_RUNS, d.blocks, rows, 128, d.shared, &p);
 }
 
 static rf_status flash(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t first_seq)
@@ -336,7 +349,7 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     const bool splits = g->attention == RF_GPU_ATTENTION_AUTO || g->attention == RF_GPU_ATTENTION_SPLIT;
     const bool flashes = g->attention != RF_GPU_ATTENTION_REFERENCE && g->attention != RF_GPU_ATTENTION_SPLIT &&
                          rf_gpu_flash_takes(g, a->head_dim, kv->desc.type);
-    const bool whole = a->out_stride == a->n_head * a->head_dim && decode_shared(a, kv->desc.type) + 2048 <= g->dev.shared_max;
+    const bool whole = a->out_stride == a->n_head * a->head_dim && decode_shape(g, a, kv->desc.type).shared + DECODE_STATIC <= g->dev.shared_max;
     const uint32_t n = splits && whole ? ones(g->batch) : 0;
     struct act_args act = {0};
     if (n && n == g->batch->n_seq) { /* rows that pad run too */

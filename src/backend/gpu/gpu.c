@@ -321,11 +321,12 @@ static rf_status probe(struct rf_gpu *g, struct rf_error *err)
     rf_dev p;
     RF_TRY(rf_gpu_alloc(g, MIN_ALLOC, "the first kernel", &p, err));
     rf_status s = rf_gpu_launch(g, NULL, RF_GPU_K_probe, 1, 1, 1, PROBE_THREADS, &(struct probe_args){.out = p});
-    uint32_t told[2] = {0};
+    uint32_t told[3] = {0};
     int rc = s ? 0 : g->dev.api.download(told, p, sizeof told, g->stream);
     if (!s && !rc) rc = g->dev.api.stream_sync(g->stream);
     g->warp = told[0];
     g->has_mma = told[1];
+    g->decodes_matrix = told[2];
     if (s) s = rf_fail(err, s, "%s: the first kernel %s", g->dev.id, g->base.info.detail);
     else s = rf_gpu_check(&g->dev, rc, "running the first kernel", err);
     if (!s && g->warp != 32 && g->warp != 64)

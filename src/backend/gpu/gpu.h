@@ -95,6 +95,7 @@ struct rf_gpu {
     void *stream;
     uint32_t warp;
     bool has_mma; /* products of few rows take x as kernels/act.h says */
+    bool decodes_matrix; /* single tokens attend on the matrix unit */
     rf_status fault;
     double memory_fraction;
     uint64_t memory_used; /* bytes that are allocated */

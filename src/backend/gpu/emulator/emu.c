@@ -294,6 +294,12 @@ void *rf_emu_shared(int id, size_t bytes)
     return p;
 }
 
+int rf_emu_decodes(void)
+{
+    const char *way = getenv("RF_EMU_DECODE");
+    return !way || strcmp(way, "plain");
+}
+
 size_t rf_emu_dynamic(void) { return emu.dynamic; }
 
 float rf_emu_h2f(uint16_t h) { return rf_f16_to_f32(h); }

@@ -33,6 +33,7 @@ extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
 enum rf_emu_order { RF_EMU_FORWARD, RF_EMU_BACKWARD, RF_EMU_RANDOM };
 
 void *rf_emu_shared(int id, size_t bytes);
+int rf_emu_decodes(void); /* kernels/matrix.h: not where RF_EMU_DECODE is "plain" */
 size_t rf_emu_dynamic(void); /* bytes of shared memory that the launch asked for */
 void rf_emu_block_sync(int line);
 int rf_emu_shfl(int v, uint32_t lane, int line);
@@ -73,6 +74,7 @@ G_FN void g_pdl_launch(void) {}
 G_FN void g_publish(void) {}
 G_FN void g_observe(void) {}
 G_FN uint32_t g_arrive(uint32_t *count) { return (*count)++; } /* one block at a time */
+G_FN uint32_t g_ticket(uint32_t *count) { return (*count)++; }
 G_FN uint32_t g_fma2(uint32_t a, uint32_t b, uint32_t c)
 {
     uint32_t lo = g_f2h(fmaf(g_h2f((uint16_t)a), g_h2f((uint16_t)b), g_h2f((uint16_t)c)));

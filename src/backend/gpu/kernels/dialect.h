@@ -60,6 +60,7 @@ G_FN void g_pdl_launch(void) {}
 G_FN void g_publish(void) { __builtin_amdgcn_fence(__ATOMIC_RELEASE, "agent"); }
 G_FN void g_observe(void) { __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "agent"); }
 G_FN g_u32 g_arrive(g_u32 *count) { return __hip_atomic_fetch_add(count, 1u, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT); }
+G_FN g_u32 g_ticket(g_u32 *count) { return __hip_atomic_fetch_add(count, 1u, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT); }
 G_FN int g_shfl_xor_i(int v, int m) { return __builtin_amdgcn_ds_bpermute((int)((g_lane() ^ (g_u32)m) << 2), v); }
 G_FN float g_asf(g_u32 x) { return __builtin_bit_cast(float, x); }
 G_FN g_u32 g_asu(float x) { return __builtin_bit_cast(g_u32, x); }
@@ -119,6 +120,12 @@ G_FN g_u32 g_arrive(g_u32 *count)
 {
     g_u32 before;
     asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(count) : "memory");
+    return before;
+}
+G_FN g_u32 g_ticket(g_u32 *count) /* counts, and orders nothing */
+{
+    g_u32 before;
+    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(count) : "memory");
     return before;
 }
 /* Programmatic dependent launch: the next kernel may start when all blocks have called g_pdl_launch or ended; it must not touch what earlier

@@ -9,12 +9,12 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
     const g_u32 lo = flash_first_key(first_pos, p.window), all_lo = flash_first_key(last_pos, p.window);
     g_u8 *q = mem, *k = mem + WIDTH / 64 * FLASH_BLOB, *v = mem + WIDTH / 32 * FLASH_BLOB;
     struct g_mat_acc out[WIDTH / 16];
-    float max[FLASH_LANE_ROWS], sum[FLASH_LANE_ROWS];
-    g_u32 row_hi[FLASH_LANE_ROWS]; /* last key that is seen; of it and those before it so many as see says. Positions are below 2^31 */
+    float max[G_MAT_SLOTS], sum[G_MAT_SLOTS];
+    g_u32 row_hi[G_MAT_SLOTS]; /* last key that is seen; of it and those before it so many as see says. Positions are below 2^31 */
     const g_u32 see = p.window && p.window < 1u << 31 ? p.window : 1u << 31;
     G_UNROLL(8)
-    for (g_u32 i = 0; i < FLASH_LANE_ROWS; i++) {
-        const g_u32 r = warp * 16 + FLASH_ROW_OF(i);
+    for (g_u32 i = 0; i < G_MAT_SLOTS; i++) {
+        const g_u32 r = warp * 16 + g_mat_slot_row(i);
         row_hi[i] = (g_u32)pos[(tile.row + (r < tile.n_row ? r : tile.n_row - 1)) / group];
         max[i] = G_LOWEST; /* finite: a row that has seen nothing yet stays as it is */
         sum[i] = 0;
@@ -54,20 +54,20 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
                 x *= G_LOG2E;
                 if (masked) {
                     const g_u32 key = base + 16 * j + g_mat_col(i);
-                    if (row_hi[FLASH_SLOT(i)] - key >= see) x = -__builtin_inff(); /* a key behind wraps around */
+                    if (row_hi[G_MAT_SLOT(i)] - key >= see) x = -__builtin_inff(); /* a key behind wraps around */
                 }
                 s[j].v[i] = x;
             }
-        float top[FLASH_LANE_ROWS], scale[FLASH_LANE_ROWS];
+        float top[G_MAT_SLOTS], scale[G_MAT_SLOTS];
         G_UNROLL(8)
-        for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) top[r] = max[r];
+        for (g_u32 r = 0; r < G_MAT_SLOTS; r++) top[r] = max[r];
         G_UNROLL(4)
         for (g_u32 j = 0; j < 4; j++)
             G_UNROLL(8)
-            for (g_u32 i = 0; i < G_MAT_ACC; i++) top[FLASH_SLOT(i)] = s[j].v[i] > top[FLASH_SLOT(i)] ? s[j].v[i] : top[FLASH_SLOT(i)];
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) top[G_MAT_SLOT(i)] = s[j].v[i] > top[G_MAT_SLOT(i)] ? s[j].v[i] : top[G_MAT_SLOT(i)];
         G_UNROLL(8)
-        for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) {
-            top[r] = flash_row_max(top[r]);
+        for (g_u32 r = 0; r < G_MAT_SLOTS; r++) {
+            top[r] = g_mat_row_max(top[r]);
             scale[r] = g_exp2(max[r] - top[r]);
             max[r] = top[r];
             sum[r] *= scale[r];
@@ -76,13 +76,13 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         for (g_u32 j = 0; j < 4; j++)
             G_UNROLL(8)
             for (g_u32 i = 0; i < G_MAT_ACC; i++) {
-                s[j].v[i] = g_exp2(s[j].v[i] - max[FLASH_SLOT(i)]);
-                sum[FLASH_SLOT(i)] += s[j].v[i];
+                s[j].v[i] = g_exp2(s[j].v[i] - max[G_MAT_SLOT(i)]);
+                sum[G_MAT_SLOT(i)] += s[j].v[i];
             }
         G_UNROLL(16)
         for (int n = 0; n < WIDTH / 16; n++)
             G_UNROLL(8)
-            for (g_u32 i = 0; i < G_MAT_ACC; i++) out[n].v[i] *= scale[FLASH_SLOT(i)];
+            for (g_u32 i = 0; i < G_MAT_ACC; i++) out[n].v[i] *= scale[G_MAT_SLOT(i)];
 #if !defined(G_MAT_NV) /* weights change places through shared memory */
         g_u8 *weights = mem + 3 * (WIDTH / 64) * FLASH_BLOB + warp * 2048;
         const g_u32 lane = g_lane_here();
@@ -96,7 +96,7 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         for (g_u32 c = 0; c < 8; c += G_MAT_CHUNKS) {
             struct g_mat a, b;
 #if defined(G_MAT_NV)
-            for (int i = 0; i < 4; i++) a.v[i] = flash_pair(s[c / 2].v[2 * i], s[c / 2].v[2 * i + 1], F16);
+            for (int i = 0; i < 4; i++) a.v[i] = g_mat_pair(s[c / 2].v[2 * i], s[c / 2].v[2 * i + 1], F16);
 #else
             g_mat_load(&a, weights, 0, c);
 #endif
@@ -110,13 +110,13 @@ G_KERNEL(FLASH_THREADS) FLASH_NAME(struct flash_args p) /* grid: tile, KV head; 
         flash_load(&p, table, v, base + 64, kvh, 16, lo, last_pos + 1, WIDTH);
     }
     G_UNROLL(8)
-    for (g_u32 r = 0; r < FLASH_LANE_ROWS; r++) sum[r] = flash_row_sum(sum[r]);
+    for (g_u32 r = 0; r < G_MAT_SLOTS; r++) sum[r] = g_mat_row_sum(sum[r]);
     G_UNROLL(16)
     for (g_u32 n = 0; n < WIDTH / 16; n++)
         G_UNROLL(8)
         for (g_u32 i = 0; i < G_MAT_ACC; i++) {
             const g_u32 r = warp * 16 + g_mat_row(i), d = 16 * n + g_mat_col(i), row = tile.row + r;
             if (r < tile.n_row && d < p.head_dim)
-                ((float *)p.out)[(g_u64)(tile.tok + row / group) * p.out_stride + (kvh * group + row % group) * p.head_dim + d] = out[n].v[i] / sum[FLASH_SLOT(i)];
+                ((float *)p.out)[(g_u64)(tile.tok + row / group) * p.out_stride + (kvh * group + row % group) * p.head_dim + d] = out[n].v[i] / sum[G_MAT_SLOT(i)];
         }
 }

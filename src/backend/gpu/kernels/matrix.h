@@ -37,6 +37,15 @@
 #define G_MAT_UNROLL(n) G_UNROLL(1)
 #endif
 
+/* Whether single tokens attend on the unit (decode.gpu): RDNA's compiler keeps too much in registers, and spills. In the emulator a test chooses. */
+#if defined(RF_GPU_EMU)
+#define G_MAT_DECODES rf_emu_decodes()
+#elif defined(G_MAT_NV) || defined(G_MAT_CDNA)
+#define G_MAT_DECODES 1
+#else
+#define G_MAT_DECODES 0
+#endif
+
 /* Two values as bf16, the first in the low half. */
 #if defined(G_MAT_NV) && !defined(RF_GPU_EMU)
 G_FN g_u32 g_f2bf2(float a, float b) { g_u32 r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a)); return r; }
@@ -138,7 +147,7 @@ G_FN void g_mat_load(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk)
 }
 G_FN void g_mat_load_turned(struct g_mat *f, const g_u8 *blob, g_u32 row, g_u32 chunk)
 {
-    const g_u32 n = g_lane() & 15, c = chunk + (n >> 3), at = 2 * (n & 7);
+    const g_u32 n = g_lane_here() & 15, c = chunk + (n >> 3), at = 2 * (n & 7);
     for (g_u32 i = 0; i < G_MAT_WORDS; i++) {
         g_u32 k = row + 8 * G_MAT_FIRST + 2 * i;
         f->v[i] = *(const g_u16 *)(blob + g_blob_at(k, c) + at) | (g_u32) * (const g_u16 *)(blob + g_blob_at(k + 1, c) + at) << 16;
@@ -202,6 +211,63 @@ G_FN void g_mat_mma(struct g_mat_acc *c, const struct g_mat *a, const struct g_m
 /* Element i of the calling lane: its row and column of D. */
 G_FN g_u32 g_mat_row(g_u32 i) { return g_mat_row_of(g_lane(), i); }
 G_FN g_u32 g_mat_col(g_u32 i) { return g_mat_col_of(g_lane(), i); }
+
+/* Rows of D that a lane has elements of: how many, to which of them (slot) element i belongs, a slot's row, and the lanes that share a row. */
+#if defined(G_MAT_NV)
+#define G_MAT_SLOTS 2
+#define G_MAT_SLOT(i) (((i) >> 1) & 1)
+#define G_MAT_SHARE 4
+G_FN g_u32 g_mat_slot_row(g_u32 slot) { return g_mat_row(2 * slot); }
+#else
+#define G_MAT_SLOTS G_MAT_ACC
+#define G_MAT_SLOT(i) (i)
+#define G_MAT_SHARE 16
+G_FN g_u32 g_mat_slot_row(g_u32 slot) { return g_mat_row(slot); }
+#endif
+G_FN float g_mat_row_max(float v)
+{
+    for (int m = G_MAT_SHARE / 2; m; m >>= 1) {
+        float o = g_shfl_xor(v, m);
+        v = o > v ? o : v;
+    }
+    return v;
+}
+G_FN float g_mat_row_sum(float v)
+{
+    for (int m = G_MAT_SHARE / 2; m; m >>= 1) v += g_shfl_xor(v, m);
+    return v;
+}
+/* D folded: rows r and r + 8 added, r below 8. Of that a lane keeps G_MAT_KEPT elements (where two lanes come to the same, both keep it) of
+ * G_MAT_KEPT_SLOTS rows; element i of D belongs to slot G_MAT_KEPT_SLOT(i), element k of what is kept stands where element G_MAT_KEPT_AT(k) of D does. */
+#if defined(G_MAT_NV)
+#define G_MAT_KEPT 4
+#define G_MAT_KEPT_SLOTS 1
+#define G_MAT_KEPT_SLOT(i) 0
+#define G_MAT_KEPT_AT(k) ((k) + ((k) & 2))
+#else
+#if defined(G_MAT_RDNA4) || defined(G_MAT_CDNA)
+#define G_MAT_KEPT G_MAT_ACC
+#else
+#define G_MAT_KEPT (G_MAT_ACC / 2)
+#endif
+#define G_MAT_KEPT_SLOTS G_MAT_KEPT
+#define G_MAT_KEPT_SLOT(i) ((i) % G_MAT_KEPT)
+#define G_MAT_KEPT_AT(k) (k)
+#endif
+G_FN float g_mat_fold(const struct g_mat_acc *c, g_u32 k)
+{
+#if defined(G_MAT_RDNA4) || defined(G_MAT_CDNA) /* the other half of the warp has the other row */
+    return c->v[k] + g_shfl_xor(c->v[k], G_WARP / 2);
+#else
+    return c->v[G_MAT_KEPT_AT(k)] + c->v[G_MAT_KEPT_AT(k) + (G_MAT_KEPT_SLOTS == 1 ? 2 : G_MAT_KEPT)];
+#endif
+}
+G_FN g_u32 g_mat_kept_row(g_u32 k) { return g_mat_row(G_MAT_KEPT_AT(k)) & 7; }
+G_FN g_u32 g_mat_kept_col(g_u32 k) { return g_mat_col(G_MAT_KEPT_AT(k)); }
+/* Two values of an operand: f16 or bf16, the first in the low half. */
+G_FN g_u32 g_mat_pair(float a, float b, int f16) { return f16 ? g_f2h(a) | (g_u32)g_f2h(b) << 16 : g_f2bf2(a, b); }
+/* What rounding a value so leaves. */
+G_FN float g_mat_rest(float a, int f16) { return a - (f16 ? g_h2f(g_f2h(a)) : g_bf2f((g_u16)g_f2bf2(a, 0))); }
 
 #if defined(RF_GPU_EMU)
 #if defined(G_MAT_NV)
