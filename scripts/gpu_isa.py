@@ -19,6 +19,7 @@ NEWER = ("gfx950",)  # LLVM 19 does not know them
 KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
 ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
+DECODE = r"attn_decode_\d+"  # not on RDNA: kernels/matrix.h
 
 # Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.
 EXPECTED = [
@@ -27,6 +28,10 @@ EXPECTED = [
     (r"ptx", LARGE + rf"|matmul_({ONE_FORM})_\d", "mma.sync"),
     (r"gfx90a|gfx94.|gfx950", LARGE, "v_mfma_f32_16x16x16"),
     (r"gfx1[12]..", LARGE, "v_wmma_f32_16x16x16"),
+    (r"sm_.*", DECODE, "HMMA"),
+    (r"ptx", DECODE, "mma.sync"),
+    (r"gfx90a|gfx94.|gfx950", DECODE, "v_mfma_f32_16x16x16"),
+    (r"gfx.*", DECODE, None),
     (r"gfx906|gfx908|gfx10..", LARGE, None),  # gfx908's unit has no 16x16x16 bf16 product; its kernels are plain arithmetic
 ]
 
@@ -36,8 +41,6 @@ SHARED = "so many blocks share a processor that a thread has 80 registers (G_KER
 EIGHT = "sums of four or eight rows of x beside a chunk's operands"
 WIDE = "heads of 256: 160 of 256 registers are sums"
 ALLOWED = [
-    (r"sm_80", r"attn_decode", 51, SHARED),
-    (r"sm_8[69]", r"attn_decode", 26, SHARED),
     (r"sm_(80|86|89|90a)", r"gemm_few_q5_1", 69, SHARED),
     (r"sm_1[02]0", r"gemm_few_(bf16|q2_k|q3_k|q4_1|q5_1)", 31, SHARED),
     (r"sm_90a", r"gemm_few_f16", 8, SHARED),

@@ -1,7 +1,8 @@
 /* engine.c - the engine's life, its thread and its mailbox. What a step does is in step.c.
  *
  * KV pool by default: on a GPU room for max_seqs sequences of max_model_len tokens, but at most what the engine may use of its memory beside weights
- * and scratch; on a CPU for 8 sequences (max_seqs if fewer), but at most a quarter of the machine's free memory. max_model_len by default: the model's own, cut to what the pool holds for one sequence.
+ * and scratch; on a CPU for 8 sequences (max_seqs if fewer), but at most a quarter of the machine's free memory.
+ * max_model_len by default: the model's own, cut to what the pool holds for one sequence.
  */
 #include "engine/engine.h"
 #include "engine/fit.h"

@@ -220,21 +220,29 @@ static uint32_t ones(const struct rf_batch *b)
 
 /* How the rows of single tokens are decoded (kernels/decode.gpu): blocks that share out a row's heads, their warps (0: by plain arithmetic) and dynamic shared
  * memory. */
-struct decode_shape { uint32_t blocks, warps, shared; enum rf_gpu_kernel kernel; };
-enum { DECODE_STATIC = 4096, DECODE_GRID = 384, RUN_FEW = 128, RUN_MANY = 512 }; /* at least what kernels have besides; pieces of work that are handed out at once */
+struct decode_shape { uint32_t blocks, warps, shared, ring; enum rf_gpu_kernel kernel; };
+enum {
+    DECODE_STATIC = 4096,           /* at least what kernels have besides */
+    DECODE_GRID = 384,              /* pieces of work that are handed out at once: about what a large chip holds */
+    DECODE_NEAR = 1024,
+    RUN_FEW = 128, RUN_MANY = 1024, /* keys of a run, few rows or many: as products, of two kinds */
+};
 
-static struct decode_shape decode_shape(const struct rf_gpu *g, const struct rf_attention_args *a, enum rf_kv_type type)
+static struct decode_shape decode_shape(const struct rf_gpu *g, const struct rf_attention_args *a, enum rf_kv_type type, bool near)
 {
-    const uint32_t group = a->n_head / a->n_kv_head, most = decode_heads(a->head_dim), blobs = a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 4, heads = RF_MIN(group, most);
+    const uint32_t group = a->n_head / a->n_kv_head, most = decode_heads(a->head_dim), heads = RF_MIN(group, most);
+    const uint32_t blobs = a->head_dim <= 64 ? 1 : a->head_dim <= 128 ? 2 : 4;
     /* a unit of 32 keys and values, rows padded, and queries */
     struct decode_shape s = {.blocks = a->n_kv_head * ((group + most - 1) / most), .kernel = RF_GPU_K_attn_decode,
                              .shared = 2 * 32 * (a->head_dim * (type == RF_KV_F32 ? 4 : 2) + 16) + heads * a->head_dim * (uint32_t)sizeof(float)};
     if (type == RF_KV_F32 || !g->decodes_matrix) return s;
     /* queries, own key and value; for each warp a ring and, where that is needed, weights */
-    const uint32_t fixed = blobs * (2048 + 256), each = blobs * RF_GPU_DECODE_RING * 256 + (g->dev.vendor->operands_shared ? 2048 : 0);
-    uint32_t warps = RF_GPU_DECODE_WARPS;
-    while (warps > 1 && fixed + warps * each + DECODE_STATIC > g->dev.shared_max) warps /= 2;
-    return (struct decode_shape){.blocks = a->n_kv_head * ((group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS), .warps = warps, .shared = fixed + warps * each,
+    const bool exchange = g->dev.vendor->operands_shared; /* those have steps of 32 keys */
+    const uint32_t ring = near && !exchange ? RF_GPU_DECODE_STEP : RF_GPU_DECODE_RING, fixed = blobs * (2048 + 256), extra = exchange ? 2048 : 0;
+    uint32_t warps = RF_GPU_DECODE_WARPS; /* sums depend on it: the same whatever the ring */
+    while (warps > 1 && fixed + warps * (blobs * RF_GPU_DECODE_RING * 256 + extra) + DECODE_STATIC > g->dev.shared_max) warps /= 2;
+    return (struct decode_shape){.blocks = a->n_kv_head * ((group + RF_GPU_DECODE_HEADS - 1) / RF_GPU_DECODE_HEADS), .warps = warps, .ring = ring,
+                                 .shared = fixed + warps * (blobs * ring * 256 + extra),
                                  .kernel = blobs == 1 ? RF_GPU_K_attn_decode_64 : blobs == 2 ? RF_GPU_K_attn_decode_128 : RF_GPU_K_attn_decode_256};
 }
 
@@ -242,14 +250,18 @@ static struct decode_shape decode_shape(const struct rf_gpu *g, const struct rf_
 static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_attention_args *a, const struct gpu_kv *kv, uint32_t rows, bool append,
                         const struct act_args *act)
 {
-    const struct decode_shape d = decode_shape(g, a, kv->desc.type);
+    /* Few rows that see little: small blocks leave the products before and behind room on the same processor, so that they overlap. */
+    const bool few = rows <= RF_GPU_FEW_ROWS, near = few && g->max_pos < DECODE_NEAR;
+    const struct decode_shape d = decode_shape(g, a, kv->desc.type, near);
+    if (near && d.warps) g->pos_limit = RF_MIN(g->pos_limit, (uint32_t)DECODE_NEAR);
     RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
     RF_TRY(counts_need(g, s, 1 + (uint64_t)rows * d.blocks));
     struct decode_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
         .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .act = *act, .q_stride = a->q_stride, .out_stride = a->out_stride,
         .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .window = a->window, .type = kernel_type(kv->desc.type),
         .group = a->group, .n_block = kv->desc.n_block, .append = append, .n_row = rows, .warps = d.warps,
-        .grid = (uint32_t)RF_MIN((uint64_t)rows * d.blocks * RF_GPU_SPLITS, (uint64_t)DECODE_GRID), .run = rows <= RF_GPU_FEW_ROWS ? RUN_FEW : RUN_MANY, .scale = a->scale, .softcap = a->softcap};
+        .grid = (uint32_t)RF_MIN((uint64_t)rows * d.blocks * RF_GPU_SPLITS, (uint64_t)DECODE_GRID), .run = few ? RUN_FEW : RUN_MANY, .ring = d.ring,
+        .scale = a->scale, .softcap = a->softcap};
     if (append) {
         p.k = a->rope->k;
         p.v = a->rope->v;
@@ -349,7 +361,7 @@ rf_status rf_gpu_attention(struct rf_backend *b, struct rf_stream *s, const stru
     const bool splits = g->attention == RF_GPU_ATTENTION_AUTO || g->attention == RF_GPU_ATTENTION_SPLIT;
     const bool flashes = g->attention != RF_GPU_ATTENTION_REFERENCE && g->attention != RF_GPU_ATTENTION_SPLIT &&
                          rf_gpu_flash_takes(g, a->head_dim, kv->desc.type);
-    const bool whole = a->out_stride == a->n_head * a->head_dim && decode_shape(g, a, kv->desc.type).shared + DECODE_STATIC <= g->dev.shared_max;
+    const bool whole = a->out_stride == a->n_head * a->head_dim && decode_shape(g, a, kv->desc.type, false).shared + DECODE_STATIC <= g->dev.shared_max;
     const uint32_t n = splits && whole ? ones(g->batch) : 0;
     struct act_args act = {0};
     if (n && n == g->batch->n_seq) { /* rows that pad run too */

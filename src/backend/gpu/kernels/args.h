@@ -24,8 +24,9 @@ enum { RF_GPU_ONE_HALVES = 2, RF_GPU_ONE_THREADS = 32 * RF_GPU_ONE_HALVES * RF_G
 /* The step's plan in device memory: int32 words; a table's place is in words from the plan's start. Then tokens, positions, .. (gpu.h). */
 enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
 enum { RF_GPU_PLAN_ROWS = 30, RF_GPU_PLAN_EDITS }; /* sample_row of each output; their edits: places in words from the plan's start */
-/* decode.gpu: most runs of a row (by plain arithmetic, too), most query heads and most warps of a block, keys that a warp's ring has room for. */
-enum { RF_GPU_SPLITS = 32, RF_GPU_PLAIN_RUNS = 16, RF_GPU_DECODE_HEADS = 8, RF_GPU_DECODE_WARPS = 4, RF_GPU_DECODE_RING = 32 };
+/* decode.gpu: most runs of a row (by plain arithmetic, too), most query heads and most warps of a block, keys that a warp's ring has room for (one
+ * step's, where a small block is worth more than copies under way). */
+enum { RF_GPU_SPLITS = 32, RF_GPU_PLAIN_RUNS = 16, RF_GPU_DECODE_HEADS = 8, RF_GPU_DECODE_WARPS = 4, RF_GPU_DECODE_RING = 32, RF_GPU_DECODE_STEP = 16 };
 #define decode_heads(dim) ((dim) > 128 ? RF_GPU_DECODE_HEADS / 2u : RF_GPU_DECODE_HEADS + 0u) /* query heads of a block, by plain arithmetic */
 
 /* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
@@ -63,12 +64,12 @@ struct attn_tile { unsigned seq, tok, row, n_row; }; /* n_row rows (token-major,
                                                         tok: the sequence's first token */
 /* append: q and k come as products made them, and k and v go to the cache here. part: of a row and query head, values [run][head_dim], then max and
  * sum [run][2]; count: on the matrix unit pieces of work that were drawn, then arrivals [row][blocks of a row], 0 between launches. n_row, warps,
- * grid (blocks of the launch) and run (keys of one, where 16 or fewer do): on the matrix unit. */
+ * grid (blocks of the launch), run (keys of one, where 16 or fewer do) and ring (keys): on the matrix unit. */
 struct decode_args {
     rf_gpu_ptr q, k, v, out, part, count, plan, pos, kv, block_bytes, slot_offset, table;
     struct act_args act;
     unsigned q_stride, kv_stride, out_stride, n_head, n_kv_head, head_dim, rot_dim, style, window, type, group, n_block, append; /* group: the cache group */
-    unsigned n_row, warps, grid, run;
+    unsigned n_row, warps, grid, run, ring;
     float scale, softcap;
 };
 struct glu_args { rf_gpu_ptr gate, up, out; struct act_args form; unsigned cols, act; };

@@ -4,7 +4,7 @@
 /* The dynamic part of shared memory: queries as blobs (later the finished heads as f32), the row's own key and value, a ring for each warp, weights as blobs.
  * A place in a ring: keys, and VALUES bytes behind values. A warp's part of a run: values at the front of its ring, PART floats a head: different banks. */
 #define VALUES (WIDTH / 64 * BLOB)
-#define RING (STAGES * 2 * VALUES)
+#define RING(p) ((p)->ring / STEP * (2 * VALUES))
 #define OWN (WIDTH / 64 * 2048)
 #define RINGS (OWN + WIDTH / 64 * 256)
 #define PART (WIDTH + 8)
@@ -43,8 +43,8 @@ G_FN void NAME_(decode_values, WIDTH)(struct g_mat_acc *out, const struct g_mat 
 /* A warp's part of a run. */
 G_FN void NAME_(decode_walk, WIDTH)(const struct decode_args *p, const struct decode_piece *w, struct decode_fetch *f, struct decode_block *b, g_u8 *mem, int f16)
 {
-    const g_u32 warp = g_tid() / G_WARP;
-    g_u8 *ring = mem + RINGS + warp * RING;
+    const g_u32 warp = g_tid() / G_WARP, stages = p->ring / STEP;
+    g_u8 *ring = mem + RINGS + warp * RING(p);
     struct g_mat_acc out[WIDTH / 16];
     float max[G_MAT_KEPT_SLOTS], sum[G_MAT_KEPT_SLOTS];
     G_UNROLL(8)
@@ -62,8 +62,9 @@ G_FN void NAME_(decode_walk, WIDTH)(const struct decode_args *p, const struct de
         g_u8 *k = ring + at * (2 * VALUES), *v = k + VALUES;
         struct g_mat_acc s[STEP / 16], more[STEP / 16];
         struct g_mat a;
-        at = at + 1 < STAGES ? at + 1 : 0;
-        g_copy_wait(STAGES - 1);
+        at = at + 1 < stages ? at + 1 : 0;
+        if (stages > 1) g_copy_wait(1);
+        else g_copy_wait(0);
         if (p->append && step == w->pos / STEP) decode_own(p, w, mem + OWN, k, VALUES);
         g_warp_join();
         G_UNROLL(2)
@@ -116,7 +117,7 @@ G_FN void NAME_(decode_walk, WIDTH)(const struct decode_args *p, const struct de
             a.v[2 * i + 1] = g_mat_pair(g_mat_rest(e[0][2 * i], f16), g_mat_rest(e[0][2 * i + 1], f16), f16);
         }
 #else /* they change places through shared memory */
-        g_u8 *weights = mem + RINGS + p->warps * RING + warp * 2048;
+        g_u8 *weights = mem + RINGS + p->warps * RING(p) + warp * 2048;
         const g_u32 lane = g_lane_here();
         G_UNROLL(2)
         for (g_u32 j = 0; j < STEP / 16; j++)
@@ -170,7 +171,7 @@ G_KERNEL_DENSE(RF_GPU_DECODE_WARPS * G_WARP, WIDTH > 128 ? 1 : 3) NAME_(attn_dec
         decode_blocks(&f, &p, &w);
         if (!p.append && !waited) g_pdl_wait(); /* the last key is in the cache already, by a kernel of this step */
         G_UNROLL(1)
-        for (g_u32 i = 0; i < STAGES; i++) decode_get(&f, &p, &w, mem + RINGS + warp * RING + i * (2 * VALUES), WIDTH, VALUES);
+        for (g_u32 i = 0; i < p.ring / STEP; i++) decode_get(&f, &p, &w, mem + RINGS + warp * RING(&p) + i * (2 * VALUES), WIDTH, VALUES);
         if (p.append && !waited) g_pdl_wait();
         const g_u32 drawn = g_tid() == 0 && all > p.grid ? g_ticket((g_u32 *)p.count) : 0;
         decode_inputs(&p, &w, mem, mem + OWN, WIDTH, threads);
@@ -183,7 +184,7 @@ G_KERNEL_DENSE(RF_GPU_DECODE_WARPS * G_WARP, WIDTH > 128 ? 1 : 3) NAME_(attn_dec
         g_sync();
         item = b->next;
         const float *value = (const float *)(mem + RINGS);
-        g_u64 head = PART, step = RING / 4;
+        g_u64 head = PART, step = RING(&p) / 4;
         g_u32 n = w.runs ? p.warps : 0;
         if (w.runs > 1) {
             for (g_u32 i = g_tid(); i < w.n_head * (dim / 4); i += threads) {
