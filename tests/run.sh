@@ -194,6 +194,8 @@ for pass in $passes; do
             say "$way"
             RF_TEST_DEVICE=${way% *} RF_EMU_ORDER=${way#* } c_tests build '/kernels/test_gpu_'
         done
+        say "single tokens by plain arithmetic, as on chips that do not attend on their matrix unit"
+        RF_EMU_DECODE=plain RF_TEST_DEVICE=hip:0 c_tests build '/kernels/test_gpu_ops'
         say "instructions and spilled registers of the GPU code that was built"
         one scripts/gpu_isa.py "$work/isa"
         read -r p f s <"$work/isa.sum" && count "$p" "$f" "$s"
