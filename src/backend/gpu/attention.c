@@ -204,7 +204,9 @@ static rf_status counts_need(struct rf_gpu *g, struct rf_stream *s, uint64_t n)
 
 uint64_t rf_gpu_attention_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)
 {
-    const uint64_t row = (uint64_t)(d->head_dim + 2) * sizeof(float), single = (uint64_t)d->max_seq * d->n_head * RF_GPU_SPLITS * row;
+    const uint64_t row = (uint64_t)(d->head_dim + 2) * sizeof(float);
+    const uint64_t runs = RF_MAX((uint64_t)RF_MIN(d->max_seq, (uint32_t)RF_GPU_FEW_ROWS) * RF_GPU_SPLITS, (uint64_t)d->max_seq * RF_GPU_PLAIN_RUNS);
+    const uint64_t single = runs * d->n_head * row;
     const uint64_t chunks = (uint64_t)SPLIT_BLOCKS * RF_GPU_TILE * row * (d->n_ctx / RF_GPU_CHUNK + 1); /* plain: where keys are cut */
     const bool flashes = g->attention != RF_GPU_ATTENTION_SPLIT && rf_gpu_flash_takes(g, d->head_dim, d->type);
     return RF_MAX(single, flashes ? 0 : RF_MIN(chunks, SPLIT_BYTES)) * 5 / 4;
@@ -254,13 +256,14 @@ static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_a
     const bool few = rows <= RF_GPU_FEW_ROWS, near = few && g->max_pos < DECODE_NEAR;
     const struct decode_shape d = decode_shape(g, a, kv->desc.type, near);
     if (near && d.warps) g->pos_limit = RF_MIN(g->pos_limit, (uint32_t)DECODE_NEAR);
-    RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * RF_GPU_SPLITS * (a->head_dim + 2) * sizeof(float)));
+    const uint32_t splits = few && d.warps ? RF_GPU_SPLITS : RF_GPU_PLAIN_RUNS;
+    RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * splits * (a->head_dim + 2) * sizeof(float)));
     RF_TRY(counts_need(g, s, 1 + (uint64_t)rows * d.blocks));
     struct decode_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
         .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .act = *act, .q_stride = a->q_stride, .out_stride = a->out_stride,
         .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .window = a->window, .type = kernel_type(kv->desc.type),
-        .group = a->group, .n_block = kv->desc.n_block, .append = append, .n_row = rows, .warps = d.warps,
-        .grid = (uint32_t)RF_MIN((uint64_t)rows * d.blocks * RF_GPU_SPLITS, (uint64_t)DECODE_GRID), .run = few ? RUN_FEW : RUN_MANY, .ring = d.ring,
+        .group = a->group, .n_block = kv->desc.n_block, .append = append, .splits = splits, .n_row = rows, .warps = d.warps,
+        .grid = (uint32_t)RF_MIN((uint64_t)rows * d.blocks * splits, (uint64_t)DECODE_GRID), .run = few ? RUN_FEW : RUN_MANY, .ring = d.ring,
         .scale = a->scale, .softcap = a->softcap};
     if (append) {
         p.k = a->rope->k;

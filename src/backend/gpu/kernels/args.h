@@ -69,7 +69,7 @@ struct decode_args {
     rf_gpu_ptr q, k, v, out, part, count, plan, pos, kv, block_bytes, slot_offset, table;
     struct act_args act;
     unsigned q_stride, kv_stride, out_stride, n_head, n_kv_head, head_dim, rot_dim, style, window, type, group, n_block, append; /* group: the cache group */
-    unsigned n_row, warps, grid, run, ring;
+    unsigned splits, n_row, warps, grid, run, ring; /* splits: most runs, parts' stride, 16 or 32 */
     float scale, softcap;
 };
 struct glu_args { rf_gpu_ptr gate, up, out; struct act_args form; unsigned cols, act; };

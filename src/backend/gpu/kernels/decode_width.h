@@ -192,13 +192,13 @@ G_KERNEL_DENSE(RF_GPU_DECODE_WARPS * G_WARP, WIDTH > 128 ? 1 : 3) NAME_(attn_dec
                 float max, sum, *part = decode_part(&p, w.row, w.from_head + h);
                 *(struct g_f4 *)(part + w.run * dim + d) = decode_sum(value + h * head + d, step, b->stat[h], n, &max, &sum);
                 if (d) continue;
-                part[RF_GPU_SPLITS * dim + 2 * w.run] = max;
-                part[RF_GPU_SPLITS * dim + 2 * w.run + 1] = sum;
+                part[p.splits * dim + 2 * w.run] = max;
+                part[p.splits * dim + 2 * w.run + 1] = sum;
             }
             n = decode_last((g_u32 *)p.count + 1 + w.group, w.runs, &b->last) ? w.runs : ~0u;
             if (n != ~0u) decode_stats(&p, w.row, w.from_head, w.n_head, n, b->stat, threads);
             value = decode_part(&p, w.row, w.from_head);
-            head = RF_GPU_SPLITS * (dim + 2);
+            head = p.splits * (dim + 2);
             step = dim;
         }
         if (n != ~0u) decode_finish(&p, w.row, w.from_head, w.n_head, value, head, step, n, b->stat, (float *)mem, threads);
