@@ -42,28 +42,32 @@ G_FN void act_put_sum(g_u16 *to, float s)
     to[0] = g_f2h(s);
     to[2] = g_f2h(s - g_h2f(to[0]));
 }
-/* The 8 values of lane t in a block, in the order of octet_k (weights.h); called by whole groups of 4 lanes t. */
-G_FN void act_put_half(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v)
+/* The 8 values of lane t in a block, in the order of octet_k (weights.h); called by whole groups of 4 lanes t, of which those that are not live store nothing. */
+G_FN void act_put_half(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v, g_u32 live)
 {
     struct g_u4 high, low;
     float pair[4];
     for (int i = 0; i < 4; i++) pair[i] = act_half2(v[2 * i] * a->factor, v[2 * i + 1] * a->factor, &high.v[i], &low.v[i]);
     float s = (pair[0] + pair[1]) + (pair[2] + pair[3]); /* halves of the octet first, then lanes: matmul_one.h adds in this order, too */
     g_u8 *to = (g_u8 *)a->half + act_at(a->blocks, row, block, t);
-    *(struct g_u4 *)to = high;
-    *(struct g_u4 *)(to + 512) = low;
+    if (live) {
+        *(struct g_u4 *)to = high;
+        *(struct g_u4 *)(to + 512) = low;
+    }
     s += g_shfl_xor(s, 1);
     s += g_shfl_xor(s, 2);
-    if (t == 0) act_put_sum((g_u16 *)(a->sum + act_sum_at(a->blocks, row, block)), s);
+    if (live && t == 0) act_put_sum((g_u16 *)(a->sum + act_sum_at(a->blocks, row, block)), s);
 }
 /* The same in the order of octet_k_bf16. */
-G_FN void act_put_bf16(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v)
+G_FN void act_put_bf16(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v, g_u32 live)
 {
     struct g_u4 high, low;
     for (int i = 0; i < 4; i++) act_bf16_2(v[2 * i], v[2 * i + 1], &high.v[i], &low.v[i]);
     g_u8 *to = (g_u8 *)a->bf16 + act_at(a->blocks, row, block, t);
-    *(struct g_u4 *)to = high;
-    *(struct g_u4 *)(to + 512) = low;
+    if (live) {
+        *(struct g_u4 *)to = high;
+        *(struct g_u4 *)(to + 512) = low;
+    }
 }
 /* Octets o, o + step, .. of a row of cols values at x (shared or global memory, visible to the caller); step a multiple of the warp. */
 G_FN void act_row(const struct act_args *a, const float *x, g_u32 row, g_u32 cols, g_u32 from, g_u32 step)
@@ -74,12 +78,12 @@ G_FN void act_row(const struct act_args *a, const float *x, g_u32 row, g_u32 col
         if (a->half) {
             act_load4(x, block * 32 + 4 * t, cols, v);
             act_load4(x, block * 32 + 16 + 4 * t, cols, v + 4);
-            act_put_half(a, row, block, t, v);
+            act_put_half(a, row, block, t, v, 1);
         }
         if (a->bf16) {
             act_load4(x, block * 32 + 8 * t, cols, v);
             act_load4(x, block * 32 + 8 * t + 4, cols, v + 4);
-            act_put_bf16(a, row, block, t, v);
+            act_put_bf16(a, row, block, t, v, 1);
         }
     }
 }
