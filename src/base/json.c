@@ -70,14 +70,14 @@ rf_status rf_json_enter(struct rf_json *j, char open)
 
 rf_status rf_json_item(struct rf_json *j, const char *expected)
 {
-    bool more;
+    bool more = false;
     RF_TRY(rf_json_next(j, &more));
     return more ? RF_OK : rf_json_fail(j, expected);
 }
 
 rf_status rf_json_last(struct rf_json *j, const char *expected)
 {
-    bool more;
+    bool more = false;
     RF_TRY(rf_json_next(j, &more));
     return more ? rf_json_fail(j, expected) : RF_OK;
 }
@@ -402,7 +402,7 @@ rf_status rf_json_skip(struct rf_json *j)
 {
     unsigned base = j->depth;
     do {
-        enum rf_json_kind kind;
+        enum rf_json_kind kind = RF_JSON_NULL;
         RF_TRY(rf_json_peek(j, &kind));
         if (kind == RF_JSON_OBJECT || kind == RF_JSON_ARRAY) {
             RF_TRY(rf_json_enter(j, j->s[j->pos]));
@@ -411,7 +411,7 @@ rf_status rf_json_skip(struct rf_json *j)
             RF_TRY(rf_json_scalar(j, &v));
         }
         while (j->depth > base) { /* leave what is finished, stop before the next value */
-            bool more;
+            bool more = false;
             struct rf_str key;
             char close = j->level[j->depth - 1].close;
             RF_TRY(rf_json_next(j, &more));
