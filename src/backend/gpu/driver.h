@@ -102,6 +102,7 @@ struct rf_gpu_object {
     const char *vendor, *arch; /* "cuda", "sm_90a" */
     const unsigned char *packed; /* zstd */
     size_t bytes, packed_bytes;
+    int base; /* index of the object whose bytes are packed's prefix (zstd --patch-from), itself without one; -1: none */
 };
 extern const struct rf_gpu_object rf_gpu_objects[];
 

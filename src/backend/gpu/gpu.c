@@ -267,14 +267,34 @@ static void gpu_close(struct rf_backend *b)
     rf_free(g);
 }
 
-/* Unpacks one part, a zero byte behind it (PTX is text), and gives it to the driver: *rc is what that says. */
+/* Unpacks an object, a zero byte behind it (PTX is text); whoever calls frees *code. */
+static rf_status unpack(const struct rf_gpu_object *o, unsigned char **code, struct rf_error *err)
+{
+    const struct rf_gpu_object *from = o->base >= 0 ? &rf_gpu_objects[o->base] : NULL;
+    unsigned char *base = NULL, *out = *code = NULL;
+    if (from) RF_TRY(unpack(from, &base, err));
+    ZSTD_DCtx *ctx = ZSTD_createDCtx();
+    rf_status s = ctx && (out = rf_alloc(o->bytes + 1)) ? RF_OK : rf_fail_nomem(err, "GPU code", o->bytes + 1);
+    if (!s && from && ZSTD_isError(ZSTD_DCtx_refPrefix(ctx, base, from->bytes))) s = rf_fail_nomem(err, "GPU code", from->bytes);
+    if (!s && ZSTD_decompressDCtx(ctx, out, o->bytes, o->packed, o->packed_bytes) != o->bytes)
+        s = rf_fail(err, RF_INTERNAL, "GPU code for %s: this program's copy of it is damaged: install it again", o->arch);
+    ZSTD_freeDCtx(ctx);
+    rf_free(base);
+    if (s) {
+        rf_free(out);
+        return s;
+    }
+    out[o->bytes] = 0;
+    *code = out;
+    return RF_OK;
+}
+
+/* Unpacks one part and gives it to the driver: *rc is what that says. */
 static rf_status load_part(struct rf_gpu *g, const struct rf_gpu_object *o, int *rc, struct rf_error *err)
 {
-    unsigned char *code = rf_alloc(o->bytes + 1);
-    if (!code) return rf_fail_nomem(err, "GPU code", o->bytes + 1);
-    bool whole = ZSTD_decompress(code, o->bytes, o->packed, o->packed_bytes) == o->bytes;
-    code[o->bytes] = 0;
-    *rc = whole ? g->dev.api.module_load(&g->module[g->n_module], code) : 1;
+    unsigned char *code;
+    RF_TRY(unpack(o, &code, err));
+    *rc = g->dev.api.module_load(&g->module[g->n_module], code);
     if (!*rc) g->n_module++;
     rf_free(code);
     return RF_OK;
