@@ -27,9 +27,9 @@ rf_status rf_chat_encode(const struct rf_cli *c, const struct rf_chat *chat, int
  * err->status RF_TOO_LONG, not printed, where the conversation does not fit the context. */
 int rf_chat_answer(const struct rf_cli *c, struct rf_chat *chat, struct rf_buf *text, struct rf_usage *u, enum rf_finish *finish,
                    struct rf_error *err);
-/* Appends a message; the text must be UTF-8. */
 /* Text for people: to a terminal without control characters, to a pipe as it is. Whole UTF-8 characters. False if nobody reads. */
 bool rf_chat_print(bool terminal, const char *text, size_t n);
+/* Appends a message; the text must be UTF-8. */
 rf_status rf_chat_add(struct rf_chat *chat, const char *role, const char *text, size_t len, struct rf_error *err);
 
 /* No --server; false also, with the error printed, where an option is there that needs one. */

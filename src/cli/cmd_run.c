@@ -10,9 +10,9 @@
 
 enum { PIPE_WAIT_MS = 2000 };
 
-/* The prompt: the argument, else all that comes through a pipe. False on a terminal: that is a conversation. */
 enum { RUN_SEQS = 8 }; /* one person's chat: what it asked before may stay in the cache; a server's share of a GPU would be too much */
 
+/* The prompt: the argument, else all that comes through a pipe. False on a terminal: that is a conversation. */
 static bool has_prompt(const struct rf_cli *c) { return c->n_arg > 1 || !isatty(STDIN_FILENO); }
 
 /* What comes through a pipe stands before the prompt of the line: git diff | rocmforge run MODEL "Is this right?". A pipe that

@@ -317,7 +317,7 @@ static rf_status parse_with(struct parser *ps, struct rf_jnode **out)
     return RF_OK;
 }
 
-/* Tags whose body is shown as it is, in a scope of its own. */
+/* {% generation %}: its body is shown as it is, in a scope of its own. */
 static rf_status parse_generation(struct parser *ps, struct rf_jnode **out)
 {
     unsigned in_loop = ps->in_loop;
