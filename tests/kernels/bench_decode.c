@@ -8,20 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backend/backend.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
 static struct rf_backend *b;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void check(rf_status s, const char *what)
 {
@@ -71,7 +64,7 @@ static void decoding(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_ro
                                   .scale = 0.1f, .kv = kv, .rope = &rope};
     double best = 1e9;
     for (int turn = 0; turn < 4; turn++) {
-        double from = now();
+        double from = rf_now();
         for (int step = 0; step < STEPS; step++) {
             enum rf_record what;
             bool ran = true;
@@ -84,7 +77,7 @@ static void decoding(uint32_t n_head, uint32_t n_kv, uint32_t dim, uint32_t n_ro
             if (what != RF_RECORD_DONE) check(b->ops->record_end(b, NULL, &ran), "record");
         }
         check(b->mem->stream_sync(b, NULL), "attention");
-        double t = (now() - from) / (STEPS * LAYERS);
+        double t = (rf_now() - from) / (STEPS * LAYERS);
         if (turn && t < best) best = t;
     }
     b->ops->record_drop(b, &a);
