@@ -97,7 +97,7 @@ void *rf_gpu_symbol(struct rf_gpu_device *d, const char *name);
 /* RF_OK for rc 0, else RF_DEVICE (RF_NOMEM for 2, both vendors' "out of memory") with "cuda:0: what: text (error rc)". */
 rf_status rf_gpu_check(struct rf_gpu_device *d, int rc, const char *what, struct rf_error *err);
 
-/* Code objects embedded in this build, best first, the parts of an architecture one behind the other; .vendor NULL ends. */
+/* Code objects embedded in this build, the parts of an architecture one behind the other; .vendor NULL ends. */
 struct rf_gpu_object {
     const char *vendor, *arch; /* "cuda", "sm_90a" */
     const unsigned char *packed; /* zstd */
@@ -105,5 +105,10 @@ struct rf_gpu_object {
     int base; /* index of the object whose bytes are packed's prefix (zstd --patch-from), itself without one; -1: none */
 };
 extern const struct rf_gpu_object rf_gpu_objects[];
+
+/* The first part of the architecture of `all` to be tried after `last` (NULL: the first of all) on a device that the driver calls `arch` ("": it
+ * does not say): code for exactly that, NVIDIA's for older chips, newest first, then PTX, then what will hardly be taken; among equals the order
+ * of `all`. NULL: that was the last. */
+const struct rf_gpu_object *rf_gpu_object_next(const struct rf_gpu_object *all, const char *vendor, const char *arch, const struct rf_gpu_object *last);
 
 #endif

@@ -1,4 +1,4 @@
-"""embed.py ZSTD OUT.c VENDOR:ARCH:FILE... - C source that holds code objects and their table (driver.h), best first.
+"""embed.py ZSTD OUT.c VENDOR:ARCH:FILE... - C source that holds code objects and their table (driver.h).
 
 Each is packed by the program ZSTD into a file beside OUT.c, which the assembler takes in (.incbin): by itself, or as the difference to the same part
 of an earlier architecture that is packed by itself, whichever is smaller (neighbours are nearly the same code). Prints what each architecture takes;

@@ -2,7 +2,9 @@
 #include "backend/gpu/gpu.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
@@ -310,23 +312,46 @@ static rf_status find_kernels(struct rf_gpu *g, struct rf_error *err)
     return RF_OK;
 }
 
-/* The parts of the first embedded architecture that the driver takes: drivers refuse objects of others. */
+/* How far code is from a device: 0 made for it (sm_90a runs on sm_90), then NVIDIA's older ones, the nearest first, what has no number (PTX), newer ones. */
+static unsigned long code_distance(const char *code, const char *device)
+{
+    enum { OTHER = 10000, NEWER };
+    size_t n = strlen(device);
+    if (n && !strncmp(code, device, n) && (!code[n] || !code[n + 1]) && (code[n] < '0' || code[n] > '9')) return 0;
+    if (strncmp(code, "sm_", 3) || strncmp(device, "sm_", 3)) return OTHER;
+    unsigned long of = strtoul(code + 3, NULL, 10), has = strtoul(device + 3, NULL, 10);
+    return of <= has ? RF_MIN(1 + has - of, (unsigned long)OTHER - 1) : NEWER;
+}
+
+const struct rf_gpu_object *rf_gpu_object_next(const struct rf_gpu_object *all, const char *vendor, const char *arch, const struct rf_gpu_object *last)
+{
+    const struct rf_gpu_object *best = NULL;
+    unsigned long after = last ? code_distance(last->arch, arch) : 0, nearest = ULONG_MAX;
+    for (const struct rf_gpu_object *o = all; o->vendor; o++) {
+        bool part = o > all && !strcmp(o->vendor, o[-1].vendor) && !strcmp(o->arch, o[-1].arch);
+        if (part || strcmp(o->vendor, vendor)) continue;
+        unsigned long d = code_distance(o->arch, arch);
+        if (d >= nearest || (last && (d < after || (d == after && o <= last)))) continue;
+        nearest = d;
+        best = o;
+    }
+    return best;
+}
+
+/* The parts of the first embedded architecture that the driver takes, nearest first: drivers refuse objects of others. */
 static rf_status load_modules(struct rf_gpu *g, struct rf_error *err)
 {
     char tried[160] = "";
     int rc = 0;
-    for (const struct rf_gpu_object *o = rf_gpu_objects, *next; o->vendor && !g->n_module; o = next) {
-        const char *arch = o->arch;
-        bool mine = !strcmp(o->vendor, g->dev.vendor->name);
+    const struct rf_gpu_object *o = NULL;
+    while (!g->n_module && (o = rf_gpu_object_next(rf_gpu_objects, g->dev.vendor->name, g->dev.arch, o))) {
         size_t n = strlen(tried);
-        if (mine) snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", arch);
-        if (mine) rc = 0;
-        for (next = o; next->vendor && !strcmp(next->vendor, o->vendor) && !strcmp(next->arch, arch); next++) {
-            if (!mine || rc || g->n_module == RF_GPU_PARTS) continue;
-            RF_TRY(load_part(g, next, &rc, err));
-        }
-        if (mine && rc) modules_unload(g);
-        else if (mine) g->object = o;
+        snprintf(tried + n, sizeof tried - n, "%s%s", n ? ", " : "", o->arch);
+        rc = 0;
+        for (const struct rf_gpu_object *p = o; !rc && g->n_module < RF_GPU_PARTS && p->vendor && !strcmp(p->vendor, o->vendor) && !strcmp(p->arch, o->arch); p++)
+            RF_TRY(load_part(g, p, &rc, err));
+        if (rc) modules_unload(g);
+        else g->object = o;
     }
     if (g->n_module) return find_kernels(g, err);
     const char *text = rc ? g->dev.vendor->text(&g->dev, rc) : NULL;

@@ -134,6 +134,36 @@ TEST(no_code_object_for_the_card)
     set("RF_EMU_NO_CODE", NULL);
 }
 
+TEST(code_is_tried_nearest_first)
+{
+    static const unsigned char byte[1];
+#define OBJECT(vendor, arch) {vendor, arch, byte, 1, 1, -1}, {vendor, arch, byte, 1, 1, -1}
+    static const struct rf_gpu_object all[] = {
+        OBJECT("cuda", "sm_80"), OBJECT("cuda", "sm_86"), OBJECT("cuda", "sm_89"), OBJECT("cuda", "sm_90a"), OBJECT("cuda", "sm_100"), OBJECT("cuda", "ptx"),
+        OBJECT("hip", "gfx906"), OBJECT("hip", "gfx1100"), OBJECT("hip", "gfx1101"), {NULL, NULL, NULL, 0, 0, -1}};
+    static const struct { const char *vendor, *arch, *order; } row[] = {
+        {"cuda", "sm_80", "sm_80 ptx sm_86 sm_89 sm_90a sm_100 "},
+        {"cuda", "sm_87", "sm_86 sm_80 ptx sm_89 sm_90a sm_100 "},
+        {"cuda", "sm_90", "sm_90a sm_89 sm_86 sm_80 ptx sm_100 "},
+        {"cuda", "sm_103", "sm_100 sm_90a sm_89 sm_86 sm_80 ptx "},
+        {"cuda", "sm_10", "ptx sm_80 sm_86 sm_89 sm_90a sm_100 "}, /* sm_100 is not it */
+        {"cuda", "", "sm_80 sm_86 sm_89 sm_90a sm_100 ptx "},
+        {"hip", "gfx1101", "gfx1101 gfx906 gfx1100 "},
+        {"hip", "gfx90a", "gfx906 gfx1100 gfx1101 "},
+        {"hip", "", "gfx906 gfx1100 gfx1101 "},
+        {"metal", "sm_80", ""},
+    };
+    for (size_t i = 0; i < RF_COUNT(row); i++) {
+        char order[128] = "";
+        for (const struct rf_gpu_object *o = NULL; (o = rf_gpu_object_next(all, row[i].vendor, row[i].arch, o));) {
+            size_t n = strlen(order);
+            snprintf(order + n, sizeof order - n, "%s ", o->arch);
+            CHECK((o - all) % 2 == 0); /* the first part */
+        }
+        CHECK_STR(order, row[i].order);
+    }
+}
+
 static void put_node(const char *root, int node, const char *text)
 {
     char path[256];
@@ -371,6 +401,7 @@ int main(void)
     RUN(auto_takes_a_gpu_or_says_why_not);
     RUN(unusable_gpu_is_an_error_with_device_reason_remedy);
     RUN(no_code_object_for_the_card);
+    RUN(code_is_tried_nearest_first);
     RUN(kernel_driver_names_amd_architectures);
     RUN(probe_tells_what_is_there);
     RUN(memory_streams_events);
