@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
 #
-#   scripts/deps.sh [build|gpu|test|all]   build: to compile (default), with GPU compilers where there is a GPU; gpu: with them in any case;
-#                                          test: what the tests need besides; all: build and test
+#   scripts/deps.sh [build|gpu|isa|test|all]   build: to compile (default), with GPU compilers where there is a GPU; gpu: with them in any case;
+#                                              isa: what reads AMD's GPU code, for tests/run.sh gpu_code; test: what the other tests need
+#                                              besides; all: build and test
 set -eu
 
 what=${1:-build}
@@ -27,6 +28,9 @@ gpu='
 clang-19|cmd:clang-19|compiles the GPU code
 lld-19|cmd:ld.lld-19|links it for AMD
 '
+isa='
+llvm-19|cmd:llvm-objdump-19|reads the GPU code that was made
+'
 test='
 python3-pip|/usr/lib/python3/dist-packages/pip/__init__.py|fetches the test models
 ca-certificates|/etc/ssl/certs/ca-certificates.crt|https for them
@@ -45,8 +49,9 @@ chromium-driver|cmd:chromedriver|steers it
 case $what in
 build) list=$build ;;
 gpu) list=$build$gpu ;;
+isa) list=$isa ;;
 test | all) list=$build$test ;;
-*) echo "usage: scripts/deps.sh [build|gpu|test|all]" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh [build|gpu|isa|test|all]" >&2; exit 2 ;;
 esac
 
 there() {

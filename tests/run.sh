@@ -1,14 +1,15 @@
 #!/bin/bash
 # Builds and runs every test; the last line is "N passed, M failed" (", K skipped"). Exit status 1 if one failed.
 #
-#   tests/run.sh [PASS...]     default: plain arm python asan tsan lint, under 20 minutes on two cores; .ci/run adds emulator and asan-rest
+#   tests/run.sh [PASS...]     default: plain arm python asan tsan lint, under 20 minutes on two cores; .ci/run adds gpu_code, emulator and asan-rest
 #
 # plain   the C tests (TAP, check.h) of build/
 # arm     the kernels cross-compiled for 64-bit ARM, under qemu-user (build-arm/)
 # python  pytest over tests/, against build/
 # asan    the C tests again, under ASan and UBSan (build-asan/)
 # asan-rest   the Python tests that drive our own programs, in that build
-# emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads; what compilers made of the kernels (scripts/gpu_isa.py)
+# gpu_code    the GPU code of every architecture compiled, as for packages (build/gpu); its sizes; what compilers made of it (scripts/gpu_isa.py)
+# emulator    the GPU kernels' tests again: wave 64, other orders of a block's threads; gpu_isa.py too, where gpu_code is not asked for
 # tsan    backend, engine and server tests under TSan (build-tsan/), and the GPU kernels with each emulated thread as one of TSan's
 # lint    scripts/lint.py, one test
 #
@@ -111,6 +112,34 @@ c_tests() {
     done
 }
 
+# What compilers made of the GPU kernels, in whatever build folder there is code.
+gpu_isa() {
+    say "sizes, instructions and spilled registers of the GPU code that was built"
+    one scripts/gpu_isa.py "$work/isa"
+    grep '^#.* packed$' "$work/isa"
+    read -r p f s <"$work/isa.sum" && count "$p" "$f" "$s"
+}
+
+# Compilers that cannot be had are no fault of the code; code that does not compile is. Nothing is compiled twice: what is up to date stays.
+gpu_code() {
+    if ! scripts/deps.sh gpu >"$work/deps" 2>&1; then
+        tail -3 "$work/deps"
+        echo "skipped: GPU code of every architecture: clang-19 and lld-19 cannot be installed"
+        count 0 0 1
+    elif packaging/gpu_code.sh >"$work/gpu_code" 2>&1; then
+        grep -E '^Message: no code' "$work/gpu_code"
+        echo "ok - GPU code of every architecture compiles"
+        count 1 0 0
+        scripts/deps.sh isa >"$work/deps" 2>&1 || tail -3 "$work/deps" # without it AMD's lines are skipped
+        gpu_isa
+    else
+        tail -40 "$work/gpu_code"
+        echo "not ok - GPU code of every architecture does not compile"
+        echo "build/gpu: GPU code of every architecture does not compile" >>"$RF_FAILURES"
+        count 0 1 0
+    fi
+}
+
 # py_start NAME BUILD PYTEST_ARGS...: pytest in the background. py_end NAME BUILD: its output, counted from its report
 py_start() {
     local name=$1 dir=$2
@@ -196,9 +225,11 @@ for pass in $passes; do
         done
         say "single tokens by plain arithmetic, as on chips that do not attend on their matrix unit"
         RF_EMU_DECODE=plain RF_TEST_DEVICE=hip:0 c_tests build '/kernels/test_gpu_ops'
-        say "instructions and spilled registers of the GPU code that was built"
-        one scripts/gpu_isa.py "$work/isa"
-        read -r p f s <"$work/isa.sum" && count "$p" "$f" "$s"
+        case " $passes " in *" gpu_code "*) ;; *) gpu_isa ;; esac
+        ;;
+    gpu_code)
+        say "GPU code of every architecture"
+        gpu_code
         ;;
     tsan)
         say "threads under TSan"

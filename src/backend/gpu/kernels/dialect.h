@@ -150,6 +150,11 @@ G_FN void g_pdl_launch(void) {
 #define G_PRAGMA(text) _Pragma(#text)
 #define G_UNROLL(n) G_PRAGMA(unroll n) /* before a loop: register arrays need constant indices */
 #endif
+#if defined(__NVPTX__) && defined(__clang__) /* leaves an unrolled loop early; clang does not unroll one with two ends, whose arrays then lie in memory */
+#define G_NO_MORE continue
+#else
+#define G_NO_MORE break
+#endif
 #if defined(__AMDGCN__) && !defined(RF_GPU_EMU) /* before a loop that stays one: clang would unroll it, load for all turns at once, and spill */
 #define G_ROLLED G_UNROLL(1)
 #else

@@ -13,7 +13,7 @@
     while (now.i < share.n_tile) {                                                                         \
         G_UNROLL(2)                                                                                        \
         for (int k = 0; k < n; k++) {                                                                      \
-            if (now.i >= share.n_tile) break;                                                              \
+            if (now.i >= share.n_tile) G_NO_MORE;                                                          \
             const g_u32 i = now.i;                                                                         \
             CHUNK_STEP(T_)(&raw[k], &x, now.c, total, 1);                                                  \
             one_next(&p, &share, group, &now);                                                             \
