@@ -162,6 +162,7 @@ struct rf_engine_options {
     double step_timeout_s;       /* a step that takes longer has hung: all requests end with RF_DEVICE, no more are taken; 0: 120 on a GPU,
                                     never on a CPU; < 0: never */
     bool no_prefix_cache, precise; /* precise: inputs of products keep 16 bits, not 8; prompts take about twice as long */
+    bool no_async_scheduling;    /* on a GPU, no step begins before the tokens of the one before are here */
 };
 
 struct rf_logit_bias { int32_t token; float bias; };
@@ -268,6 +269,7 @@ struct rf_stats {
     struct rf_histogram ttft, itl, e2e, queue, prefill, decode, inference; /* seconds; the last: prefill and decode together */
     struct rf_histogram prompt_len, generation_len, step_tokens; /* tokens; bounds from rf_histogram_bounds */
     double prefill_s, decode_s;
+    uint64_t n_async_steps; /* those that began while the step before was still running (struct rf_engine_options) */
     const char *attention; /* on a GPU: what attends, and why; "" elsewhere. Lives as long as the model */
 };
 RF_API void rf_engine_stats(struct rf_engine *e, struct rf_stats *out);

@@ -84,11 +84,11 @@ struct rf_scratch_desc {
     bool precise;                /* all products are */
 };
 
-/* ---- one step's shape, host arrays, valid during the step ---- */
+/* ---- one step's shape, host arrays, valid until the step's last slot was called ---- */
 
 struct rf_batch {
     uint32_t n_tok, n_seq, n_out, n_group;
-    const int32_t *token;      /* [n_tok] */
+    const int32_t *token;      /* [n_tok]; below 0 where `fed` says so: the token that row -1 - token[i] of the step before chose */
     const int32_t *pos;        /* [n_tok] position in its sequence */
     const int32_t *seq_first;  /* [n_seq + 1]: sequence s owns tokens seq_first[s] .. seq_first[s+1]-1, in position order */
     const int32_t *out_row;    /* [n_out]: tokens whose logits are wanted, rising */
@@ -97,6 +97,7 @@ struct rf_batch {
     const int32_t *bulk_end;   /* NULL, or [n_seq]: tokens at lower positions are the bulk of a prompt, as many times RF_BULK_TOKENS as it holds. A
                                   backend may round their products otherwise where that is faster for many: the same wherever the prompt is cut */
     const struct rf_choice *choice; /* NULL, or [n_out]: what the slot choose is to do with each output's row */
+    rf_dev fed;                /* 0, or where the slot choose put those tokens (struct rf_chosen); a row without a token gives token 0 */
     uint32_t n_pad;            /* 0, or (decoding, recorded steps) rows and outputs that run behind the last and that nobody reads */
 };
 

@@ -35,7 +35,7 @@ struct rf_cli {
     /* engine */
     int64_t ctx, kv_blocks, kv_memory_mb, max_seqs, max_step_tokens, max_queue, max_queue_tokens;
     const char *kv_type;
-    bool no_prefix_cache, precise;
+    bool no_prefix_cache, precise, no_async_scheduling;
     /* sampling; has_* say that a value was given, so that the model's own recommendation stays otherwise */
     double temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
     int64_t top_k, seed, max_tokens, min_tokens;

@@ -118,6 +118,7 @@ void rf_cli_engine_options(const struct rf_cli *c, struct rf_engine_options *o)
         .kv_type = kv_type_of(c->kv_type), .max_seqs = (uint32_t)c->max_seqs,
         .max_step_tokens = (uint32_t)c->max_step_tokens, .max_queue = (uint32_t)c->max_queue,
         .max_queue_tokens = (uint64_t)c->max_queue_tokens, .no_prefix_cache = c->no_prefix_cache,
+        .no_async_scheduling = c->no_async_scheduling,
         .precise = c->precise, .step_timeout_s = c->step_timeout < 0 ? 0 : c->step_timeout > 0 ? c->step_timeout : -1};
 }
 

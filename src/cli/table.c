@@ -140,6 +140,7 @@ const struct rf_option rf_cli_options[] = {
     {"max-queue", "N", 0, INT(max_queue, 1, 1 << 24), SERVE, 0, NULL, "requests waiting (default 1024)"},
     {"max-queue-tokens", "N", 0, INT(max_queue_tokens, 1, 1e15), SERVE, 0, NULL, "prompt tokens waiting (default 4 M)"},
     {"no-prefix-cache", NULL, 0, FLAG(no_prefix_cache), RUN | SERVE, 0, NULL, "compute every prompt anew"},
+    {"no-async-scheduling", NULL, 0, FLAG(no_async_scheduling), WEIGHTS, 0, NULL, "GPU: no step begins before the tokens of the one before are here"},
     {"json", NULL, 0, FLAG(json), SHOW | BENCH | TOK | PPL | LISTING | PS | DOCTOR | CONFIG, LINE, NULL, "print JSON"},
     {"verbose", NULL, 'v', FLAG(verbose), RUN | SHOW | PPL, LINE | FAR, NULL, "more: speed (run), tensors (show), chunks (perplexity)"},
 };

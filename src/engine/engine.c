@@ -96,6 +96,7 @@ static rf_status make_inputs(struct rf_engine *e, struct rf_error *err)
          (e->seq_first = rf_alloc_array((size_t)e->max_seqs + 1, sizeof *e->seq_first)) &&
          (e->bulk_end = rf_alloc_array(e->max_seqs, sizeof *e->bulk_end)) &&
          (e->out_row = rf_alloc_array(e->max_out, sizeof *e->out_row)) && (e->untold = rf_alloc_array(e->max_seqs, sizeof *e->untold));
+    for (int i = 0; i < 2; i++) ok = ok && (e->flight[i].item = rf_alloc_array(e->max_seqs, sizeof *e->flight[i].item));
     for (uint32_t g = 0; ok && g < e->n_group; g++)
         ok = (e->table[g] = rf_alloc_array(n_table, sizeof *e->table[g])) != NULL;
     return ok ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_step_tokens * sizeof *e->tok);
@@ -123,6 +124,7 @@ static rf_status make_rooms(struct rf_engine *e, const struct rf_engine_options 
     rf_status st = rf_runner_create(&e->runner, e->model->lm, r, err);
     pthread_mutex_unlock(&e->model->device);
     if (st || !rf_runner_chooses(e->runner)) return st;
+    e->plans_ahead = rf_runner_overlaps(e->runner) && !o->no_async_scheduling;
     e->choice = rf_alloc_array(e->max_out, sizeof *e->choice);
     return e->choice ? RF_OK : rf_fail_nomem(err, "inputs of a step", e->max_out * sizeof *e->choice);
 }
@@ -242,7 +244,7 @@ void rf_engine_free(struct rf_engine *e)
     rf_sched_free(e->sched);
     rf_kv_free(e->kv);
     for (uint32_t g = 0; g < RF_MAX_KV_GROUPS; g++) rf_free(e->table[g]);
-    void *part[] = {e->tok, e->pos, e->seq_first, e->bulk_end, e->out_row, e->untold, e->choice, e->eog};
+    void *part[] = {e->tok, e->pos, e->seq_first, e->bulk_end, e->out_row, e->untold, e->choice, e->eog, e->flight[0].item, e->flight[1].item};
     for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
     if (e->has_news) pthread_cond_destroy(&e->news);
     if (e->has_tick) pthread_cond_destroy(&e->tick);
@@ -346,12 +348,12 @@ static void *thread_main(void *arg)
             rf_sched_add(e->sched, &r->seq);
         }
         if (m.aborts || m.abort_all || m.stop) abort_some(e, m.abort_all || m.stop);
-        if (m.stop) rf_engine_tell_untold(e);
+        if (m.stop) rf_engine_land(e);
         if (m.stop) return NULL;
         expire(e);
         if (rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched)) rf_engine_step(e);
+        if (!e->gave_up && !(rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched))) rf_engine_land(e); /* no step follows */
         if (e->gave_up) return NULL;
-        if (!(rf_sched_n_running(e->sched) + rf_sched_n_waiting(e->sched))) rf_engine_tell_untold(e); /* no step follows */
         publish(e);
     }
 }

@@ -15,12 +15,22 @@
 
 enum { RF_ENGINE_HASH = 1024 };
 
+/* A step that has begun and not ended. Where a device works on its own, a second one may begin behind it. */
+struct rf_flight {
+    struct rf_sched_item *item; /* [max_seqs] a copy of the plan's; seq is NULL for a request that has ended since */
+    uint32_t n_item, n_tok, n_prefill, n_out;
+    double since;
+    bool open;    /* each row is chosen on the device, none needs to be known for the next choice: that may begin */
+    bool counted; /* the scheduler takes its tokens for computed */
+};
+
 struct rf_engine {
     /* Fixed after create. */
     struct rf_model *model;
     struct rf_req_limits limits;
     int32_t *eog;
     uint32_t n_group, max_seqs, max_step_tokens, max_out, n_block, max_queue;
+    bool plans_ahead;
     uint64_t max_queue_tokens;
     pthread_t thread, watcher;
     double step_timeout_s;                    /* 0: nobody watches */
@@ -32,6 +42,9 @@ struct rf_engine {
     struct rf_sched *sched;
     struct rf_sampler *sampler;
     int32_t *tok, *pos, *seq_first, *bulk_end, *out_row; /* inputs of a step, laid out once */
+    struct rf_flight flight[2];
+    uint32_t first_flight, n_flight;          /* the one that ends next; under way */
+    double t_ended;                           /* when the last step did */
     struct rf_req **untold;                   /* [max_seqs] requests with something to tell; NULL: told meanwhile */
     uint32_t n_untold;
     struct rf_choice *choice;                 /* [max_out]; NULL where the device does not choose */
@@ -58,6 +71,8 @@ struct rf_engine {
 
 /* step.c: plans, runs and tells one step. */
 void rf_engine_step(struct rf_engine *e);
+/* step.c: when no request is left: tells what is untold, then waits for steps that still run for requests that are gone. */
+void rf_engine_land(struct rf_engine *e);
 /* step.c: sends the events that the last step left: while the next one runs on a device, or now. */
 void rf_engine_tell_untold(struct rf_engine *e);
 /* step.c: ends a request with its last event; err only for RF_FINISH_ERROR. r is gone after it. */

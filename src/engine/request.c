@@ -174,7 +174,7 @@ rf_status rf_req_create(struct rf_req **out, const struct rf_request *in, const 
     r->on_event = in->on_event;
     r->ctx = in->ctx;
     r->seed = in->sampling.seed;
-    r->sampled = r->untold = -1;
+    r->sampled = r->untold = r->place[0] = r->place[1] = -1;
     rf_status st = tokenize(&ids, in, m, err);
     if (!st) st = fill(r, in, m, l, &ids, err);
     rf_ids_release(&ids);

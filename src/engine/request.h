@@ -41,6 +41,9 @@ struct rf_req {
     struct rf_top_logprob *prompt_top;
     bool prompt_sent;
 
+    uint32_t unknown;              /* 1: the last token is being chosen by a step under way, for row `row` of it; else 0 */
+    uint32_t row;
+    int32_t place[2];              /* in the engine's flights; -1: none */
     int32_t sampled;               /* by the step being made; -1: none */
     /* What the step found, until it is told: */
     int32_t untold;                /* place in the engine's list, -1 */
@@ -67,7 +70,8 @@ rf_status rf_req_create(struct rf_req **out, const struct rf_request *in, const 
                         const struct rf_req_limits *limits, struct rf_error *err);
 void rf_req_free(struct rf_req *r);
 
-static inline uint32_t rf_req_n_new(const struct rf_req *r) { return r->seq.n_token - r->n_prompt; }
+/* Tokens generated, without one that only the device knows yet. */
+static inline uint32_t rf_req_n_new(const struct rf_req *r) { return r->seq.n_token - r->n_prompt - r->unknown; }
 
 /* Decodes one more token into r->text. *ready: bytes that can be sent now. True if a stop string is complete: `ready` is
  * then all the text there will be. */

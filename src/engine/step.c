@@ -2,6 +2,9 @@
  *
  * settle finds what a token means: text, the end. Its events are told at once, or, where a device works on its own, when it has the next
  * step: clients are served meanwhile. A request that ended is out of the scheduler before the next plan.
+ * Where the device chooses tokens, too, a step of decodes is followed at once by the next (count_on): its input tokens are named by the rows that
+ * choose them, and the device never waits for the host. That an answer ended is then known a step late: its row of the second step is computed and
+ * dropped, its blocks are free at once, since steps on the device follow each other.
  * Up to commit nothing is changed that a failed step would have to undo. No allocation happens here but where a request's
  * events wait in a box, or its text outgrows what was reserved.
  */
@@ -29,7 +32,7 @@ static void note_started(struct rf_engine *e, struct rf_req *r, double t)
     rf_histogram_add(&e->now.queue, false, t - r->t_submit);
 }
 
-static void gather_tables(struct rf_engine *e, const struct rf_sched_plan *p, struct rf_batch *b)
+static void gather_tables(struct rf_engine *e, const struct rf_flight *p, struct rf_batch *b)
 {
     uint32_t n;
     b->table_stride = 0;
@@ -63,27 +66,38 @@ static void gather_choice(struct rf_engine *e, const struct rf_req *r, uint32_t 
     if (at + 1 == r->seq.n_token && r->max_new) rf_sample_choice(e->sampler, &in, c);
 }
 
-static void gather(struct rf_engine *e, const struct rf_sched_plan *p, double t, struct rf_batch *b)
+/* A request gets its place in the flight, and its input tokens in the step. */
+static void gather_item(struct rf_engine *e, struct rf_flight *f, uint32_t i, uint32_t *n, uint32_t *n_out)
+{
+    const struct rf_sched_item *it = &f->item[i];
+    struct rf_req *r = req_of(it);
+    const uint32_t row = *n_out;
+    note_started(e, r, f->since);
+    e->seq_first[i] = (int32_t)*n;
+    e->bulk_end[i] = (int32_t)(r->n_prompt / RF_BULK_TOKENS * RF_BULK_TOKENS);
+    for (uint32_t k = 0; k < it->n; k++, ++*n) {
+        const uint32_t at = it->from + k;
+        e->tok[*n] = r->unknown && at + 1 == r->seq.n_token ? -1 - (int32_t)r->row : r->token[at];
+        e->pos[*n] = (int32_t)at;
+        if (k < it->n - it->n_out) continue;
+        if (e->choice) gather_choice(e, r, at, &e->choice[*n_out]);
+        e->out_row[(*n_out)++] = (int32_t)*n;
+    }
+    r->place[f - e->flight] = (int32_t)i;
+    if (it->from < r->n_prompt) f->n_prefill += it->n;
+    f->open = f->open && it->n == 1 && it->n_out == 1 && e->choice[row].by != RF_CHOICE_NONE && !rf_sampling_reads_text(&r->params);
+    r->row = row;
+}
+
+static void gather(struct rf_engine *e, struct rf_flight *f, struct rf_batch *b)
 {
     uint32_t n = 0, n_out = 0;
     rf_sampler_rewind(e->sampler);
-    for (uint32_t i = 0; i < p->n_item; i++) {
-        const struct rf_sched_item *it = &p->item[i];
-        note_started(e, req_of(it), t);
-        e->seq_first[i] = (int32_t)n;
-        e->bulk_end[i] = (int32_t)(req_of(it)->n_prompt / RF_BULK_TOKENS * RF_BULK_TOKENS);
-        for (uint32_t k = 0; k < it->n; k++, n++) {
-            e->tok[n] = it->seq->token[it->from + k];
-            e->pos[n] = (int32_t)(it->from + k);
-            if (k < it->n - it->n_out) continue;
-            if (e->choice) gather_choice(e, req_of(it), it->from + k, &e->choice[n_out]);
-            e->out_row[n_out++] = (int32_t)n;
-        }
-    }
-    e->seq_first[p->n_item] = (int32_t)n;
-    *b = (struct rf_batch){.n_tok = n, .n_seq = p->n_item, .n_out = n_out, .token = e->tok, .pos = e->pos,
+    for (uint32_t i = 0; i < f->n_item; i++) gather_item(e, f, i, &n, &n_out);
+    e->seq_first[f->n_item] = (int32_t)n;
+    *b = (struct rf_batch){.n_tok = n, .n_seq = f->n_item, .n_out = n_out, .token = e->tok, .pos = e->pos,
                            .seq_first = e->seq_first, .bulk_end = e->bulk_end, .out_row = e->out_row, .choice = e->choice};
-    gather_tables(e, p, b);
+    gather_tables(e, f, b);
 }
 
 /* ---- forward ---- */
@@ -92,35 +106,30 @@ static rf_status begin(struct rf_engine *e, const struct rf_batch *b, struct rf_
 {
     const int32_t *from, *to;
     uint32_t n_copy = rf_kv_copies(e->kv, &from, &to);
-    rf_status st = n_copy ? rf_runner_kv_copy(e->runner, from, to, n_copy, err) : RF_OK;
-    return st ? st : rf_runner_begin(e->runner, b, err);
-}
-
-/* The watchdog may take the engine over in either part: then nothing is ours any more. */
-static rf_status forward(struct rf_engine *e, const struct rf_batch *b, struct rf_step_out *out, struct rf_error *err)
-{
     rf_engine_watch_begin(e);
     pthread_mutex_lock(&e->model->device);
-    rf_status st = begin(e, b, err);
-    rf_engine_watch_end(e);
-    if (!e->gave_up) {
-        rf_kv_copies_done(e->kv);
-        rf_engine_tell_untold(e);
-    }
-    if (!e->gave_up && !st) {
-        rf_engine_watch_begin(e);
-        st = rf_runner_end(e->runner, out, err);
-        rf_engine_watch_end(e);
-    }
+    rf_status st = n_copy ? rf_runner_kv_copy(e->runner, from, to, n_copy, err) : RF_OK;
+    if (!st) st = rf_runner_begin(e->runner, b, err);
     pthread_mutex_unlock(&e->model->device);
+    rf_engine_watch_end(e); /* the watchdog may have taken the engine over: then nothing is ours any more (gave_up) */
+    if (!e->gave_up) rf_kv_copies_done(e->kv);
     return st;
 }
 
-static void fail_all(struct rf_engine *e, const struct rf_sched_plan *p, rf_status st, struct rf_error *err)
+static rf_status end(struct rf_engine *e, struct rf_step_out *out, struct rf_error *err)
+{
+    rf_engine_watch_begin(e);
+    pthread_mutex_lock(&e->model->device);
+    rf_status st = rf_runner_end(e->runner, out, err);
+    pthread_mutex_unlock(&e->model->device);
+    rf_engine_watch_end(e);
+    return st;
+}
+
+static void fail_all(struct rf_engine *e, const struct rf_flight *p, rf_status st, struct rf_error *err)
 {
     if (!err->status) rf_fail(err, st, "forward pass: %s", rf_status_name(st));
     e->now.n_failed_steps++;
-    /* finish takes each out of the plan: its place becomes NULL. */
     for (uint32_t i = 0; i < p->n_item; i++)
         if (p->item[i].seq) rf_engine_finish(e, req_of(&p->item[i]), RF_FINISH_ERROR, -1, err);
 }
@@ -164,17 +173,21 @@ static rf_status sample_last(struct rf_engine *e, struct rf_req *r, const struct
     return RF_OK;
 }
 
-static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const struct rf_step_out *out)
+static void sample(struct rf_engine *e, const struct rf_flight *p, const struct rf_step_out *out)
 {
     uint32_t row = 0;
     for (uint32_t i = 0; i < p->n_item; i++) {
         const struct rf_sched_item *it = &p->item[i];
         struct rf_req *r = req_of(it);
+        if (!r) {
+            row += it->n_out;
+            continue;
+        }
         r->sampled = -1;
         r->failed = RF_OK;
         for (uint32_t at = it->from + it->n - it->n_out; at < it->from + it->n; at++, row++) {
             if (r->failed) continue;
-            r->failed = at + 1 == r->seq.n_token ? sample_last(e, r, out, row)
+            r->failed = at + 1 == r->seq.n_token - r->unknown ? sample_last(e, r, out, row)
                         : at + 1 < r->n_prompt   ? prompt_row(e, r, at, out->logits + (size_t)row * e->limits.n_vocab)
                                                  : RF_OK;
         }
@@ -183,21 +196,43 @@ static void sample(struct rf_engine *e, const struct rf_sched_plan *p, const str
 
 /* ---- commit ---- */
 
+/* Logits are wanted from the last token on; those of the prompt that were asked for are there up to `end`. */
+static void want_last(struct rf_req *r, uint32_t end)
+{
+    r->seq.want_from = RF_MIN(RF_MAX(r->seq.want_from, end), r->seq.n_token - 1);
+}
+
 /* A request whose row was bad leaves before its blocks could be remembered; the others' tokens are computed now. */
-static void commit(struct rf_engine *e, const struct rf_sched_plan *p)
+static void commit(struct rf_engine *e, const struct rf_flight *p)
 {
     for (uint32_t i = 0; i < p->n_item; i++) {
         struct rf_req *r = req_of(&p->item[i]);
         if (r && r->failed) rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &r->err);
     }
-    rf_sched_plan_commit(e->sched);
+    rf_sched_index(e->sched, p->item, p->n_item);
+    if (!p->counted) rf_sched_plan_advance(e->sched);
     for (uint32_t i = 0; i < p->n_item; i++) {
         struct rf_req *r = req_of(&p->item[i]);
         if (!r) continue;
-        uint32_t end = p->item[i].from + p->item[i].n;
-        r->seq.want_from = RF_MAX(r->seq.want_from, end);
+        r->seq.n_token -= r->unknown;
+        r->unknown = 0;
         if (r->sampled >= 0) r->token[r->seq.n_token++] = r->sampled;
-        r->seq.want_from = RF_MIN(r->seq.want_from, r->seq.n_token - 1);
+        want_last(r, p->item[i].from + p->item[i].n);
+    }
+}
+
+/* The step under way counts as done, so that the next can be planned: each of its requests goes on from a token that only the device knows, but
+ * for those that this token ends by their length. */
+static void count_on(struct rf_engine *e, struct rf_flight *p)
+{
+    rf_sched_plan_advance(e->sched);
+    p->counted = true;
+    for (uint32_t i = 0; i < p->n_item; i++) {
+        struct rf_req *r = req_of(&p->item[i]);
+        if (!r || rf_req_n_new(r) + 1 >= r->max_new) continue;
+        r->token[r->seq.n_token++] = 0;
+        r->unknown = 1;
+        want_last(r, p->item[i].from + p->item[i].n);
     }
 }
 
@@ -240,7 +275,17 @@ static void settle_token(struct rf_engine *e, struct rf_req *r, double t)
     r->has_token = false;
 }
 
-static void settle(struct rf_engine *e, const struct rf_sched_plan *p, double t)
+/* Out of the scheduler and of all flights. */
+static void leave(struct rf_engine *e, struct rf_req *r)
+{
+    rf_sched_remove(e->sched, &r->seq);
+    for (int i = 0; i < 2; i++) {
+        if (r->place[i] >= 0) e->flight[i].item[r->place[i]].seq = NULL;
+        r->place[i] = -1;
+    }
+}
+
+static void settle(struct rf_engine *e, const struct rf_flight *p, double t)
 {
     for (uint32_t i = 0; i < p->n_item; i++) {
         struct rf_req *r = req_of(&p->item[i]);
@@ -253,7 +298,7 @@ static void settle(struct rf_engine *e, const struct rf_sched_plan *p, double t)
         else if (!r->max_new) r->why = RF_FINISH_LENGTH;
         r->untold = (int32_t)e->n_untold;
         e->untold[e->n_untold++] = r;
-        if (r->why || r->stopped) rf_sched_remove(e->sched, &r->seq); /* its place in the plan becomes NULL */
+        if (r->why || r->stopped) leave(e, r);
     }
 }
 
@@ -331,53 +376,95 @@ void rf_engine_finish(struct rf_engine *e, struct rf_req *r, enum rf_finish why,
         rf_histogram_add(&e->now.prompt_len, true, r->n_prompt);
         rf_histogram_add(&e->now.generation_len, true, rf_req_n_new(r));
     }
-    rf_sched_remove(e->sched, &r->seq);
+    leave(e, r);
     rf_engine_tell(e, r, &ev);
     rf_engine_retire(e, r);
 }
 
 /* A step's time is shared out by its tokens. */
-static void note_step(struct rf_engine *e, const struct rf_sched_plan *p, double seconds)
+static void note_step(struct rf_engine *e, const struct rf_flight *p, double now)
 {
-    uint32_t n_prefill = 0;
-    for (uint32_t i = 0; i < p->n_item; i++) {
-        if (p->item[i].from < req_of(&p->item[i])->n_prompt) n_prefill += p->item[i].n;
-        e->now.max_seq_tokens = RF_MAX(e->now.max_seq_tokens, p->item[i].from + p->item[i].n);
-    }
+    const double seconds = now - RF_MAX(p->since, e->t_ended); /* it may have begun behind another one */
+    e->t_ended = now;
+    for (uint32_t i = 0; i < p->n_item; i++) e->now.max_seq_tokens = RF_MAX(e->now.max_seq_tokens, p->item[i].from + p->item[i].n);
     e->now.n_steps++;
     e->now.n_step_seqs += p->n_item;
-    e->now.prompt_tokens += n_prefill;
-    e->now.prefill_s += seconds * n_prefill / p->n_tok;
-    e->now.decode_s += seconds * (p->n_tok - n_prefill) / p->n_tok;
+    e->now.prompt_tokens += p->n_prefill;
+    e->now.prefill_s += seconds * p->n_prefill / p->n_tok;
+    e->now.decode_s += seconds * (p->n_tok - p->n_prefill) / p->n_tok;
     rf_histogram_add(&e->now.step_tokens, true, p->n_tok);
 }
 
-void rf_engine_step(struct rf_engine *e)
+/* ---- steps ---- */
+
+/* Plans a step and begins it. False: there is nothing to do, or it failed and its requests know. */
+static bool depart(struct rf_engine *e)
 {
     struct rf_batch batch;
     struct rf_error err = {0};
-    struct rf_step_out out = {0};
-    double t0 = rf_now();
     const struct rf_sched_plan *p = rf_sched_plan_make(e->sched);
+    struct rf_flight *f = &e->flight[(e->first_flight + e->n_flight) % 2];
     e->now.n_preemptions += p->n_preempted;
-    if (!p->n_item) {
-        rf_engine_tell_untold(e);
-        return;
-    }
-    gather(e, p, t0, &batch);
-    rf_status st = forward(e, &batch, &out, &err);
+    if (!p->n_item) return false;
+    *f = (struct rf_flight){.item = f->item, .n_item = p->n_item, .n_tok = p->n_tok, .n_out = p->n_out, .since = rf_now(), .open = e->plans_ahead};
+    memcpy(f->item, p->item, p->n_item * sizeof *f->item);
+    gather(e, f, &batch);
+    rf_status st = begin(e, &batch, &err);
+    if (e->gave_up) return false;
+    if (st) fail_all(e, f, st, &err);
+    else e->n_flight++;
+    return !st;
+}
+
+/* Begins the step behind the one under way, where its tokens need not be known for that. */
+static void depart_ahead(struct rf_engine *e)
+{
+    struct rf_flight *f = &e->flight[e->first_flight];
+    if (!f->open || f->counted || !rf_sched_may_plan_ahead(e->sched)) return;
+    count_on(e, f);
+    e->now.n_async_steps += depart(e);
+}
+
+/* Waits for the step under way and hands out what it found. */
+static void arrive(struct rf_engine *e)
+{
+    struct rf_error err = {0};
+    struct rf_step_out out = {0};
+    struct rf_flight *f = &e->flight[e->first_flight];
+    rf_status st = end(e, &out, &err);
     if (e->gave_up) return;
+    e->first_flight = (e->first_flight + 1) % 2;
+    e->n_flight--;
     if (st) {
-        fail_all(e, p, st, &err);
+        fail_all(e, f, st, &err);
         return;
     }
     if (rf_handle_check(e->model, &err)) {
         rf_engine_fail_everyone(e, &err);
         return;
     }
-    note_step(e, p, rf_now() - t0);
-    sample(e, p, &out);
-    commit(e, p);
-    settle(e, p, rf_now());
-    if (!rf_runner_overlaps(e->runner)) rf_engine_tell_untold(e);
+    note_step(e, f, rf_now());
+    sample(e, f, &out);
+    commit(e, f);
+    for (uint32_t i = 0; i < f->n_item; i++)
+        if (f->item[i].seq) req_of(&f->item[i])->place[f - e->flight] = -1;
+    settle(e, f, e->t_ended);
+}
+
+void rf_engine_land(struct rf_engine *e)
+{
+    rf_engine_tell_untold(e);
+    while (e->n_flight && !e->gave_up) arrive(e);
+}
+
+void rf_engine_step(struct rf_engine *e)
+{
+    if (!e->n_flight && !depart(e)) {
+        if (!e->gave_up) rf_engine_tell_untold(e);
+        return;
+    }
+    rf_engine_tell_untold(e);
+    depart_ahead(e);
+    if (!e->gave_up) arrive(e);
+    if (!e->gave_up && !rf_runner_overlaps(e->runner)) rf_engine_tell_untold(e);
 }

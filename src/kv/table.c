@@ -101,6 +101,8 @@ uint32_t rf_kv_need(const struct rf_kv *kv, uint32_t n_token) { return rf_kv_opt
 
 uint32_t rf_kv_available(const struct rf_kv *kv) { return rf_kv_pool_n_free(kv->pool) + rf_kv_pool_n_idle(kv->pool); }
 
+uint32_t rf_kv_n_group(const struct rf_kv *kv) { return kv->opt.n_group; }
+
 rf_status rf_kv_open(struct rf_kv *kv, uint64_t salt, uint32_t *seq)
 {
     for (uint32_t i = 0; i < kv->opt.max_seqs; i++) {
@@ -223,14 +225,19 @@ static bool index_block(struct rf_kv *kv, uint32_t seq, const int32_t *token, ui
     return true;
 }
 
-void rf_kv_commit(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t upto)
+void rf_kv_index(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t upto)
 {
     struct seq *s = &kv->seq[seq];
-    s->computed = upto;
     while (kv->index && !s->unindexed && s->n_indexed < upto / T) {
         if (index_block(kv, seq, token, s->n_indexed)) s->n_indexed++;
         else s->unindexed = true;
     }
+}
+
+void rf_kv_advance(struct rf_kv *kv, uint32_t seq, uint32_t upto)
+{
+    struct seq *s = &kv->seq[seq];
+    s->computed = upto;
     for (uint32_t g = 0; g < kv->opt.n_group; g++) {
         int32_t *t = table_of(kv, seq, g);
         for (uint32_t end = reach(kv->opt.window[g], upto) / T; s->live[g] < end; s->live[g]++) {
@@ -238,6 +245,12 @@ void rf_kv_commit(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t
             t[s->live[g]] = -1;
         }
     }
+}
+
+void rf_kv_commit(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t upto)
+{
+    rf_kv_index(kv, seq, token, upto);
+    rf_kv_advance(kv, seq, upto);
 }
 
 /* A copy whose target is gone must not be made: the block may be another's by then. */

@@ -4,7 +4,8 @@
  * tokens needs positions p-w+1..p for position p, and blocks wholly behind that are given back (entry -1).
  *
  * The life of a sequence: open -> match (take over cached blocks) -> { reserve -> [the forward pass] -> commit }* -> close.
- * Only commit says that tokens have been computed, so a step that fails leaves nothing to undo.
+ * Only commit says that tokens have been computed, so a step that fails leaves nothing to undo (but for advance, whose tokens nobody else has
+ * heard of before index).
  *
  * A block that others use or the index knows is never written: reserve takes a private copy (rf_kv_copies lists it; the
  * engine copies before the forward pass), or, where this sequence is the only user, takes it out of the index.
@@ -41,6 +42,7 @@ uint32_t rf_kv_need(const struct rf_kv *kv, uint32_t n_token);
 /* The same before there is a pool: n_group, window and max_step_tokens are read. */
 uint32_t rf_kv_options_need(const struct rf_kv_options *opt, uint32_t n_token);
 uint32_t rf_kv_available(const struct rf_kv *kv); /* free or idle */
+uint32_t rf_kv_n_group(const struct rf_kv *kv);
 
 /* Opens an empty sequence; RF_FULL when max_seqs are open. */
 rf_status rf_kv_open(struct rf_kv *kv, uint64_t salt, uint32_t *seq);
@@ -51,6 +53,10 @@ uint32_t rf_kv_match(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint3
 rf_status rf_kv_reserve(struct rf_kv *kv, uint32_t seq, uint32_t upto);
 /* token[0..upto-1] are computed now: indexes full blocks, gives back those behind the window. */
 void rf_kv_commit(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t upto);
+/* Its halves, where steps are planned before the one under way has ended: tokens count as computed, and what a window gives back may be
+ * written by steps that begin later; full blocks of tokens that have been computed are indexed. */
+void rf_kv_advance(struct rf_kv *kv, uint32_t seq, uint32_t upto);
+void rf_kv_index(struct rf_kv *kv, uint32_t seq, const int32_t *token, uint32_t upto);
 void rf_kv_close(struct rf_kv *kv, uint32_t seq);
 
 uint32_t rf_kv_computed(const struct rf_kv *kv, uint32_t seq);

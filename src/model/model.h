@@ -48,7 +48,7 @@ struct rf_runner_options {
 uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx);
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt, struct rf_error *err);
 void rf_runner_free(struct rf_runner *r);
-/* What a step left, host memory of the runner, valid until the next begin. */
+/* What a step left, host memory of the runner, valid until the next begin but one; logits until the next begin. */
 struct rf_step_out {
     const float *logits;             /* [n_out][n_vocab]; with choices only rows of RF_CHOICE_NONE. May hold NaN or Inf: the caller checks per row */
     const struct rf_chosen *chosen;  /* [n_out], NULL without choices */
@@ -58,7 +58,9 @@ struct rf_step_out {
 bool rf_runner_chooses(const struct rf_runner *r);
 /* Whether begin returns while the device works. */
 bool rf_runner_overlaps(const struct rf_runner *r);
-/* One step: begin starts it, end waits for it. Arrays of the batch are borrowed until end, which follows a begin that was RF_OK. */
+/* One step: begin starts it, end waits for it. Arrays of the batch are borrowed by begin alone; end follows a begin that was RF_OK. Where begin
+ * returns while the device works and chooses, a second step may begin before the first one's end: its tokens below 0 are those that the first chose,
+ * batch.fed is the runner's to set. Ends come in the order of begins. */
 rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *batch, struct rf_error *err);
 rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err);
 /* Copies whole blocks (copy-on-write), before the next forward. */

@@ -56,10 +56,16 @@ struct rf_runner {
     rf_dev logits, own_logits;   /* [max_out][n_vocab]; own: where they share no register's place */
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
-    struct rf_chosen *host_chosen;
+    struct rf_chosen *host_chosen; /* of both flights */
     struct program prog, one;    /* one: of steps of one row; empty where the backend does not fuse */
     bool lays_one;               /* while the second is laid out */
-    struct rf_batch batch;       /* of the step under way */
+    struct rf_batch batch;       /* of the step that began last */
+    struct flight {              /* a step under way */
+        struct rf_dev_event *done; /* where begin returns before its end */
+        struct rf_chosen *chosen;  /* host memory: [max_out], then their lists */
+        uint32_t n_tok, n_choice;  /* n_choice: rows with choices */
+    } flight[2];
+    uint32_t n_begun, n_ended;
 };
 
 uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type kv_type)
@@ -136,12 +142,15 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     r->logits = r->own_logits ? r->own_logits : r->scratch + at[RF_REG_G];
     for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
-    if (b->info.host_memory || b->info.choose_vocab < r->m->shape.n_vocab) return RF_OK;
+    if (b->info.host_memory) return RF_OK;
+    for (int i = 0; i < 2; i++) RF_TRY(b->mem->event_create(b, &r->flight[i].done, err));
+    if (b->info.choose_vocab < r->m->shape.n_vocab) return RF_OK;
     uint64_t chosen = (uint64_t)r->opt.max_out * CHOSEN_BYTES; /* less than logits */
     RF_TRY(b->mem->alloc(b, chosen, &r->chosen, err));
     void *host;
-    RF_TRY(b->mem->host_alloc(b, chosen, &host, err));
+    RF_TRY(b->mem->host_alloc(b, 2 * chosen, &host, err));
     r->host_chosen = host;
+    for (int i = 0; i < 2; i++) r->flight[i].chosen = (struct rf_chosen *)((char *)host + (uint64_t)i * chosen);
     return RF_OK;
 }
 
@@ -411,6 +420,9 @@ void rf_runner_free(struct rf_runner *r)
     if (!r) return;
     struct rf_backend *b = r->m->b;
     b->ops->record_drop(b, r);
+    if (r->n_begun != r->n_ended) b->mem->stream_sync(b, NULL);
+    for (int i = 0; i < 2; i++)
+        if (r->flight[i].done) b->mem->event_free(b, r->flight[i].done);
     if (r->kv) b->mem->kv_free(b, r->kv);
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
@@ -443,11 +455,22 @@ static rf_status run_entry(struct rf_backend *b, struct entry *e, uint32_t rows)
     return RF_INTERNAL;
 }
 
+/* Tokens are known, or rows that the step under way chooses for. */
+static bool check_tokens(const struct rf_runner *r, const struct rf_batch *batch)
+{
+    const bool under_way = r->n_begun != r->n_ended;
+    const uint32_t n_row = under_way ? r->flight[r->n_ended % 2].n_choice : 0;
+    for (uint32_t i = 0; i < batch->n_tok; i++)
+        if (batch->token[i] < 0 && (uint32_t)(-1 - batch->token[i]) >= n_row) return false;
+    return r->n_begun - r->n_ended < (rf_runner_overlaps(r) ? 2u : 1u);
+}
+
 static rf_status check_batch(const struct rf_runner *r, const struct rf_batch *batch, struct rf_error *err)
 {
     const struct rf_runner_options *o = &r->opt;
     if (batch->n_tok && batch->n_tok <= o->max_tok && batch->n_seq && batch->n_seq <= o->max_seq && batch->n_out <= o->max_out &&
-        batch->n_group == r->m->shape.n_group && (!batch->choice || r->chosen))
+        batch->n_group == r->m->shape.n_group && (!batch->choice || r->chosen) &&
+        check_tokens(r, batch))
         return RF_OK;
     return rf_fail(err, RF_INTERNAL, "batch of %u tokens, %u sequences, %u outputs, %u groups does not fit a runner for %u, %u, %u, %u",
                    batch->n_tok, batch->n_seq, batch->n_out, batch->n_group, o->max_tok, o->max_seq, o->max_out,
@@ -520,43 +543,53 @@ static rf_status fetch_logits(struct rf_runner *r, const struct rf_batch *batch)
     return RF_OK;
 }
 
-static rf_status fetch_chosen(struct rf_runner *r, const struct rf_batch *batch)
+static rf_status fetch_chosen(struct rf_runner *r, const struct rf_batch *batch, struct rf_chosen *to)
 {
     const struct rf_backend_mem *mem = r->m->b->mem;
     bool lists = false;
     for (uint32_t i = 0; i < batch->n_out; i++) lists |= batch->choice[i].n_top > 0;
     size_t heads = r->opt.max_out * sizeof(struct rf_chosen);
-    RF_TRY(mem->download(r->m->b, NULL, r->host_chosen, r->chosen, batch->n_out * sizeof(struct rf_chosen)));
-    return lists ? mem->download(r->m->b, NULL, (char *)r->host_chosen + heads, r->chosen + heads, (uint64_t)batch->n_out * TOP_BYTES) : RF_OK;
+    RF_TRY(mem->download(r->m->b, NULL, to, r->chosen, batch->n_out * sizeof(struct rf_chosen)));
+    return lists ? mem->download(r->m->b, NULL, (char *)to + heads, r->chosen + heads, (uint64_t)batch->n_out * TOP_BYTES) : RF_OK;
 }
 
 bool rf_runner_overlaps(const struct rf_runner *r) { return !r->m->b->info.host_memory; }
 
-static rf_status step_failed(const struct rf_runner *r, rf_status s, struct rf_error *err)
+static rf_status step_failed(const struct rf_runner *r, uint32_t n_tok, rf_status s, struct rf_error *err)
 {
     const struct rf_backend *b = r->m->b;
-    return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, r->batch.n_tok, s == RF_DEVICE ? b->info.detail : "failed");
+    return rf_fail(err, s, "%s: a step of %u tokens %s", b->info.name, n_tok, s == RF_DEVICE ? b->info.detail : "failed");
 }
 
 rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *given, struct rf_error *err)
 {
     RF_TRY(check_batch(r, given, err));
-    r->batch = *given; /* backends borrow it until the step's end */
+    struct rf_backend *b = r->m->b;
+    struct flight *f = &r->flight[r->n_begun % 2];
+    r->batch = *given; /* backends borrow it until the last slot */
     r->batch.n_pad = 0;
+    r->batch.fed = r->n_begun != r->n_ended ? r->chosen : 0;
     if (!any_choice(&r->batch)) r->batch.choice = NULL;
     rf_status s = run_step(r, &r->batch);
-    if (!s && !r->m->b->info.host_memory) s = fetch_logits(r, &r->batch);
-    if (!s && r->batch.choice) s = fetch_chosen(r, &r->batch);
-    return s ? step_failed(r, s, err) : RF_OK;
+    if (!s && !b->info.host_memory) s = fetch_logits(r, &r->batch);
+    if (!s && r->batch.choice) s = fetch_chosen(r, &r->batch, f->chosen);
+    if (!s && f->done) s = b->mem->event_record(b, f->done, NULL);
+    if (s) return step_failed(r, given->n_tok, s, err);
+    f->n_tok = given->n_tok;
+    f->n_choice = r->batch.choice ? given->n_out : 0;
+    r->n_begun++;
+    return RF_OK;
 }
 
 rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err)
 {
-    rf_status s = r->m->b->mem->stream_sync(r->m->b, NULL);
-    if (s) return step_failed(r, s, err);
-    *out = (struct rf_step_out){.logits = r->m->b->info.host_memory ? (const float *)r->logits : r->host_logits,
-                                .chosen = r->batch.choice ? r->host_chosen : NULL,
-                                .top = r->batch.choice ? (const struct rf_chosen_top *)(r->host_chosen + r->opt.max_out) : NULL};
+    struct rf_backend *b = r->m->b;
+    const struct flight *f = &r->flight[r->n_ended++ % 2];
+    rf_status s = f->done ? b->mem->event_sync(b, f->done) : b->mem->stream_sync(b, NULL);
+    if (s) return step_failed(r, f->n_tok, s, err);
+    *out = (struct rf_step_out){.logits = b->info.host_memory ? (const float *)r->logits : r->host_logits,
+                                .chosen = f->n_choice ? f->chosen : NULL,
+                                .top = f->n_choice ? (const struct rf_chosen_top *)(f->chosen + r->opt.max_out) : NULL};
     return RF_OK;
 }
 

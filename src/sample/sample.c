@@ -121,17 +121,21 @@ static bool penalise(struct rf_sampler *s, const struct rf_sample_in *in, uint32
     return true;
 }
 
+bool rf_sampling_reads_text(const struct rf_sampling *p)
+{
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0 || p->frequency_penalty != 0;
+}
+
 static bool list_edits(struct rf_sampler *s, const struct rf_sample_in *in, uint32_t first)
 {
     const struct rf_sampling *p = in->params;
-    bool penalties = p->repetition_penalty != 1.0f || p->presence_penalty != 0 || p->frequency_penalty != 0;
     bool too_short = p->min_tokens > 0 && in->n_token - in->n_prompt < (uint32_t)p->min_tokens;
     struct rf_choice_edit *e;
     for (size_t i = 0; i < p->n_logit_bias; i++) {
         if (!(e = edit_of(s, first, p->logit_bias[i].token))) return false;
         e->add += p->logit_bias[i].bias;
     }
-    if (penalties && !penalise(s, in, first)) return false;
+    if (rf_sampling_reads_text(p) && !penalise(s, in, first)) return false;
     for (size_t i = 0; too_short && i < in->n_ends; i++) {
         if (!(e = edit_of(s, first, in->ends[i]))) return false;
         e->minus = INFINITY;

@@ -44,6 +44,9 @@ void rf_sampler_free(struct rf_sampler *s);
 /* Ranges of every field that concerns sampling; err->param names the bad one. */
 rf_status rf_sampling_check(const struct rf_sampling *p, uint32_t n_vocab, struct rf_error *err);
 
+/* Whether a choice depends on the tokens before it: penalties. */
+bool rf_sampling_reads_text(const struct rf_sampling *p);
+
 /* The same as numbers for a sampler elsewhere, n_top from params->logprobs. by is RF_CHOICE_NONE where only rf_sample can choose:
  * typical_p, logit processors, more than RF_CHOICE_TOP logprobs, or so many edits that the sampler has no room for them. Edits are
  * borrowed from the sampler until its next rewind or rf_sample. */

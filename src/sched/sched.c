@@ -239,12 +239,32 @@ const struct rf_sched_plan *rf_sched_plan_make(struct rf_sched *s)
     return p;
 }
 
-void rf_sched_plan_commit(struct rf_sched *s)
+bool rf_sched_may_plan_ahead(const struct rf_sched *s)
+{
+    int64_t left = rf_kv_available(s->kv);
+    for (const struct rf_sched_seq *q = s->running.first; q && left >= 0; q = q->next)
+        left -= rf_kv_missing(s->kv, q->kv, q->n_token + 1) + rf_kv_n_group(s->kv); /* and a copy in each group */
+    return left >= 0;
+}
+
+void rf_sched_plan_advance(struct rf_sched *s)
 {
     for (uint32_t i = 0; i < s->plan.n_item; i++) {
         const struct rf_sched_item *it = &s->plan.item[i];
-        if (it->seq) rf_kv_commit(s->kv, it->seq->kv, it->seq->token, it->from + it->n);
+        if (it->seq) rf_kv_advance(s->kv, it->seq->kv, it->from + it->n);
     }
+}
+
+void rf_sched_index(struct rf_sched *s, const struct rf_sched_item *item, uint32_t n_item)
+{
+    for (uint32_t i = 0; i < n_item; i++)
+        if (item[i].seq) rf_kv_index(s->kv, item[i].seq->kv, item[i].seq->token, item[i].from + item[i].n);
+}
+
+void rf_sched_plan_commit(struct rf_sched *s)
+{
+    rf_sched_index(s, s->plan.item, s->plan.n_item);
+    rf_sched_plan_advance(s);
 }
 
 uint32_t rf_sched_n_waiting(const struct rf_sched *s) { return s->waiting.n; }

@@ -68,6 +68,13 @@ const struct rf_sched_plan *rf_sched_plan_make(struct rf_sched *s);
 /* The plan's tokens have been computed. Not called after a failed step. */
 void rf_sched_plan_commit(struct rf_sched *s);
 
+/* A step ahead: while one is under way, its tokens may count as computed (advance), its sequences may get a token that nobody knows yet, and
+ * the next plan may be made. Not before rf_sched_may_plan_ahead: nobody is preempted while its blocks are in use. When the step has ended, index
+ * lets others find what it computed; item[n_item] is a copy of the plan, seq NULL where the sequence left since. */
+bool rf_sched_may_plan_ahead(const struct rf_sched *s);
+void rf_sched_plan_advance(struct rf_sched *s);
+void rf_sched_index(struct rf_sched *s, const struct rf_sched_item *item, uint32_t n_item);
+
 uint32_t rf_sched_n_waiting(const struct rf_sched *s);
 uint32_t rf_sched_n_running(const struct rf_sched *s);
 struct rf_sched_seq *rf_sched_first(const struct rf_sched *s, enum rf_sched_state which); /* then ->next; NULL if none */

@@ -55,6 +55,7 @@ static const struct { const char *name, *type, *help; enum of of; size_t at; } r
     {"llamacpp:n_tokens_max", "gauge", "Most tokens that one sequence has had.", OF_U32, S(max_seq_tokens)},
     {"sglang:num_running_reqs", "gauge", "Sequences in the running batch.", OF_U32, S(n_running)},
     {"sglang:num_queue_reqs", "gauge", "Sequences waiting to be scheduled.", OF_U32, S(n_waiting)},
+    {"rocmforge_async_steps_total", "counter", "Steps that began while the step before was still running.", OF_U64, S(n_async_steps)},
     {"rocmforge_waiting_tokens", "gauge", "Prompt tokens of waiting sequences.", OF_U64, S(waiting_tokens)},
     {"rocmforge_kv_blocks", "gauge", "KV blocks in the pool.", OF_U32, S(n_blocks)},
     {"rocmforge_kv_blocks_free", "gauge", "KV blocks that are free or only cached.", OF_U32, S(n_blocks_free)},

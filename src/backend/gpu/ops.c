@@ -68,7 +68,10 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
     g->batch = batch;
     g->tile_group = g->flash.group = 0;
     g->n_checked = 0;
-    return rf_gpu_buffer_send(g, &g->plan, bytes, s);
+    RF_TRY(rf_gpu_buffer_send(g, &g->plan, bytes, s));
+    if (!batch->fed) return RF_OK;
+    struct feed_args p = {.token = g->at.token, .chosen = batch->fed, .n = batch->n_tok};
+    return rf_gpu_launch(g, s, RF_GPU_K_feed, (p.n + 127) / 128, 1, 1, 128, &p);
 }
 
 /* ---- rows ---- */

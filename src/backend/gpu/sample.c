@@ -7,6 +7,7 @@
 enum { ROW_INTS = sizeof(struct sample_row) / sizeof(int32_t), EDIT_INTS = sizeof(struct sample_edit) / sizeof(int32_t) };
 
 _Static_assert(sizeof(struct sample_chosen) == sizeof(struct rf_chosen) && sizeof(struct rf_chosen_top) == 8, "the device writes these");
+_Static_assert((int)RF_GPU_CHOSEN_TOKEN == (int)RF_CHOSEN_TOKEN, "the device reads it");
 _Static_assert((int)RF_GPU_SAMPLE_TOP == (int)RF_CHOICE_TOP, "lists of logprobs");
 
 size_t rf_gpu_sample_ints(const struct rf_batch *batch, size_t n_out)

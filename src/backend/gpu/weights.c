@@ -280,7 +280,7 @@ rf_status rf_gpu_embed(struct rf_backend *b, struct rf_stream *s, const struct r
     struct rf_gpu *g = rf_gpu_of(b);
     const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w);
     for (uint32_t t = 0; t < g->batch->n_tok; t++)
-        if (g->batch->token[t] < 0 || (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
+        if (g->batch->token[t] < 0 ? !g->batch->fed : (uint64_t)g->batch->token[t] >= w->rows) return RF_INTERNAL;
     struct embed_args p = {.w = w->dev, .token = g->at.token, .out = a->out, .n_chunk = w->n_chunk, .cols = (unsigned)w->cols, .scale = a->scale};
     rf_gpu_act_drop(g, a->out);
     return rf_gpu_launch_early(g, s, w->kernel, g->at.n_row, 1, 1, 64, 0, &p);

@@ -2,11 +2,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "sample/row.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 
@@ -59,7 +61,26 @@ uint32_t fake_greedy(int32_t *token, uint32_t n, uint32_t n_new, bool ignore_eos
 
 struct rf_lm { struct rf_lm_shape shape; };
 struct slot { int32_t token, pos; };
-struct rf_runner { struct rf_runner_options opt; struct slot (*kv)[RF_KV_BLOCK_TOKENS]; float *logits; struct rf_batch batch; };
+enum { FAKE_EDITS = 4096, FAKE_COPIES = 512 };
+/* A step as it began: nothing is computed before its end, and the engine's arrays are the next step's by then. */
+struct flight {
+    struct rf_batch batch;
+    int32_t *token, *pos, *seq_first, *out_row, *table[RF_MAX_KV_GROUPS];
+    struct rf_choice *choice;
+    struct rf_choice_edit *edit;
+    struct rf_chosen *chosen;
+    struct rf_chosen_top *top; /* [max_out][RF_CHOICE_TOP] */
+    int32_t from[FAKE_COPIES], to[FAKE_COPIES]; /* blocks to copy first */
+    uint32_t n_copy, n_chosen; /* n_chosen: when computed */
+    bool fails;
+};
+struct rf_runner {
+    struct rf_runner_options opt;
+    struct slot (*kv)[RF_KV_BLOCK_TOKENS];
+    float *logits;
+    uint32_t stride, n_begun, n_ended;
+    struct flight flight[2];
+};
 
 rf_status rf_lm_open(struct rf_lm **out, const struct rf_weights *w, struct rf_backend *b, struct rf_error *err)
 {
@@ -94,17 +115,37 @@ void rf_lm_close(struct rf_lm *m) { rf_free(m); }
 const struct rf_lm_shape *rf_lm_shape_get(const struct rf_lm *m) { return &m->shape; }
 uint64_t rf_lm_kv_block_bytes(const struct rf_lm *m, enum rf_kv_type t) { return (void)m, (void)t, 128; }
 
+static bool make_flight(struct rf_runner *r, struct flight *f)
+{
+    const struct rf_runner_options *o = &r->opt;
+    bool ok = (f->token = rf_alloc_array(o->max_tok, sizeof *f->token)) && (f->pos = rf_alloc_array(o->max_tok, sizeof *f->pos)) &&
+              (f->seq_first = rf_alloc_array((size_t)o->max_seq + 1, sizeof *f->seq_first)) &&
+              (f->out_row = rf_alloc_array(o->max_out, sizeof *f->out_row)) && (f->choice = rf_alloc_array(o->max_out, sizeof *f->choice)) &&
+              (f->edit = rf_alloc_array(FAKE_EDITS, sizeof *f->edit)) && (f->chosen = rf_alloc_array(o->max_out, sizeof *f->chosen)) &&
+              (f->top = rf_alloc_array((size_t)o->max_out * RF_CHOICE_TOP, sizeof *f->top));
+    for (uint32_t g = 0; ok && g < fake_shape.n_group; g++)
+        ok = (f->table[g] = rf_alloc_array((size_t)o->max_seq * r->stride, sizeof *f->table[g])) != NULL;
+    return ok;
+}
+
+static void drop_flight(struct flight *f)
+{
+    void *part[] = {f->token, f->pos, f->seq_first, f->out_row, f->choice, f->edit, f->chosen, f->top};
+    for (size_t i = 0; i < RF_COUNT(part); i++) rf_free(part[i]);
+    for (uint32_t g = 0; g < RF_MAX_KV_GROUPS; g++) rf_free(f->table[g]);
+}
+
 rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct rf_runner_options *opt,
                            struct rf_error *err)
 {
-    (void)m;
     struct rf_runner *r = rf_alloc_array(1, sizeof *r);
     *out = NULL;
     if (!r) return rf_fail_nomem(err, "fake", 1);
     r->opt = *opt;
+    r->stride = m->shape.n_ctx_train / RF_KV_BLOCK_TOKENS + 1;
     r->kv = rf_alloc_array(opt->n_block, sizeof *r->kv);
     r->logits = rf_alloc_array((size_t)opt->max_out * FAKE_VOCAB, sizeof *r->logits);
-    if (!r->kv || !r->logits) {
+    if (!r->kv || !r->logits || !make_flight(r, &r->flight[0]) || !make_flight(r, &r->flight[1])) {
         rf_runner_free(r);
         return rf_fail_nomem(err, "fake", 1);
     }
@@ -116,17 +157,21 @@ rf_status rf_runner_create(struct rf_runner **out, struct rf_lm *m, const struct
 void rf_runner_free(struct rf_runner *r)
 {
     if (!r) return;
+    for (int i = 0; i < 2; i++) drop_flight(&r->flight[i]);
     rf_free(r->kv);
     rf_free(r->logits);
     rf_free(r);
 }
 
+/* Made when the step that begins next is. */
 rf_status rf_runner_kv_copy(struct rf_runner *r, const int32_t *from, const int32_t *to, uint32_t n,
                             struct rf_error *err)
 {
     (void)err;
-    for (uint32_t i = n; i-- > 0;) memcpy(r->kv[to[i]], r->kv[from[i]], sizeof r->kv[0]); /* any order must do */
+    struct flight *f = &r->flight[r->n_begun % 2];
+    for (uint32_t i = 0; i < n && f->n_copy < FAKE_COPIES; i++, f->n_copy++) f->from[f->n_copy] = from[i], f->to[f->n_copy] = to[i];
     fake.n_copy += n;
+    if (f->n_copy == FAKE_COPIES) fake.n_error++;
     return RF_OK;
 }
 
@@ -170,39 +215,144 @@ static void check_batch(struct rf_runner *r, const struct rf_batch *b)
     if (!ok) fake.n_error++;
 }
 
-bool rf_runner_chooses(const struct rf_runner *r) { return (void)r, false; }
+/* ---- the choice of a token, by the words of base/choice.h ---- */
+
+struct ranked { float x; double w; int32_t id; };
+static int by_rank(const void *pa, const void *pb)
+{
+    const struct ranked *a = pa, *b = pb;
+    return a->x != b->x ? (a->x < b->x) - (a->x > b->x) : (a->id > b->id) - (a->id < b->id);
+}
+
+static int32_t draw(const struct rf_choice *c, struct ranked *r)
+{
+    float x[FAKE_VOCAB], w[FAKE_VOCAB];
+    uint64_t total = 0, sum = 0, mass[FAKE_VOCAB] = {0};
+    uint32_t n = FAKE_VOCAB, kept = 0;
+    for (uint32_t i = 0; i < n; i++) x[i] = r[i].x;
+    rf_row_exp(x, n, x[0], c->scale, w);
+    if (c->top_k) n = RF_MIN(n, c->top_k);
+    for (uint32_t i = 0; i < n; i++) total += rf_choice_mass(w[i]);
+    const uint64_t part = c->top_p == RF_CHOICE_ALL ? total : rf_choice_part(c->top_p, total);
+    for (; kept < n && (!kept || sum < part); kept++) sum += rf_choice_mass(w[kept]);
+    total = sum = 0;
+    for (uint32_t i = 0; i < kept; i++)
+        if (!i || w[i] >= c->min_p) total += mass[r[i].id] = rf_choice_mass(w[i]);
+    const uint64_t at = rf_choice_part(c->draw, total);
+    for (int32_t i = 0; i < FAKE_VOCAB; i++)
+        if ((sum += mass[i]) > at) return i;
+    return r[0].id;
+}
+
+static void choose(const struct rf_choice *c, const float *raw, struct rf_chosen *out, struct rf_chosen_top *top)
+{
+    struct ranked r[FAKE_VOCAB], t[FAKE_VOCAB];
+    *out = (struct rf_chosen){.state = RF_CHOSEN_NAN, .token = -7, .max = raw[0]};
+    for (int32_t i = 0; i < FAKE_VOCAB; i++) {
+        if (!isfinite(raw[i])) return;
+        r[i] = t[i] = (struct ranked){.x = raw[i], .id = i};
+        out->max = RF_MAX(out->max, raw[i]);
+    }
+    for (uint32_t i = 0; i < c->n_edit; i++) {
+        const struct rf_choice_edit *e = &c->edit[i];
+        float x = r[e->token].x + e->add;
+        if (e->divide != 1.0f) x = x > 0 ? x / e->divide : x * e->divide;
+        r[e->token].x = x - e->minus;
+    }
+    qsort(r, FAKE_VOCAB, sizeof *r, by_rank);
+    qsort(t, FAKE_VOCAB, sizeof *t, by_rank);
+    out->state = r[0].x == -INFINITY ? RF_CHOSEN_FORBIDDEN : RF_CHOSEN_TOKEN;
+    out->token = c->by == RF_CHOICE_BEST ? r[0].id : draw(c, r);
+    double sum = 0;
+    for (int32_t i = 0; i < FAKE_VOCAB; i++) sum += exp((double)raw[i] - (double)out->max);
+    out->sum = (float)sum;
+    out->logit = raw[out->token];
+    out->n_top = c->n_top > 0 ? (uint32_t)c->n_top : 0;
+    for (uint32_t i = 0; i < out->n_top; i++) top[i] = (struct rf_chosen_top){.logit = t[i].x, .token = t[i].id};
+}
+
+/* ---- steps ---- */
+
+bool rf_runner_chooses(const struct rf_runner *r) { return (void)r, fake.overlaps; }
 
 bool rf_runner_overlaps(const struct rf_runner *r) { return (void)r, fake.overlaps; }
 
 rf_status rf_runner_begin(struct rf_runner *r, const struct rf_batch *b, struct rf_error *err)
 {
     (void)err;
-    r->batch = *b;
+    struct flight *f = &r->flight[r->n_begun % 2];
+    uint32_t n_edit = 0;
+    check_batch(r, b);
+    if (r->n_begun - r->n_ended >= (fake.overlaps ? 2u : 1u)) fake.n_error++;
+    memcpy(f->token, b->token, b->n_tok * sizeof *f->token);
+    memcpy(f->pos, b->pos, b->n_tok * sizeof *f->pos);
+    memcpy(f->seq_first, b->seq_first, (b->n_seq + 1) * sizeof *f->seq_first);
+    memcpy(f->out_row, b->out_row, b->n_out * sizeof *f->out_row);
+    for (uint32_t g = 0; g < b->n_group; g++) memcpy(f->table[g], b->block_table[g], (size_t)b->n_seq * b->table_stride * sizeof *f->table[g]);
+    for (uint32_t i = 0; b->choice && i < b->n_out; i++) {
+        f->choice[i] = b->choice[i];
+        f->choice[i].edit = f->edit + n_edit;
+        if (n_edit + b->choice[i].n_edit > FAKE_EDITS) fake.n_error++, f->choice[i].n_edit = 0;
+        if (f->choice[i].n_edit) memcpy(f->edit + n_edit, b->choice[i].edit, f->choice[i].n_edit * sizeof *f->edit);
+        n_edit += f->choice[i].n_edit;
+    }
+    f->batch = *b;
+    f->batch.token = f->token, f->batch.pos = f->pos, f->batch.seq_first = f->seq_first, f->batch.out_row = f->out_row;
+    f->batch.choice = b->choice ? f->choice : NULL;
+    f->batch.block_table = (const int32_t *const *)f->table;
+    r->n_begun++;
     return RF_OK;
 }
 
-rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err)
+/* Tokens that the step before chose. */
+static void feed(struct flight *f, const struct flight *before)
 {
-    const struct rf_batch *b = &r->batch;
+    for (uint32_t i = 0; i < f->batch.n_tok; i++) {
+        const uint32_t row = (uint32_t)(-1 - f->token[i]);
+        if (f->token[i] >= 0) continue;
+        if (row >= before->n_chosen || before->chosen[row].state == RF_CHOSEN_NONE) fake.n_error++, f->token[i] = 0;
+        else f->token[i] = before->chosen[row].state == RF_CHOSEN_TOKEN ? before->chosen[row].token : 0;
+    }
+}
+
+static void compute(struct rf_runner *r, struct flight *f)
+{
+    const struct rf_batch *b = &f->batch;
     uint32_t s = 0;
-    while (fake.gate) usleep(200);
-    if (fake.delay_us) usleep(fake.delay_us);
-    check_batch(r, b);
-    fake.n_forward++;
-    fake.n_token += b->n_tok;
-    if (b->n_seq > fake.max_batch) fake.max_batch = b->n_seq;
-    if (fake.fail_forward && !--fake.fail_forward) return rf_fail(err, RF_DEVICE, "fake device: injected fault");
+    for (uint32_t i = f->n_copy; i-- > 0;) memcpy(r->kv[f->to[i]], r->kv[f->from[i]], sizeof r->kv[0]); /* any order must do */
     for (uint32_t q = 0; q < b->n_seq; q++)
         for (int32_t t = b->seq_first[q]; t < b->seq_first[q + 1]; t++)
             for (uint32_t g = 0; g < b->n_group; g++) {
                 struct slot *k = slot_of(r, b, q, g, (uint32_t)b->pos[t]);
                 if (k) *k = (struct slot){b->token[t], b->pos[t]};
             }
+    f->n_chosen = b->n_out;
     for (uint32_t i = 0; i < b->n_out; i++) {
+        float *x = r->logits + (size_t)i * FAKE_VOCAB;
         while (b->seq_first[s + 1] <= b->out_row[i]) s++;
-        row(r, b, s, (uint32_t)b->pos[b->out_row[i]], r->logits + (size_t)i * FAKE_VOCAB);
+        row(r, b, s, (uint32_t)b->pos[b->out_row[i]], x);
+        f->chosen[i] = (struct rf_chosen){0};
+        if (b->choice && b->choice[i].by != RF_CHOICE_NONE) choose(&b->choice[i], x, &f->chosen[i], f->top + (size_t)i * RF_CHOICE_TOP);
     }
-    *out = (struct rf_step_out){.logits = r->logits};
+}
+
+rf_status rf_runner_end(struct rf_runner *r, struct rf_step_out *out, struct rf_error *err)
+{
+    struct flight *f = &r->flight[r->n_ended % 2];
+    while (fake.gate) usleep(200);
+    if (fake.delay_us) usleep(fake.delay_us);
+    fake.n_forward++;
+    fake.n_token += f->batch.n_tok;
+    if (f->batch.n_seq > fake.max_batch) fake.max_batch = f->batch.n_seq;
+    const bool fails = (fake.fail_forward && !--fake.fail_forward) || f->fails;
+    if (!fails) feed(f, &r->flight[(r->n_ended + 1) % 2]);
+    if (!fails) compute(r, f);
+    r->n_ended++;
+    f->fails = false;
+    if (r->n_begun != r->n_ended) r->flight[r->n_ended % 2].fails = fails; /* what has begun goes down with it */
+    f->n_copy = 0;
+    if (fails) return rf_fail(err, RF_DEVICE, "fake device: injected fault");
+    *out = (struct rf_step_out){.logits = r->logits, .chosen = f->batch.choice ? f->chosen : NULL, .top = f->top};
     return RF_OK;
 }
 

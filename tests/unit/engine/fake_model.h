@@ -21,7 +21,7 @@ struct fake_control {
     atomic_uint fail_forward;  /* the k-th from now fails; 0: none */
     atomic_uint delay_us;      /* of every forward pass */
     atomic_bool gate;          /* while true, forward waits */
-    atomic_bool overlaps;      /* events are told while the next step is under way */
+    atomic_bool overlaps;      /* a device of its own: it chooses tokens, and steps begin before the one before has ended */
     atomic_bool changed;       /* the file of models opened as "victim" was changed in place */
 };
 extern struct fake_control fake;

@@ -316,6 +316,43 @@ TEST(decodes_first_then_chunks_in_order)
     rf_kv_free(kv);
 }
 
+TEST(a_plan_ahead_of_the_step_under_way)
+{
+    struct rf_sched_item under_way[2];
+    open_small(7);
+    struct actor *a = one(0, 30, 0), *b = one(1, 47, 0);
+    const struct rf_sched_plan *p = rf_sched_plan_make(sched); /* 30 of a, 34 of b */
+    rf_sched_plan_commit(sched);
+    CHECK(rf_sched_may_plan_ahead(sched)); /* b's next token needs no block more than its prompt; one to copy each */
+    a->tok[a->q.n_token++] = 1;
+    p = rf_sched_plan_make(sched); /* the last of both: a's new token, 13 of b */
+    CHECK_INT(p->n_item, 2);
+    memcpy(under_way, p->item, sizeof under_way);
+    rf_sched_plan_advance(sched);
+    a->tok[a->q.n_token++] = b->tok[b->q.n_token++] = 0; /* nobody knows them yet */
+    a->q.want_from = a->q.n_token - 1, b->q.want_from = b->q.n_token - 1;
+    p = rf_sched_plan_make(sched);
+    CHECK_INT(p->n_item, 2);
+    CHECK(p->item[0].n == 1 && p->item[0].from == 31 && p->item[1].n == 1 && p->item[1].from == 47);
+    CHECK_INT(rf_kv_prefix_n_node(rf_kv_prefix(kv)), 3); /* blocks of the step under way are unknown: 16 of a, 32 of b */
+    rf_sched_remove(sched, &b->q);                       /* left meanwhile */
+    under_way[under_way[0].seq == &b->q ? 0 : 1].seq = NULL;
+    a->tok[31] = 7;
+    rf_sched_index(sched, under_way, 2);
+    CHECK_INT(rf_kv_prefix_n_node(rf_kv_prefix(kv)), 3); /* a has 31 */
+    rf_sched_plan_commit(sched);
+    CHECK_INT(rf_kv_prefix_n_node(rf_kv_prefix(kv)), 4);
+    struct actor *c = one(2, 60, 0);
+    p = rf_sched_plan_make(sched);
+    rf_sched_plan_commit(sched);
+    CHECK(c->q.state == RF_SCHED_RUNNING && !rf_sched_may_plan_ahead(sched)); /* a block for each, and no room for copies */
+    rf_sched_remove(sched, &a->q), rf_sched_remove(sched, &c->q);
+    CHECK(rf_sched_check(sched));
+    CHECK_INT(rf_kv_available(kv), 7);
+    rf_sched_free(sched);
+    rf_kv_free(kv);
+}
+
 TEST(deadlines)
 {
     open_small(8);
@@ -338,6 +375,7 @@ int main(void)
 {
     seed = check_seed();
     RUN(decodes_first_then_chunks_in_order);
+    RUN(a_plan_ahead_of_the_step_under_way);
     RUN(deadlines);
     RUN(equals_naive);
     RUN(promises_with_prefix_and_windows);

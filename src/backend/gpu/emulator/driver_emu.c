@@ -1,5 +1,6 @@
 /* driver_emu.c - the emulator behind the names and shapes of a vendor's driver library: libcuda.so.1 (RF_EMU_HIP undefined)
- * or libamdhip64.so.6. First on LD_LIBRARY_PATH it lets the whole backend run without a GPU.
+ * or libamdhip64.so.6. First on LD_LIBRARY_PATH it lets the whole backend run without a GPU. As with a real one, work is taken at once and done
+ * later (queue.h).
  *
  * Environment: RF_EMU_ORDER=forward|backward|random, RF_EMU_SEED, RF_EMU_MEMORY (bytes of the device, 1 GiB by default),
  * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES, RF_EMU_INIT (what the
@@ -7,12 +8,14 @@
  * device fails, or, if the file begins with h, hangs), RF_EMU_STATS (a file that gets, when the process ends, "allocations N peak BYTES
  * live BYTES calls N").
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "backend/gpu/emulator/emu.h"
+#include "backend/gpu/emulator/queue.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #ifdef RF_EMU_HIP
@@ -141,8 +144,8 @@ __attribute__((destructor)) static void tell(void)
     fclose(f);
 }
 
-/* RF_EMU_FAULT: asked where the host waits. */
-static int wait_device(void)
+/* RF_EMU_FAULT: asked where the host waits for work up to `upto` of the queue. */
+static int wait_device(uint64_t upto)
 {
     const char *path = getenv("RF_EMU_FAULT");
     for (FILE *f; path && (f = fopen(path, "re"));) {
@@ -151,7 +154,16 @@ static int wait_device(void)
         if (kind != 'h') return FAULT;
         usleep(20000);
     }
-    return step();
+    STEP();
+    return rf_emu_queue_wait(upto);
+}
+
+/* Queues a copy of `bytes` of `data`. */
+static int later(int (*run)(void *data), const void *data, size_t bytes)
+{
+    void *own = malloc(bytes);
+    if (own) memcpy(own, data, bytes);
+    return rf_emu_queue_add(run, own) ? 0 : NO_MEMORY;
 }
 
 /* ---- memory: a size stands in front of each piece ---- */
@@ -185,6 +197,7 @@ N(cuMemFree_v2, hipFree)(uint64_t p)
 {
     if (!p) return 0;
     uint64_t *q = (uint64_t *)(uintptr_t)(p - 256);
+    rf_emu_queue_wait(rf_emu_queue_end()); /* what still runs may use it */
     memory.used -= q[0];
     free(q);
     return 0;
@@ -193,41 +206,74 @@ N(cuMemHostAlloc, hipHostMalloc)(void **p, size_t n, unsigned flags)
 {
     (void)flags;
     STEP();
-    *p = aligned_alloc(64, (n + 63) & ~(size_t)63);
+    *p = rf_emu_pinned_take(n);
     return *p ? 0 : NO_MEMORY;
 }
 N(cuMemFreeHost, hipHostFree)(void *p)
 {
-    free(p);
+    rf_emu_queue_wait(rf_emu_queue_end());
+    rf_emu_pinned_give(p);
+    return 0;
+}
+
+struct copy { void *to; const void *from; size_t n; };
+static int run_copy(void *data)
+{
+    struct copy *c = data;
+    memmove(c->to, c->from, c->n);
+    free(c);
+    return 0;
+}
+static int copy_later(uint64_t to, uint64_t from, size_t n)
+{
+    return later(run_copy, &(struct copy){(void *)(uintptr_t)to, (const void *)(uintptr_t)from, n}, sizeof(struct copy));
+}
+static int run_kept_copy(void *data)
+{
+    struct copy *c = data;
+    memcpy(c->to, c + 1, c->n);
+    free(c);
+    return 0;
+}
+struct fill { void *to; size_t n; int v; };
+static int run_fill(void *data)
+{
+    struct fill *f = data;
+    memset(f->to, f->v, f->n);
+    free(f);
     return 0;
 }
 N(cuMemcpyHtoDAsync_v2, hipMemcpyHtoDAsync)(uint64_t to, const void *from, size_t n, void *stream)
 {
     (void)stream;
     STEP();
-    memcpy((void *)(uintptr_t)to, from, n);
-    return 0;
+    if (rf_emu_pinned(from)) return copy_later(to, (uint64_t)(uintptr_t)from, n);
+    struct copy *c = malloc(sizeof *c + n);
+    if (!c) return NO_MEMORY;
+    *c = (struct copy){.to = (void *)(uintptr_t)to, .n = n};
+    memcpy(c + 1, from, n);
+    return rf_emu_queue_add(run_kept_copy, c) ? 0 : NO_MEMORY;
 }
 N(cuMemcpyDtoHAsync_v2, hipMemcpyDtoHAsync)(void *to, uint64_t from, size_t n, void *stream)
 {
     (void)stream;
     STEP();
-    memcpy(to, (const void *)(uintptr_t)from, n);
-    return 0;
+    if (rf_emu_pinned(to)) return copy_later((uint64_t)(uintptr_t)to, from, n);
+    int rc = rf_emu_queue_wait(rf_emu_queue_end());
+    if (!rc) memcpy(to, (const void *)(uintptr_t)from, n);
+    return rc;
 }
 N(cuMemcpyDtoDAsync_v2, hipMemcpyDtoDAsync)(uint64_t to, uint64_t from, size_t n, void *stream)
 {
     (void)stream;
     STEP();
-    memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, n);
-    return 0;
+    return copy_later(to, from, n);
 }
 N(cuMemsetD8Async, hipMemsetD8Async)(uint64_t to, unsigned char v, size_t n, void *stream)
 {
     (void)stream;
     STEP();
-    memset((void *)(uintptr_t)to, v, n);
-    return 0;
+    return later(run_fill, &(struct fill){(void *)(uintptr_t)to, n, v}, sizeof(struct fill));
 }
 
 /* ---- modules and launches: the kernels are linked in, any object is taken ---- */
@@ -264,27 +310,39 @@ N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name
 }
 /* Recorded launches: a list with copies of their arguments. */
 struct node { struct node *next; const struct rf_emu_kernel *e; unsigned grid[3], threads, shared; void *args; };
-struct graph { struct node *first, **end; int uses; };
+struct graph { struct node *first, **end; atomic_int uses; };
 static struct graph *capturing;
 
-static int graph_add(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
+static struct node *node_new(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
 {
     struct node *n = calloc(1, sizeof *n);
-    if (!n || !(n->args = malloc(e->bytes))) return NO_MEMORY;
+    if (!n || !(n->args = malloc(e->bytes))) {
+        free(n);
+        return NULL;
+    }
     memcpy(n->args, args, e->bytes);
     memcpy(n->grid, grid, sizeof n->grid);
     n->e = e, n->threads = threads, n->shared = shared;
-    *capturing->end = n;
-    capturing->end = &n->next;
-    return 0;
+    return n;
+}
+static void node_free(struct node *n)
+{
+    free(n->args);
+    free(n);
+}
+static int node_run(const struct node *n) { return rf_emu_launch(n->e->call, n->args, n->grid, n->threads, n->shared) ? 0 : BAD; }
+static int run_node(void *data)
+{
+    int rc = node_run(data);
+    node_free(data);
+    return rc;
 }
 static void graph_release(struct graph *g)
 {
-    if (--g->uses) return;
+    if (atomic_fetch_sub(&g->uses, 1) > 1) return;
     for (struct node *n = g->first, *next; n; n = next) {
         next = n->next;
-        free(n->args);
-        free(n);
+        node_free(n);
     }
     free(g);
 }
@@ -295,8 +353,12 @@ N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsi
     STEP();
     if (by != 1 || bz != 1 || shared > MAX_SHARED || extra) return BAD;
     const struct rf_emu_kernel *e = f;
-    if (capturing) return graph_add(e, (unsigned[]){gx, gy, gz}, bx, shared, params[0]);
-    return rf_emu_launch(e->call, params[0], (uint32_t[]){gx, gy, gz}, bx, shared) ? 0 : BAD;
+    struct node *n = node_new(e, (unsigned[]){gx, gy, gz}, bx, shared, params[0]);
+    if (!n) return NO_MEMORY;
+    if (!capturing) return rf_emu_queue_add(run_node, n) ? 0 : NO_MEMORY;
+    *capturing->end = n;
+    capturing->end = &n->next;
+    return 0;
 }
 
 #ifndef RF_EMU_HIP
@@ -310,9 +372,10 @@ EXPORT int cuLaunchKernelEx(const struct launch_config *c, void *f, void **param
 }
 #endif
 
-/* ---- streams and events: calls return when their work is done ---- */
+/* ---- streams and events: all streams are one ---- */
 
 static char token;
+struct event { uint64_t at; }; /* of the queue */
 N(cuStreamCreate, hipStreamCreateWithFlags)(void **s, unsigned flags)
 {
     (void)flags;
@@ -328,7 +391,7 @@ N(cuStreamDestroy_v2, hipStreamDestroy)(void *s)
 N(cuStreamSynchronize, hipStreamSynchronize)(void *s)
 {
     (void)s;
-    return wait_device();
+    return wait_device(rf_emu_queue_end());
 }
 N(cuStreamWaitEvent, hipStreamWaitEvent)(void *s, void *e, unsigned flags)
 {
@@ -341,25 +404,22 @@ N(cuEventCreate, hipEventCreateWithFlags)(void **e, unsigned flags)
 {
     (void)flags;
     STEP();
-    *e = &token;
-    return 0;
+    *e = calloc(1, sizeof(struct event));
+    return *e ? 0 : NO_MEMORY;
 }
 N(cuEventDestroy_v2, hipEventDestroy)(void *e)
 {
-    (void)e;
+    free(e);
     return 0;
 }
 N(cuEventRecord, hipEventRecord)(void *e, void *s)
 {
-    (void)e;
     (void)s;
-    return step();
+    STEP();
+    ((struct event *)e)->at = rf_emu_queue_end();
+    return 0;
 }
-N(cuEventSynchronize, hipEventSynchronize)(void *e)
-{
-    (void)e;
-    return step();
-}
+N(cuEventSynchronize, hipEventSynchronize)(void *e) { return wait_device(((struct event *)e)->at); }
 
 /* ---- graphs ---- */
 
@@ -370,7 +430,7 @@ N(cuStreamBeginCapture_v2, hipStreamBeginCapture)(void *s, int mode)
     STEP();
     if (capturing || !(capturing = calloc(1, sizeof *capturing))) return BAD;
     capturing->end = &capturing->first;
-    capturing->uses = 1;
+    atomic_init(&capturing->uses, 1);
     return 0;
 }
 N(cuStreamEndCapture, hipStreamEndCapture)(void *s, void **graph)
@@ -384,17 +444,25 @@ N(cuGraphInstantiateWithFlags, hipGraphInstantiateWithFlags)(void **exec, void *
 {
     (void)flags;
     STEP();
-    ((struct graph *)graph)->uses++;
+    atomic_fetch_add(&((struct graph *)graph)->uses, 1);
     *exec = graph;
     return 0;
+}
+static int run_graph(void *data)
+{
+    struct graph *g = *(struct graph **)data;
+    int rc = 0;
+    for (const struct node *n = g->first; n && !rc; n = n->next) rc = node_run(n);
+    graph_release(g);
+    free(data);
+    return rc;
 }
 N(cuGraphLaunch, hipGraphLaunch)(void *exec, void *s)
 {
     (void)s;
     STEP();
-    for (const struct node *n = ((struct graph *)exec)->first; n; n = n->next)
-        if (!rf_emu_launch(n->e->call, n->args, n->grid, n->threads, n->shared)) return BAD;
-    return 0;
+    atomic_fetch_add(&((struct graph *)exec)->uses, 1);
+    return later(run_graph, &exec, sizeof exec);
 }
 N(cuGraphExecDestroy, hipGraphExecDestroy)(void *exec)
 {

@@ -76,11 +76,13 @@ struct glu_args { rf_gpu_ptr gate, up, out; struct act_args form; unsigned cols,
 struct add_args { rf_gpu_ptr a, b, out, n; float b_scale; };
 struct softcap_args { rf_gpu_ptr x, n; float cap, scale; };
 struct gather_args { rf_gpu_ptr x, row, out; unsigned cols, n, step; };
+struct feed_args { rf_gpu_ptr token, chosen; unsigned n, pad; }; /* chosen: struct sample_chosen of the step before */
 
 /* sample.gpu. Tokens are cut into strips; most strips of a row, most listed tokens of a strip, most logprobs (base/choice.h). */
 enum { RF_GPU_SAMPLE_STRIP = 4096, RF_GPU_SAMPLE_STRIPS = 256, RF_GPU_SAMPLE_LIST = 1024, RF_GPU_SAMPLE_GROUPS = 64, RF_GPU_SAMPLE_TOP = 32 };
 struct sample_row { rf_gpu_ptr draw, top_p; unsigned by, top_k, edit_first, n_edit; float scale, min_p; int n_top; unsigned pad; }; /* struct rf_choice */
 struct sample_edit { unsigned token; float add, divide, minus, raw; };       /* raw: the logit before, left by the device */
+enum { RF_GPU_CHOSEN_TOKEN = 1 };                                            /* enum rf_chosen_state */
 struct sample_chosen { unsigned token, state; float logit, max, sum; unsigned n_top; }; /* struct rf_chosen */
 struct sample_strip { rf_gpu_ptr mass; float raw_max, raw_sum, max, sum; unsigned best, bad, n_list, pad; };
 struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_top; unsigned n_vocab, n_strip; };
@@ -94,7 +96,7 @@ struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_
     X(probe, probe_args) X(rmsnorm, rmsnorm_args) X(rope_kv, rope_kv_args) X(attn, attn_args) X(attn_merge, attn_merge_args) \
     X(attn_decode, decode_args) X(attn_decode_64, decode_args) X(attn_decode_128, decode_args) X(attn_decode_256, decode_args)  \
     X(matmul_q4_k_q6_k_1, matmul_args) X(act_rows, act_row_args) X(glu, glu_args) X(glu_rows, glu_args) X(add, add_args) X(softcap, softcap_args)               \
-    X(gather, gather_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
+    X(gather, gather_args) X(feed, feed_args) RF_GPU_GEMM_KERNELS(X)                                                                            \
     X(sample_scan, sample_args) X(sample_weigh, sample_args) X(sample_pick, sample_args)                                     \
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
