@@ -76,6 +76,8 @@ struct rf_kv_desc {
 struct rf_scratch_desc {
     uint32_t rows, max_seq;      /* most tokens of a step, and sequences */
     uint32_t cols, widest;       /* most inputs and outputs of a product */
+    uint64_t spare;              /* bytes that come with products of more than bare_cols inputs (struct rf_matmul_args) */
+    uint32_t bare_cols;          /* most inputs of the others */
     uint32_t n_head, head_dim, n_group;
     uint32_t rot_dim, n_angles;  /* of rotary embedding, and how many sets of frequencies */
     uint32_t n_ctx;              /* positions */
@@ -133,6 +135,8 @@ struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights
     uint32_t out_stride[RF_MATMUL_MAX];
     bool outputs;        /* rows are those of the batch's out_row; else all its tokens */
     bool precise;        /* a backend that rounds x (to int8, say) also multiplies what the rounding left: for the logits */
+    rf_dev spare;        /* 64-byte aligned memory that is nobody's during the call, for whatever the backend needs; spare_bytes of it */
+    uint64_t spare_bytes;
     /* What stands around the product, where info.fuses says that one row's is worth it. Nobody else reads norm->y, nor gate and up of glu. */
     const struct rf_rmsnorm_args *norm; /* NULL, or what is done first, without residual: x is its y */
     rf_dev add;          /* 0, or (n_w 1) [rows][w rows] dense: add += product, and nobody reads out[0] */

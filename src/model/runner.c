@@ -53,6 +53,8 @@ struct rf_runner {
     rf_dev reg[RF_REG_COUNT];     /* where each register lies for the step being laid out */
     rf_dev x_out;                 /* [max_out][n_embd]: X behind the last attention */
     uint32_t width[RF_REG_COUNT];
+    rf_dev spare;                /* spare_bytes up to scratch's end: see spare_at */
+    uint64_t spare_bytes;
     rf_dev logits, own_logits;   /* [max_out][n_vocab]; own: where they share no register's place */
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
@@ -109,6 +111,12 @@ static bool place(const uint32_t width[RF_REG_COUNT], uint32_t max_tok, uint64_t
     return true;
 }
 
+/* What is nobody's while G is projected to Y: U's place behind Y. */
+static uint64_t spare_at(const uint64_t at[RF_REG_COUNT], const uint32_t width[RF_REG_COUNT], uint32_t max_tok)
+{
+    return at[RF_REG_Y] + (((uint64_t)max_tok * width[RF_REG_Y] * sizeof(float) + 63) & ~63ull); /* place() checked */
+}
+
 /* Do logits fit where G and U were? They are made when these are dead, and read before the next step. */
 static bool shares_logits(const uint64_t at[RF_REG_COUNT], uint64_t bytes, uint64_t logits) { return logits <= bytes - at[RF_REG_G]; }
 
@@ -119,6 +127,7 @@ uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_o
     widths(m, w);
     if (!place(w, opt->max_tok, at, &bytes)) return UINT64_MAX;
     struct rf_scratch_desc d = {.rows = opt->max_tok, .max_seq = opt->max_seq, .cols = RF_MAX(RF_MAX(w[RF_REG_Q], w[RF_REG_G]), embd),
+                                .bare_cols = RF_MAX(w[RF_REG_Q], embd), .spare = bytes - spare_at(at, w, opt->max_tok),
                                 .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
                                 .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
                                 .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx, .max_out = opt->max_out, .n_vocab = m->shape.n_vocab,
@@ -141,6 +150,8 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     if (!shares_logits(at, bytes, logits)) RF_TRY(b->mem->alloc(b, logits, &r->own_logits, err));
     r->logits = r->own_logits ? r->own_logits : r->scratch + at[RF_REG_G];
     for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
+    r->spare = r->scratch + spare_at(at, r->width, r->opt.max_tok);
+    r->spare_bytes = r->scratch + bytes - r->spare;
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
     if (b->info.host_memory) return RF_OK;
     for (int i = 0; i < 2; i++) RF_TRY(b->mem->event_create(b, &r->flight[i].done, err));
@@ -231,6 +242,10 @@ static bool add_matmul(struct rf_runner *r, const struct rf_recipe_step *s, cons
     while (n < RF_MATMUL_MAX && s->role[n]) n++;
     for (int precise = 0; precise < 2; precise++) {
         struct rf_matmul_args a = {.x = r->reg[s->in], .outputs = rows == ROWS_OUT, .precise = precise};
+        if (s->in == RF_REG_G && s->out[0] == RF_REG_Y && !read_later(s, RF_REG_U)) {
+            a.spare = r->spare;
+            a.spare_bytes = r->spare_bytes;
+        }
         for (uint32_t i = 0; i < RF_MATMUL_MAX && s->role[i]; i++) {
             if (is_precise(r, s->role[i]) != precise) continue;
             const struct rf_lm_tensor *t = &l->t[s->role[i]];

@@ -5,19 +5,21 @@
  * standard deviations sx, sw is off by at most sqrt(2 K / 3) 2^-8 sx sw that way. Five times that is allowed. Precise products keep 16 bits of
  * both sides: 2^-16 in the same place, and what f32 sums lose.
  */
+#include "backend/gpu/gpu.h"
 #include "gpu_help.h"
 
 static uint64_t seed;
 static struct rf_backend *gpu;
 
-struct product { uint32_t rows, cols, n_w, n_out[RF_MATMUL_MAX]; struct rf_weight *w[RF_MATMUL_MAX]; bool precise; };
+struct product { uint32_t rows, cols, n_w, n_out[RF_MATMUL_MAX]; struct rf_weight *w[RF_MATMUL_MAX]; bool precise; size_t spare; };
 
 /* out of weight i at out + i * rows * stride; columns behind n_out[i] keep what they had. */
 static void multiply(const struct product *p, const float *x, const float *bias, uint32_t stride, float *out)
 {
     size_t plane = (size_t)p->rows * stride;
     rf_dev dx = put(gpu, x, (size_t)p->rows * p->cols * 4), db = put(gpu, bias, stride * 4), to = put(gpu, out, p->n_w * plane * 4);
-    struct rf_matmul_args a = {.x = dx, .rows = p->rows, .n_w = p->n_w, .precise = p->precise};
+    struct rf_matmul_args a = {.x = dx, .rows = p->rows, .n_w = p->n_w, .precise = p->precise, .spare_bytes = p->spare};
+    if (p->spare) CHECK_INT(gpu->mem->alloc(gpu, p->spare + 64, &a.spare, NULL), RF_OK);
     for (uint32_t i = 0; i < p->n_w; i++) {
         a.w[i] = p->w[i];
         a.bias[i] = i == 1 ? 0 : db;
@@ -26,6 +28,12 @@ static void multiply(const struct product *p, const float *x, const float *bias,
     }
     CHECK_INT(gpu->ops->matmul(gpu, NULL, &a), RF_OK);
     get(gpu, out, to, p->n_w * plane * 4);
+    for (size_t i = 0; a.spare && i < 64; i++) { /* nothing behind it is touched */
+        char end[64];
+        get(gpu, end, a.spare + p->spare, sizeof end);
+        CHECK_INT(end[i], 0);
+    }
+    if (a.spare) gpu->mem->free(gpu, a.spare);
     gpu->mem->free(gpu, dx), gpu->mem->free(gpu, db), gpu->mem->free(gpu, to);
 }
 
@@ -144,6 +152,64 @@ TEST(rows_stand_alone)
     }
 }
 
+/* However little memory there is for expanded weights, and whoever lends it: the same bits. */
+TEST(memory_does_not_matter)
+{
+    enum { COLS = 256, STRIDE = 520, ROWS = 270, TILE_ROW = 128 * COLS * 2, X = 512 * COLS * 2 }; /* bytes of 128 columns of the result, and of x */
+    static const uint32_t mixes[][3] = {{RF_TYPE_Q4_K, RF_TYPE_Q6_K, RF_TYPE_Q4_K}, {RF_TYPE_BF16, RF_TYPE_Q4_K, RF_TYPE_F16}};
+    static const struct { uint64_t w; size_t spare; } rooms[] = {{4 * TILE_ROW, 0}, {4 * TILE_ROW, X - 1}, {4 * TILE_ROW, X + TILE_ROW},
+                                                                 {4 * TILE_ROW, X + 3 * TILE_ROW}, {6 * TILE_ROW, 2 * X + 9 * TILE_ROW}};
+    struct rf_gpu *g = rf_gpu_of(gpu);
+    struct rf_rng r = {seed};
+    for (size_t k = 0; k < RF_COUNT(mixes); k++)
+        for (int precise = 0; precise < 2; precise++) {
+            struct product p = {.rows = ROWS, .cols = COLS, .n_w = 3, .n_out = {514, 40, 300}, .precise = precise};
+            const size_t plane = (size_t)p.rows * STRIDE, bytes = 3 * plane * sizeof(float);
+            float *x = normal((size_t)p.rows * COLS, &r, 1), *bias = normal(STRIDE, &r, 1), *whole = floats(3 * plane), *out = floats(3 * plane);
+            for (uint32_t j = 0; j < 3; j++) {
+                void *data = encoded(mixes[k][j], p.n_out[j], COLS, &r);
+                p.w[j] = weight(gpu, mixes[k][j], p.n_out[j], COLS, data);
+                free(data);
+            }
+            multiply(&p, x, bias, STRIDE, whole);
+            for (size_t i = 0; i < RF_COUNT(rooms); i++) {
+                rf_gpu_scratch_release(g, &g->work);
+                g->gemm.w_most = rooms[i].w;
+                p.spare = rooms[i].spare;
+                memset(out, 0, bytes);
+                multiply(&p, x, bias, STRIDE, out);
+                if (memcmp(out, whole, bytes)) CHECK_FAIL_("mix %zu, precise %d, room %zu: other bits", k, precise, i);
+                CHECK(g->work.bytes <= rooms[i].w + (p.spare >= (size_t)X << precise ? 0 : X << precise));
+            }
+            g->gemm.w_most = 0;
+            for (uint32_t j = 0; j < 3; j++) gpu->mem->weight_free(gpu, p.w[j]);
+            free(x), free(bias), free(whole), free(out);
+        }
+}
+
+/* Tiles of 128 columns that a launch takes: even, no more than there is room for, and on an H200 no more turns of its 66 pairs of blocks than whole weights need. */
+TEST(launches_fill_the_chip)
+{
+    static const struct { uint32_t rows, left, room, turns; } h200[] = {
+        {2048, 224, 64, 14}, {2048, 32, 18, 2}, {2048, 48, 64, 3}, {1024, 224, 64, 7}, {1536, 32, 28, 2}, {512, 224, 64, 4}, {768, 224, 64, 6}};
+    const struct gemm_shape shape = {.persistent = 1, .processors = 132}, plain = {.processors = 132};
+    for (size_t i = 0; i < RF_COUNT(h200); i++) {
+        uint32_t turns = 0, taken = 0;
+        for (uint32_t left = h200[i].left, t; left; left -= t) {
+            t = rf_gpu_gemm_share(&shape, h200[i].rows, left, h200[i].room);
+            REQUIRE(t && t % 2 == 0 && t <= h200[i].room && t <= left);
+            turns += ((h200[i].rows + 255) / 256 * (t / 2) + 65) / 66;
+            taken += t;
+        }
+        CHECK_INT(taken, h200[i].left);
+        CHECK_INT(turns, h200[i].turns);
+        CHECK_INT(rf_gpu_gemm_share(&shape, 256, h200[i].left, h200[i].room), RF_MIN(h200[i].left, h200[i].room)); /* splits go by it: never by rows */
+        CHECK_INT(rf_gpu_gemm_share(&plain, h200[i].rows, h200[i].left, h200[i].room), RF_MIN(h200[i].left, h200[i].room));
+    }
+    CHECK_INT(rf_gpu_gemm_share(&shape, 2048, 0, 0), 0);
+    CHECK_INT(rf_gpu_gemm_share(&shape, 2048, 10, 2), 2);
+}
+
 /* NaN and Inf stay in their rows and columns; large and small numbers keep their precision. */
 TEST(extremes)
 {
@@ -176,6 +242,8 @@ int main(void)
     RUN(every_type);
     RUN(mixed_weights);
     RUN(rows_stand_alone);
+    RUN(memory_does_not_matter);
+    RUN(launches_fill_the_chip);
     RUN(extremes);
     rf_backend_close(gpu);
     return check_end();

@@ -191,7 +191,7 @@ static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, uint32_t grou
 
 static rf_status parts_need(struct rf_gpu *g, uint64_t bytes)
 {
-    return bytes <= g->parts.bytes ? RF_OK : rf_gpu_scratch_need(g, &g->parts, bytes + bytes / 4, "attention parts");
+    return bytes <= g->work.bytes ? RF_OK : rf_gpu_scratch_need(g, &g->work, bytes + bytes / 4, "attention parts");
 }
 
 /* Counters of `n` groups of blocks, all 0. */
@@ -259,7 +259,7 @@ static rf_status decode(struct rf_gpu *g, struct rf_stream *s, const struct rf_a
     const uint32_t splits = few && d.warps ? RF_GPU_SPLITS : RF_GPU_PLAIN_RUNS;
     RF_TRY(parts_need(g, (uint64_t)rows * a->n_head * splits * (a->head_dim + 2) * sizeof(float)));
     RF_TRY(counts_need(g, s, 1 + (uint64_t)rows * d.blocks));
-    struct decode_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
+    struct decode_args p = {.q = a->q, .out = a->out, .part = g->work.dev, .count = g->counts.dev, .plan = g->plan.dev, .pos = g->at.pos, .kv = kv->data,
         .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .act = *act, .q_stride = a->q_stride, .out_stride = a->out_stride,
         .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim, .window = a->window, .type = kernel_type(kv->desc.type),
         .group = a->group, .n_block = kv->desc.n_block, .append = append, .splits = splits, .n_row = rows, .warps = d.warps,
@@ -293,14 +293,14 @@ static rf_status plain(struct rf_gpu *g, struct rf_stream *s, const struct rf_at
     bool split = may_split && n_chunk > 1 && n_chunk < 65536 && a->n_head < 65536 && (uint64_t)g->n_tile * a->n_kv_head < SPLIT_BLOCKS &&
                  part_bytes <= SPLIT_BYTES;
     if (split) RF_TRY(parts_need(g, part_bytes));
-    struct attn_args p = {.q = a->q, .out = a->out, .part = g->parts.dev, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
+    struct attn_args p = {.q = a->q, .out = a->out, .part = g->work.dev, .tile = g->tiles.dev, .pos = g->at.pos, .block = g->at.block[a->group],
         .kv = kv->data, .block_bytes = kv->block_bytes, .slot_offset = a->slot * kv->slot_bytes, .q_stride = a->q_stride,
         .out_stride = a->out_stride, .n_head = a->n_head, .n_kv_head = a->n_kv_head, .head_dim = a->head_dim,
         .table_stride = g->batch->table_stride, .window = a->window, .type = kernel_type(kv->desc.type), .n_chunk = n_chunk,
         .split = split, .scale = a->scale, .softcap = a->softcap};
     RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_attn, g->n_tile, a->n_kv_head, split ? n_chunk : 1, RF_GPU_ATTN_THREADS, &p));
     if (!split) return g->fault;
-    struct attn_merge_args m = {.out = a->out, .part = g->parts.dev, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
+    struct attn_merge_args m = {.out = a->out, .part = g->work.dev, .pos = g->at.pos, .out_stride = a->out_stride, .n_head = a->n_head,
                                 .head_dim = a->head_dim, .n_chunk = n_chunk, .window = a->window};
     return rf_gpu_launch(g, s, RF_GPU_K_attn_merge, g->batch->n_tok, a->n_head, 1, 64, &m);
 }

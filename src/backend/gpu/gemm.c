@@ -9,12 +9,14 @@
 enum { GEMM_PAD = 256 }; /* both sides' tiles come in pairs */
 /* Up to so many rows k is cut where column tiles leave the chip idle; by what is the same for all numbers of rows. */
 enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, MOST_SPLITS = 8 };
-#define W_SCRATCH ((uint64_t)128 << 20)
+#define W_SCRATCH ((uint64_t)64 << 20)
 #define X_SCRATCH ((uint64_t)128 << 20)
-#define PART_SCRATCH ((uint64_t)32 << 20) /* splits go as far as there are processors: this is more than they take */
+#define PART_SCRATCH ((uint64_t)24 << 20) /* splits go as far as there are processors: this is more than they take */
 
-/* A piece of a weight: rows from..from+n, column tiles of the product from `first` on, expanded to scratch tiles from `at` on. */
-struct piece { uint32_t w, from, n, first, at; };
+/* A piece of a weight: rows from..from+n, column tiles of the product from `first` on. hi: where it is expanded to (lo: with what rounding leaves), 0: it lies ready. */
+struct piece { uint32_t w, from, n, first; rf_dev hi, lo; };
+/* Memory that takes so many tiles of expanded weights. */
+struct room { rf_dev hi, lo; uint32_t tiles; };
 
 static uint32_t tiles_of(uint32_t n) { return (n + GEMM_PAD - 1) / GEMM_PAD * 2; }
 /* bf16 lies as the product wants it; with rests wanted it is expanded as the others are. */
@@ -63,27 +65,24 @@ static void rests(const struct rf_matmul_args *a, bool *x, bool *w)
     }
 }
 
-static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_gpu_weight *w, const struct piece *p, uint32_t k_tiles, rf_dev hi, rf_dev lo)
+static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_gpu_weight *w, const struct piece *p, uint32_t k_tiles)
 {
-    struct gemm_w_args e = {.w = w->dev, .hi = hi, .lo = lo, .tile0 = p->from / 16, .chunks = w->n_chunk, .k_tiles = k_tiles};
+    struct gemm_w_args e = {.w = w->dev, .hi = p->hi, .lo = p->lo, .tile0 = p->from / 16, .chunks = w->n_chunk, .k_tiles = k_tiles};
     return rf_gpu_launch(g, s, RF_GPU_K_gemm_w_f32 + rf_gpu_weight_number(w), (k_tiles + 3) / 4,
                          (p->n + 15) / 16, 1, 256, &e);
 }
 
 /* One product of all pieces; x is in its tiles. */
-static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, const struct piece *p, uint32_t n_piece,
-                          rf_dev w_lo, struct gemm_args *m)
+static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, const struct piece *p, uint32_t n_piece, struct gemm_args *m)
 {
     const uint32_t whole_rows = a->rows; /* not those of a slice: the number of splits goes with the call */
     const struct gemm_shape *shape = &g->gemm.shape;
     m->n_w = n_piece;
     for (uint32_t i = 0; i < n_piece; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[p[i].w]);
-        uint64_t at = (uint64_t)p[i].at * m->k_tiles * RF_GPU_GEMM_TILE;
-        m->w[i] = g->gemm.w.dev + at;
-        m->w_lo[i] = w_lo ? w_lo + at : 0;
-        if (resident(w, w_lo)) m->w[i] = w->dev;
-        else RF_TRY(expand(g, s, w, &p[i], m->k_tiles, m->w[i], m->w_lo[i]));
+        m->w[i] = p[i].hi ? p[i].hi : w->dev;
+        m->w_lo[i] = p[i].lo;
+        if (p[i].hi) RF_TRY(expand(g, s, w, &p[i], m->k_tiles));
         m->out[i] = a->out[p[i].w] + ((uint64_t)row0 * a->out_stride[p[i].w] + p[i].from) * sizeof(float);
         m->bias[i] = a->bias[p[i].w] ? a->bias[p[i].w] + (uint64_t)p[i].from * sizeof(float) : 0;
         m->n[i] = p[i].n;
@@ -97,72 +96,130 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
         if (whole_rows <= SPLIT_ROWS) m->splits = RF_MAX(RF_MIN(RF_MIN(shape->processors / m->col_tiles, m->k_tiles * m->terms / SPLIT_STEPS), (uint32_t)MOST_SPLITS), 1u);
         blocks = RF_MIN((m->row_tiles + 1) / 2 * (uint64_t)m->col_tiles * m->splits, (uint64_t)(shape->processors & ~1u));
     }
-    if (m->splits > 1)
-        RF_TRY(rf_gpu_scratch_need(g, &g->gemm.part, (uint64_t)m->splits * SPLIT_ROWS * m->col_tiles * RF_GPU_GEMM_ROWS * sizeof(float), "sums of splits"));
-    m->part = g->gemm.part.dev;
     RF_TRY(rf_gpu_launch_shared(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m));
     return m->splits > 1 ? rf_gpu_launch(g, s, RF_GPU_K_gemm_sum, m->col_tiles, m->rows, 1, RF_GPU_GEMM_ROWS, m) : g->fault;
 }
 
-/* `rows` rows of x from row0 on times all weights, in as few products as the scratch allows. */
-static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, uint32_t rows, rf_dev w_lo, struct gemm_args *m)
+/* Sums of splits: as many as processors, or one launch alone, which has no more than MOST_SPLITS. */
+static uint64_t part_bytes(const struct gemm_shape *shape, uint32_t rows, uint64_t col_tiles)
 {
-    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols;
-    const uint32_t room = (uint32_t)(g->gemm.w.bytes / (w_lo ? 2 : 1) / ((uint64_t)m->k_tiles * RF_GPU_GEMM_TILE)) & ~1u; /* in tiles */
+    if (!shape->persistent || rows > SPLIT_ROWS) return 0;
+    return RF_MIN((uint64_t)shape->processors, MOST_SPLITS * col_tiles) * SPLIT_ROWS * RF_GPU_GEMM_ROWS * sizeof(float);
+}
+
+uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32_t left, uint32_t room)
+{
+    const uint64_t pairs = (rows + GEMM_PAD - 1) / GEMM_PAD, chip = shape->processors / 2; /* blocks work in pairs, on 256 x 256 results at a time */
+    uint32_t best = RF_MIN(left, room);
+    uint64_t best_work = 0, best_turns = 1;
+    if (left <= room || !shape->persistent || rows <= SPLIT_ROWS || !chip) return best; /* splits go by pieces, and must not go by rows */
+    for (uint32_t t = room; t > room / 2; t -= 2) {
+        const uint64_t work = pairs * (t / 2), turns = (work + chip - 1) / chip;
+        if (work * best_turns <= best_work * turns) continue;
+        best = t;
+        best_work = work;
+        best_turns = turns;
+    }
+    return best;
+}
+
+/* `rows` rows of x from row0 on times all weights, in as few products as there is room for. */
+static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, uint32_t rows, uint32_t left, const struct room room[2],
+                          struct gemm_args *m)
+{
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, all = room[0].tiles + room[1].tiles;
+    const uint64_t tile_row = (uint64_t)m->k_tiles * RF_GPU_GEMM_TILE;
     struct gemm_x_args x = {.x = a->x + (uint64_t)row0 * cols * sizeof(float), .hi = m->x, .lo = m->x_lo, .rows = rows, .cols = cols,
                             .k_tiles = m->k_tiles, .tile_rows = RF_GPU_GEMM_ROWS};
     RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, &x));
     m->rows = rows;
     m->row_tiles = (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS;
     struct piece p[RF_GPU_GEMM_W];
-    uint32_t n = 0, used = 0, scratch = 0; /* tiles of the product, and those of them that need scratch */
+    uint32_t n = 0, used = 0, filled = 0, most = rf_gpu_gemm_share(&g->gemm.shape, rows, left, all); /* tiles of the product, and those of them that need room */
     for (uint32_t i = 0; i < a->n_w; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[i]);
-        const bool whole = resident(w, w_lo);
+        const bool whole = resident(w, room[0].lo);
         for (uint32_t from = 0, take; from < w->rows; from += take) {
-            if (n == RF_GPU_GEMM_W || (!whole && scratch >= room)) {
-                RF_TRY(multiply(g, s, a, row0, p, n, w_lo, m));
-                n = used = scratch = 0;
+            if (n == RF_GPU_GEMM_W || (!whole && filled >= most)) {
+                RF_TRY(multiply(g, s, a, row0, p, n, m));
+                left -= filled;
+                n = used = filled = 0;
+                most = rf_gpu_gemm_share(&g->gemm.shape, rows, left, all);
             }
             take = (uint32_t)w->rows - from;
-            if (!whole) take = RF_MIN(take, (room - scratch) * RF_GPU_GEMM_ROWS);
-            p[n++] = (struct piece){i, from, take, used, scratch};
+            p[n] = (struct piece){.w = i, .from = from, .first = used};
+            if (!whole) {
+                const struct room *r = &room[filled >= room[0].tiles];
+                const uint32_t at = r == room ? filled : filled - room[0].tiles;
+                take = RF_MIN(take, RF_MIN(most - filled, r->tiles - at) * RF_GPU_GEMM_ROWS);
+                p[n].hi = r->hi + at * tile_row;
+                p[n].lo = r->lo ? r->lo + at * tile_row : 0;
+                filled += tiles_of(take);
+            }
             used += tiles_of(take);
-            scratch += whole ? 0 : tiles_of(take);
+            p[n++].n = take;
         }
     }
-    return n ? multiply(g, s, a, row0, p, n, w_lo, m) : g->fault;
+    return n ? multiply(g, s, a, row0, p, n, m) : g->fault;
+}
+
+/* ---- memory of a call ---- */
+
+static uint64_t k_tiles_of(uint64_t cols) { return (cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K; }
+/* tile_row: bytes of 128 rows of either side. */
+static uint64_t w_most(const struct rf_gpu *g, uint64_t tile_row) { return RF_MAX(g->gemm.w_most ? g->gemm.w_most : W_SCRATCH, 4 * tile_row); }
+
+/* Bytes of rounded activations, `terms` sets of tiles; *step: rows that they hold at a time. */
+static uint64_t x_bytes(uint32_t rows, uint64_t tile_row, uint32_t terms, uint32_t *step)
+{
+    *step = (uint32_t)(X_SCRATCH / terms / tile_row) * RF_GPU_GEMM_ROWS & ~(GEMM_PAD - 1u);
+    *step = RF_MIN(RF_MAX(*step, (uint32_t)GEMM_PAD), tiles_of(rows) * RF_GPU_GEMM_ROWS);
+    return *step / RF_GPU_GEMM_ROWS * tile_row * terms;
+}
+
+static struct room room_of(rf_dev at, uint64_t bytes, uint64_t tile_row, bool w_rest)
+{
+    const uint64_t tiles = bytes / (w_rest ? 2 : 1) / tile_row & ~1ull;
+    return (struct room){.hi = at, .lo = w_rest ? at + tiles * tile_row : 0, .tiles = (uint32_t)tiles};
 }
 
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a)
 {
     bool x_rest, w_rest;
-    const uint32_t k_tiles = (uint32_t)((rf_gpu_weight_of(a->w[0])->cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K);
+    const uint32_t k_tiles = (uint32_t)k_tiles_of(rf_gpu_weight_of(a->w[0])->cols);
     const uint64_t tile_row = (uint64_t)k_tiles * RF_GPU_GEMM_TILE; /* bytes of 128 rows */
-    uint64_t tiles = 0;
+    uint64_t tiles = 0, all = 0; /* of 128 columns: those that are expanded */
+    uint32_t step;
     RF_TRY(shape_get(g, s));
     rests(a, &x_rest, &w_rest);
     if (rf_gpu_gemm_few_takes(g, a)) return rf_gpu_gemm_few(g, s, a, x_rest, w_rest);
     for (uint32_t i = 0; i < a->n_w; i++) {
         if (rf_gpu_weight_of(a->w[i])->cols != rf_gpu_weight_of(a->w[0])->cols) return RF_INTERNAL;
-        if (!resident(rf_gpu_weight_of(a->w[i]), w_rest)) tiles += tiles_of((uint32_t)rf_gpu_weight_of(a->w[i])->rows);
+        const uint32_t n = tiles_of((uint32_t)rf_gpu_weight_of(a->w[i])->rows);
+        all += n;
+        tiles += resident(rf_gpu_weight_of(a->w[i]), w_rest) ? 0 : n;
     }
-    uint32_t step = (uint32_t)(X_SCRATCH / (x_rest ? 2 : 1) / tile_row) * RF_GPU_GEMM_ROWS & ~(GEMM_PAD - 1u);
-    step = RF_MIN(RF_MAX(step, (uint32_t)GEMM_PAD), tiles_of(a->rows) * RF_GPU_GEMM_ROWS);
-    const uint64_t x_plane = step / RF_GPU_GEMM_ROWS * tile_row, w_bytes = RF_MIN(tiles * tile_row * (w_rest ? 2 : 1), RF_MAX(W_SCRATCH, 4 * tile_row));
-    RF_TRY(rf_gpu_scratch_need(g, &g->gemm.w, w_bytes, "expanded weights"));
-    RF_TRY(rf_gpu_scratch_need(g, &g->gemm.x, x_plane * (x_rest ? 2 : 1), "rounded activations"));
-    const rf_dev w_lo = w_rest ? g->gemm.w.dev + g->gemm.w.bytes / 2 / tile_row * tile_row : 0;
-    struct gemm_args m = {.x = g->gemm.x.dev, .x_lo = x_rest ? g->gemm.x.dev + x_plane : 0, .k_tiles = k_tiles, .terms = 1u + x_rest + w_rest,
+    /* Spare memory takes x if it can, and then weights: not where splits go by pieces, since how much is left goes by rows. */
+    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all);
+    const uint64_t w_all = RF_MIN(tiles * tile_row * (w_rest ? 2 : 1), w_most(g, tile_row)), aside = x_all <= a->spare_bytes ? x_all : 0;
+    RF_TRY(rf_gpu_scratch_need(g, &g->work, x_all - aside + part + w_all, "expanded weights and rounded activations"));
+    const rf_dev work = g->work.dev, x = aside ? a->spare : work;
+    struct room room[2] = {room_of(work + x_all - aside + part, w_all, tile_row, w_rest)};
+    if (aside && a->rows > SPLIT_ROWS) room[1] = room_of(a->spare + aside, a->spare_bytes - aside, tile_row, w_rest);
+    struct gemm_args m = {.x = x, .x_lo = x_rest ? x + x_all / 2 : 0, .part = work + x_all - aside, .k_tiles = k_tiles, .terms = 1u + x_rest + w_rest,
                           .x_terms = x_rest ? 2 : 0, .w_terms = w_rest ? x_rest ? 4 : 2 : 0};
-    for (uint32_t row = 0; row < a->rows; row += step) RF_TRY(rows_run(g, s, a, row, RF_MIN(step, a->rows - row), w_lo, &m));
+    for (uint32_t row = 0; row < a->rows; row += step) RF_TRY(rows_run(g, s, a, row, RF_MIN(step, a->rows - row), (uint32_t)tiles, room, &m));
     return g->fault;
 }
 
-uint64_t rf_gpu_gemm_scratch(const struct rf_scratch_desc *d)
+uint64_t rf_gpu_gemm_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)
 {
-    const uint64_t cols = ((uint64_t)d->cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K * RF_GPU_GEMM_K, terms = 2 * sizeof(uint16_t);
-    const uint64_t widest = (uint64_t)tiles_of(d->widest) * RF_GPU_GEMM_ROWS, rows = (uint64_t)tiles_of(d->rows) * RF_GPU_GEMM_ROWS;
-    return RF_MIN(W_SCRATCH, widest * cols * terms) + RF_MIN(X_SCRATCH, rows * cols * (d->precise ? terms : terms / 2)) +
-           RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * sizeof(float));
+    const uint64_t tile_row = k_tiles_of(d->cols) * RF_GPU_GEMM_TILE, bare_row = k_tiles_of(d->bare_cols) * RF_GPU_GEMM_TILE, widest = tiles_of(d->widest);
+    const uint32_t terms = d->precise ? 2 : 1, split_rows = RF_MIN(d->rows, (uint32_t)SPLIT_ROWS);
+    uint32_t step;
+    uint64_t x = x_bytes(d->rows, tile_row, terms, &step), x_split = x_bytes(split_rows, tile_row, terms, &step);
+    if (x <= d->spare) x = x_bytes(d->rows, bare_row, terms, &step);
+    if (x_split <= d->spare) x_split = x_bytes(split_rows, bare_row, terms, &step);
+    const uint64_t part = RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * RF_GPU_GEMM_ROWS * sizeof(float));
+    return RF_MIN(w_most(g, tile_row), 2 * widest * tile_row) + RF_MAX(x, x_split + part);
 }

@@ -250,12 +250,8 @@ static void gpu_close(struct rf_backend *b)
         if (g->stream) g->dev.api.stream_sync(g->stream);
         rf_gpu_record_drop(b, NULL);
         for (int i = 0; i < RF_GPU_ANGLES; i++) rf_gpu_free(g, g->angles[i].table, rf_gpu_angles_bytes(&g->angles[i]));
-        rf_gpu_scratch_release(g, &g->parts);
+        rf_gpu_scratch_release(g, &g->work);
         rf_gpu_scratch_release(g, &g->counts);
-        rf_gpu_scratch_release(g, &g->gemm.x);
-        rf_gpu_scratch_release(g, &g->gemm.w);
-        rf_gpu_scratch_release(g, &g->gemm.part);
-        rf_gpu_scratch_release(g, &g->sample);
         rf_gpu_buffer_release(g, &g->plan);
         rf_gpu_buffer_release(g, &g->tiles);
         rf_gpu_buffer_release(g, &g->flash.tiles);

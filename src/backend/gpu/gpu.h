@@ -51,7 +51,7 @@ struct rf_gpu_scratch { rf_dev dev; uint64_t bytes; };
 
 struct rf_gpu_gemm { /* gemm.c */
     struct gemm_shape shape; /* threads 0: not asked yet */
-    struct rf_gpu_scratch x, w, part; /* activations, expanded weights, sums of splits */
+    uint64_t w_most;         /* bytes that expanded weights may take; 0: as many as a plan counts with (tests take fewer) */
 };
 
 struct rf_gpu_flash { /* flash.c: tiles of the sequences from `first` on, for `group` query heads a KV head; group 0: none yet */
@@ -109,10 +109,11 @@ struct rf_gpu {
 
     struct rf_gpu_angles angles[RF_GPU_ANGLES];
     uint32_t next_angles;
-    struct rf_gpu_scratch parts, counts; /* attention's split parts, and how many of a row's are there: 0 between launches */
+    /* work: of one slot at a time: expanded weights, rounded activations and sums of splits (gemm.c, gemm_few.c), parts of attention, choosing tokens. Launches of a stream
+     * come in order, and none touches it before its g_pdl_wait. counts: how many parts of a row of attention are there, 0 between launches. */
+    struct rf_gpu_scratch work, counts;
 
     struct rf_gpu_gemm gemm;
-    struct rf_gpu_scratch sample; /* sample.c */
     struct rf_gpu_flash flash;
     enum rf_gpu_attention attention; /* as asked for */
     struct rf_gpu_act act;
@@ -154,8 +155,9 @@ void rf_gpu_piece_give(struct rf_gpu *g, rf_dev p);
 rf_status rf_gpu_reserve(struct rf_backend *b, uint64_t bytes, struct rf_error *err);
 uint64_t rf_gpu_scratch_bytes(const struct rf_backend *b, const struct rf_scratch_desc *d);
 /* Its parts: gemm.c, attention.c, weights.c. */
-uint64_t rf_gpu_gemm_scratch(const struct rf_scratch_desc *d);
+uint64_t rf_gpu_gemm_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d);
 uint64_t rf_gpu_attention_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d);
+uint64_t rf_gpu_act_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d);
 uint64_t rf_gpu_stage_bytes(void);
 
 /* weights.c */
@@ -190,6 +192,8 @@ rf_status rf_gpu_one_pieces(struct rf_backend *b, struct rf_stream *s, const str
 enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
 /* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
+/* Of `left` tiles of 128 columns, where the scratch has room for `room` (even, 2 at least): how many the next launch takes, so that its blocks fill the chip best. */
+uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32_t left, uint32_t room);
 /* gemm_few.c: the same for 9 to 64 rows, straight from packed weights. Takes: whether it can. shape: asked for before. */
 bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a);
 rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest);

@@ -140,10 +140,10 @@ uint64_t rf_gpu_scratch_bytes(const struct rf_backend *b, const struct rf_scratc
     const struct rf_gpu *g = (const struct rf_gpu *)b;
     uint64_t pos = 1024, table = ((uint64_t)d->n_ctx + RF_KV_BLOCK_TOKENS - 1) / RF_KV_BLOCK_TOKENS;
     while (pos <= d->n_ctx) pos *= 2;
-    uint64_t all = rf_gpu_gemm_scratch(d) + rf_gpu_attention_scratch(g, d) + rf_gpu_sample_scratch(d->n_vocab, d->max_out) +
-                   d->n_angles * pos * d->rot_dim * sizeof(float) +
+    uint64_t work = RF_MAX(RF_MAX(rf_gpu_gemm_scratch(g, d), rf_gpu_attention_scratch(g, d)), rf_gpu_sample_scratch(d->n_vocab, d->max_out));
+    uint64_t all = work + rf_gpu_act_scratch(g, d) + d->n_angles * pos * d->rot_dim * sizeof(float) +
                    (table * d->max_seq * d->n_group + 4 * (uint64_t)d->rows) * sizeof(int32_t) * 5 / 4;
-    uint64_t held = g->gemm.x.bytes + g->gemm.w.bytes + g->gemm.part.bytes + g->sample.bytes + g->parts.bytes + g->counts.bytes + g->staging[0].bytes + g->staging[1].bytes;
+    uint64_t held = g->work.bytes + g->act.bytes + g->counts.bytes + g->staging[0].bytes + g->staging[1].bytes;
     all = RF_MAX(all, rf_gpu_stage_bytes()); /* staging goes when the first step comes */
     return all > held ? all - held : 0;
 }

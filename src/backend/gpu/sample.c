@@ -60,8 +60,8 @@ rf_status rf_gpu_choose(struct rf_backend *b, struct rf_stream *s, const struct 
     uint32_t n_strip = strips_of(a->n_vocab), n_row = g->at.n_out;
     if (!g->batch->choice || n_strip > RF_GPU_SAMPLE_STRIPS) return RF_INTERNAL;
     struct places at = places_of((uint64_t)n_strip * n_row);
-    RF_TRY(rf_gpu_scratch_need(g, &g->sample, at.all, "choosing tokens"));
-    rf_dev dev = g->sample.dev;
+    RF_TRY(rf_gpu_scratch_need(g, &g->work, at.all, "choosing tokens"));
+    rf_dev dev = g->work.dev;
     struct sample_args p = {.logits = a->logits, .plan = g->plan.dev, .strip = dev, .group = dev + at.group, .list = dev + at.list, .top = dev + at.top,
                             .out = a->chosen, .out_top = a->top, .n_vocab = a->n_vocab, .n_strip = n_strip};
     RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_sample_scan, n_strip, n_row, 1, 256, 0, &p));

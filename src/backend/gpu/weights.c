@@ -153,11 +153,20 @@ uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_wei
 /* ---- x for the matrix unit ---- */
 
 /* Room for as many rows as products from packed weights take (bf16 alone: for few), so that shapes of steps do not move it. */
+struct act_room { uint64_t blocks, form, half, need; };
+static struct act_room act_room(uint32_t cols, bool has_half, bool has_bf16)
+{
+    const uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, sets = has_half ? RF_GPU_FEW_MOST / 8 : 1, form = blocks * 1024, half = has_half ? sets * form : 0;
+    return (struct act_room){blocks, form, half, half + (has_bf16 ? form : 0) + sets * blocks * 32};
+}
+
+uint64_t rf_gpu_act_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d) { return g->has_mma ? act_room(d->cols, true, true).need : 0; }
+
 static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
-    const uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, sets = a->half ? RF_GPU_FEW_MOST / 8 : 1, form = blocks * 1024, half = a->half ? sets * form : 0;
-    const uint64_t need = half + (a->bf16 ? form : 0) + sets * blocks * 32;
+    const struct act_room room = act_room(cols, a->half, a->bf16);
+    const uint64_t need = room.need, half = room.half, form = room.form;
     if (need > a->bytes) {
         a->of = 0;
         rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
@@ -168,7 +177,7 @@ static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct
         if (rc) return rf_gpu_slot(g, rc, "clearing activations");
     }
     *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + half : 0, .sum = a->dev + half + (a->bf16 ? form : 0),
-                            .blocks = (unsigned)blocks, .factor = factor};
+                            .blocks = (unsigned)room.blocks, .factor = factor};
     return RF_OK;
 }
 
