@@ -76,14 +76,14 @@ struct rf_kv_desc {
 struct rf_scratch_desc {
     uint32_t rows, max_seq;      /* most tokens of a step, and sequences */
     uint32_t cols, widest;       /* most inputs and outputs of a product */
-    uint64_t spare;              /* bytes that come with products of more than bare_cols inputs (struct rf_matmul_args) */
-    uint32_t bare_cols;          /* most inputs of the others */
+    uint32_t bare_cols;          /* most inputs of a product without spare memory; those with more have `spare` bytes */
+    uint64_t spare;
     uint32_t n_head, head_dim, n_group;
     uint32_t rot_dim, n_angles;  /* of rotary embedding, and how many sets of frequencies */
     uint32_t n_ctx;              /* positions */
     enum rf_kv_type type;        /* of the cache; never AUTO */
     uint32_t max_out, n_vocab; /* rows that tokens are chosen from */
-    bool precise;                /* all products are */
+    bool precise;                /* all products are, or weights of F32 want them so */
 };
 
 /* ---- one step's shape, host arrays, valid until the step's last slot was called ---- */

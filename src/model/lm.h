@@ -22,6 +22,7 @@ struct rf_lm {
     struct rf_backend *b;
     const struct rf_weights *w;
     uint64_t weight_bytes;                      /* of device memory */
+    bool has_f32;                               /* among its matrices */
     const struct rf_arch *arch;
     struct rf_hparams hp;
     enum rf_rotation rotation;                  /* of this file's spelling */

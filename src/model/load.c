@@ -130,6 +130,7 @@ static rf_status load_matrix(struct loader *l, const struct rf_tensor_view *t, c
     RF_TRY(check_type(l, t, name));
     RF_TRY(check_shape(l, t, name, rows, cols));
     struct part_of of = {l->w, t};
+    l->m->has_f32 |= t->type == RF_TYPE_F32;
     struct rf_weight_desc d = {.name = name, .type = t->type, .rows = rows, .cols = cols, .data = t->data, .gather = gather,
                                .copied_part = drop_part, .ctx = &of};
     bool copied = false;

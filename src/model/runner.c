@@ -131,7 +131,7 @@ uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_o
                                 .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
                                 .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
                                 .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx, .max_out = opt->max_out, .n_vocab = m->shape.n_vocab,
-                                .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type, .precise = opt->precise};
+                                .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type, .precise = opt->precise || m->has_f32};
     uint64_t logits, rows = (uint64_t)opt->max_out * ((uint64_t)embd * sizeof(float) + CHOSEN_BYTES);
     if (!rf_mul64(opt->max_out, (uint64_t)m->shape.n_vocab * sizeof(float), &logits)) return UINT64_MAX;
     return bytes + rows + (shares_logits(at, bytes, logits) ? 0 : logits) + m->b->mem->scratch_bytes(m->b, &d);

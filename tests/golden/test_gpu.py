@@ -125,6 +125,20 @@ LONG = bool(os.environ.get("RF_TEST_LONG"))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("device,precise", [(DEVICES[0], 0), (DEVICES[1], 1)] if LONG else [(DEVICES[0], 0)])
+def test_lent_memory(device, precise, gpu_probe):
+    """Equal bits: a step of 2,048 tokens has room where up was for the inputs of down's product, one of 300 has not; and what the CPU gives, about."""
+    _, v, t, path = next(c for c in CASES if c[0] == "qwen2-Q8_0-gguf")
+    prompt = (F.expected(v, t)["prompt"] * 40)[:300]
+    requests = [[(16, -1, prompt)], [(2, F.VOCAB, prompt)]]  # the prompt as one step, and in two as long as all its logits are wanted
+    (lent, own), want = ([gpu_probe(path, requests, device=device, max_step_tokens=n, kv_blocks=256, no_prefix_cache=1, precise=precise)[0] for n in (2048, 300)],
+                         gpu_probe(path, requests, device="cpu", no_prefix_cache=1, precise=precise)[0])
+    assert lent == own and len(lent[0]["tokens"]) == 16
+    assert np.abs(rows(lent[1])[:299] - rows(want[1])[:299]).max() <= 2 * NEAR[t]
+    assert not precise or lent[0]["tokens"] == want[0]["tokens"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES if LONG else DEVICES[:1])
 def test_every_driver_call_of_a_life_fails_once(device, gpu_life):
     """Opening, loading, one request, closing: whichever call fails, the error names it and every block comes back."""

@@ -1,4 +1,4 @@
-/* gemm.c - products of many rows: how a call is cut into slices that fit the scratch memory, and launched (kernels/gemm.gpu).
+/* gemm.c - products of many rows: how a call is cut into pieces that fit the scratch memory, and launched (kernels/gemm.gpu).
  *
  * The packed weights stay the only resident copy: a matrix, or as much of it as the scratch holds, is expanded to bf16 tiles, multiplied,
  * and forgotten. That costs about 4.6 bytes of traffic a weight (Q4_K) once per call, little beside the product from some hundred rows on.

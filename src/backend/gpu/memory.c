@@ -139,7 +139,7 @@ uint64_t rf_gpu_scratch_bytes(const struct rf_backend *b, const struct rf_scratc
 {
     const struct rf_gpu *g = (const struct rf_gpu *)b;
     uint64_t pos = 1024, table = ((uint64_t)d->n_ctx + RF_KV_BLOCK_TOKENS - 1) / RF_KV_BLOCK_TOKENS;
-    while (pos <= d->n_ctx) pos *= 2;
+    while (pos < d->n_ctx) pos *= 2; /* the last position is n_ctx - 1 */
     uint64_t work = RF_MAX(RF_MAX(rf_gpu_gemm_scratch(g, d), rf_gpu_attention_scratch(g, d)), rf_gpu_sample_scratch(d->n_vocab, d->max_out));
     uint64_t all = work + rf_gpu_act_scratch(g, d) + d->n_angles * pos * d->rot_dim * sizeof(float) +
                    (table * d->max_seq * d->n_group + 4 * (uint64_t)d->rows) * sizeof(int32_t) * 5 / 4;
