@@ -15,7 +15,7 @@
 #include "base/rng.h"
 #include "cli/cli.h"
 
-enum { MAX_BATCHES = 16, MAX_SEQS = 1024, TG_PROMPT = 8, MAX_SIDE = 1 << 20 };
+enum { MAX_BATCHES = 16, MAX_SEQS = 1024, MAX_ROWS = 1 << 14, TG_PROMPT = 8, MAX_SIDE = 1 << 20 };
 
 /* What the callbacks of one repetition count; `lock` guards all of it. */
 struct watch {
@@ -141,18 +141,18 @@ static void machine(char *out, size_t cap, const struct rf_model_info *info)
     snprintf(out, cap, "%s; %s", cpu, info->device);
 }
 
-static bool parse_batches(const char *given, unsigned *batch, size_t *n)
+static bool parse_batches(const char *given, unsigned most, unsigned *batch, size_t *n)
 {
     const char *text = given;
     for (*n = 0; *text && *n < MAX_BATCHES;) {
         char *end;
         unsigned long b = strtoul(text, &end, 10);
-        if (end == text || (*end && *end != ',') || b < 1 || b > MAX_SEQS) break;
+        if (end == text || (*end && *end != ',') || b < 1 || b > most) break;
         batch[(*n)++] = (unsigned)b;
         text = *end ? end + 1 : end;
     }
     if (*n && !*text) return true;
-    fprintf(stderr, "rocmforge: --batch is \"%.80s\", expected up to %d numbers from 1 to %d, such as 1,8\n", given, (int)MAX_BATCHES, (int)MAX_SEQS);
+    fprintf(stderr, "rocmforge: --batch is \"%.80s\", expected up to %d numbers from 1 to %u, such as 1,8\n", given, (int)MAX_BATCHES, most);
     return false;
 }
 
@@ -233,7 +233,7 @@ static int bench_kernels(const struct rf_cli *c)
                                     .gpu_memory_fraction = c->gpu_memory_fraction};
     struct rf_kernel_bench b = {.open = &open, .shapes = shapes, .rows = rows, .context = c->ctx ? (uint32_t)c->ctx : 4096, .reps = (uint32_t)c->reps,
                                 .on_device = on_device, .on_row = on_kernel, .ctx = &k};
-    if (!parse_batches(c->batch ? c->batch : "1,8,64,512", rows, &b.n_rows) ||
+    if (!parse_batches(c->batch ? c->batch : "1,8,64,512", MAX_ROWS, rows, &b.n_rows) ||
         !parse_shapes(c->shapes ? c->shapes : "4096x4096,14336x4096,4096x14336", shapes, &b.n_shapes))
         return RF_EXIT_USAGE;
     k.rows = json_array();
@@ -264,7 +264,7 @@ int rf_cli_bench(const struct rf_cli *c)
         fprintf(stderr, "rocmforge: --kernels and --shapes go without a model: leave \"%.80s\" out, or them\n", c->arg[0]);
         return RF_EXIT_USAGE;
     }
-    if (!parse_batches(c->batch ? c->batch : "1", batch, &n_batch)) return RF_EXIT_USAGE;
+    if (!parse_batches(c->batch ? c->batch : "1", MAX_SEQS, batch, &n_batch)) return RF_EXIT_USAGE;
     for (size_t i = 0; i < n_batch; i++) most = RF_MAX(most, batch[i]);
     struct rf_model *m = rf_cli_open_model(c, 0);
     if (!m) return RF_EXIT_MODEL;

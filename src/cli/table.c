@@ -111,7 +111,7 @@ const struct rf_option rf_cli_options[] = {
     {"log-json", NULL, 0, FLAG(log_json), SERVE, 0, NULL, "log as JSON lines"},
     {"pp", "N", 0, INT(pp, 0, 1 << 20), BENCH, 0, NULL, "prompt tokens (default 512, 0 = skip)"},
     {"tg", "N", 0, INT(tg, 0, 1 << 20), BENCH, 0, NULL, "generated tokens (default 128, 0 = skip)"},
-    {"batch", "N,N", 0, TEXT(batch), BENCH, 0, NULL, "sequences together (default 1); with --kernels rows (default 1,8,64,512)"},
+    {"batch", "N,N", 0, TEXT(batch), BENCH, 0, NULL, "sequences together (default 1, up to 1024); with --kernels rows (default 1,8,64,512, up to 16384)"},
     {"reps", "N", 0, INT(reps, 1, 1000), BENCH, 0, NULL, "repetitions (default 5)"},
     {"kernels", NULL, 0, FLAG(kernels), BENCH, LINE, NULL, "measure single kernels, without a model"},
     {"shapes", "OUTxIN,..", 0, TEXT(shapes), BENCH, 0, NULL, "with --kernels: matrices (default 4096x4096,14336x4096,4096x14336)"},

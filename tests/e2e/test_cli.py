@@ -160,6 +160,7 @@ def test_errors_say_what_to_do(rf, tiny):
     assert "found" in (err := rf(*small, "--ctx", 64, code=FAILED)[1]) and "--ctx N makes it longer, up to the model's 512" in err
     assert "take a model with a longer context" in rf("run", tiny["llama-F32-gguf"], "x " * 900, "--raw", code=FAILED)[1]
     assert '--batch is "1,x", expected' in rf("bench", tiny["llama-F32-gguf"], "--batch", "1,x", code=USAGE)[1]
+    assert "from 1 to 1024" in rf("bench", tiny["llama-F32-gguf"], "--batch", 2048, code=USAGE)[1]
 
 
 def test_run_options_reach_the_sampler(rf, tiny):
@@ -234,6 +235,9 @@ def test_bench_kernels(rf):
     assert 'leave "m.gguf" out' in rf("bench", "m.gguf", "--kernels", code=USAGE)[1]
     for bad in ("0x32", "32", "32x33", "32x32;1x32", "1x2000000"):
         assert f'--shapes is "{bad}", expected' in rf("bench", "--kernels", "--shapes", bad, code=USAGE)[1]
+    rows = json.loads(rf("bench", "--kernels", "--shapes", "32x32", "--batch", 2048, "--ctx", 16, "--reps", 1, "--json", "--device", "cpu", "--threads", 2)[0])["rows"]
+    assert {r["rows"] for r in rows if r["kernel"] == "product"} == {2048}  # as long as a step of prompts on a GPU
+    assert "from 1 to 16384" in rf("bench", "--kernels", "--batch", 16385, code=USAGE)[1]
     assert "nonsense" in rf("bench", "--kernels", "--device", "nonsense", code=FAILED)[1]
 
 
