@@ -20,6 +20,7 @@
 #define MAX_SYM 250
 #define MAX_CELLS ((size_t)1 << 20)
 #define MAX_LIST ((size_t)1 << 21)
+#define MAX_WORK (1u << 19) /* entries of lists looked at, about 3 ms; patterns in use take up to 55,000 */
 
 struct rf_regex {
     uint8_t ascii[128];
@@ -42,7 +43,7 @@ struct inst { enum op op; uint32_t x, y, cls; bool end_ok; };
 struct build {
     struct rx rx;
     struct inst inst[MAX_INST];
-    uint32_t n_inst;
+    uint32_t n_inst, work;
     bool bad;
     struct rf_regex *re;
     uint64_t (*has)[4];      /* [n_cls]: bit set over symbols */
@@ -270,6 +271,7 @@ static uint32_t step(struct build *b, uint32_t s, uint32_t sym)
     bool matched = false;
     size_t n_new = 0, top = 0;
     b->stamp++;
+    if ((b->work += b->state[s].n) > MAX_WORK) return UINT32_MAX;
     for (uint32_t i = 0; i < b->state[s].n && !matched; i++) {
         b->todo[top++] = b->list[b->state[s].from + i];
         while (top && !matched) {

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "check.h"
+#include "text/regex.h"
 #include "text/tokenizer.h"
 
 /* ---- a small GGUF writer ---- */
@@ -541,6 +542,30 @@ TEST(slow_regex)
     close_both(w, t);
 }
 
+/* A table over characters that would be large is not made: a file may name dozens of such patterns. */
+TEST(patterns_that_would_take_long_to_compile)
+{
+    static const char usual[] = "(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s+(?!\\S)|\\s+";
+    char hard[256] = "[^\\r\\n\\p{L}]?\\p{L}+";
+    size_t n = strlen(hard);
+    memset(hard + n, 'V', 120);
+    memcpy(hard + n + 120, "+|\\s+", 5);
+    struct rf_regex *re;
+    struct rf_error err = { 0 };
+    REQUIRE(!rf_regex_compile(&re, usual, sizeof usual - 1, &err));
+    CHECK(rf_regex_is_linear(re));
+    rf_regex_free(re);
+    REQUIRE(!rf_regex_compile(&re, hard, strlen(hard), &err));
+    CHECK(!rf_regex_is_linear(re)); /* PCRE2 runs it, within its limits */
+    struct rf_regex_hit hit;
+    uint64_t steps = 0;
+    char text[200] = "ab ";
+    memset(text + 3, 'V', 150);
+    CHECK_INT(rf_regex_find(re, text, 153, 0, RF_REGEX_UTF8, &steps, &hit), RF_OK);
+    CHECK(hit.from == 2 && hit.to == 153);
+    rf_regex_free(re);
+}
+
 /* ---- files beside the repository ---- */
 
 static bool open_shared(const char *name, struct rf_weights **w, struct rf_tokenizer **t)
@@ -663,6 +688,7 @@ int main(void)
     RUN(tokenizer_json);
     RUN(hostile_json);
     RUN(slow_regex);
+    RUN(patterns_that_would_take_long_to_compile);
     RUN(exact_pairs);
     RUN(linear);
     static const char *const files[] = { "t.gguf", "model.safetensors", "config.json", "tokenizer.json" };
