@@ -53,9 +53,9 @@ struct rf_runner {
     rf_dev reg[RF_REG_COUNT];     /* where each register lies for the step being laid out */
     rf_dev x_out;                 /* [max_out][n_embd]: X behind the last attention */
     uint32_t width[RF_REG_COUNT];
-    rf_dev spare;                /* spare_bytes up to scratch's end: see spare_at */
+    rf_dev spare;                /* see struct layout */
     uint64_t spare_bytes;
-    rf_dev logits, own_logits;   /* [max_out][n_vocab]; own: where they share no register's place */
+    rf_dev logits;               /* [max_out][n_vocab], in scratch */
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
     struct rf_chosen *host_chosen; /* of both flights */
@@ -90,68 +90,75 @@ static void widths(const struct rf_lm *m, uint32_t width[RF_REG_COUNT])
     memcpy(width, w, sizeof w);
 }
 
-/* Where each register lies in scratch memory, and how much that is; false where it is too much for 64 bits. Registers that are never alive together in any recipe
- * (arch/table.c) share a place: A is written when H was read, Y when Q, K and V were, U when they and Y were. G's also takes A's rows of outputs (add_layer). */
-static bool place(const uint32_t width[RF_REG_COUNT], uint32_t max_tok, uint64_t at[RF_REG_COUNT], uint64_t *bytes)
+/* Scratch memory: places and sizes in bytes. */
+struct layout {
+    uint32_t width[RF_REG_COUNT];
+    uint64_t at[RF_REG_COUNT], logits;
+    uint64_t spare, bytes; /* spare: from there to the end is nobody's while G is projected to Y */
+};
+
+/* `rows` rows of `width` f32, in whole lines. */
+static bool size_of(uint64_t rows, uint64_t width, uint64_t *bytes)
 {
-    uint64_t of[RF_REG_COUNT], qk, qkv;
-    for (int i = 0; i < RF_REG_COUNT; i++) {
-        if (!rf_mul64(max_tok, (uint64_t)width[i] * sizeof(float), &of[i]) || !rf_add64(of[i], 63, &of[i])) return false;
-        of[i] &= ~63ull;
-    }
+    if (!rf_mul64(rows, width * sizeof(float), bytes) || !rf_add64(*bytes, 63, bytes)) return false;
+    *bytes &= ~63ull;
+    return true;
+}
+
+/* False where it is too much for 64 bits. Registers that are never alive together in any recipe (arch/table.c) share a place: A is written when H was read,
+ * Y when Q, K and V were, U when they and Y were. G's also takes A's rows of outputs (add_layer). Logits are made of H's rows of outputs when all behind
+ * those is dead, and read before the next step. */
+static bool place(const struct rf_lm *m, const struct rf_runner_options *opt, struct layout *l)
+{
+    uint64_t of[RF_REG_COUNT], *at = l->at, qk, qkv, rows, logits;
+    widths(m, l->width);
+    for (int i = 0; i < RF_REG_COUNT; i++)
+        if (!size_of(opt->max_tok, l->width[i], &of[i])) return false;
+    if (!size_of(RF_MIN(opt->max_out, opt->max_tok), l->width[RF_REG_H], &rows) || !size_of(opt->max_out, m->shape.n_vocab, &logits)) return false;
     if (!rf_add64(of[RF_REG_Q], of[RF_REG_K], &qk) || !rf_add64(qk, of[RF_REG_V], &qkv)) return false;
     at[RF_REG_X] = 0;
     at[RF_REG_H] = at[RF_REG_A] = of[RF_REG_X];
     if (!rf_add64(at[RF_REG_H], RF_MAX(of[RF_REG_H], of[RF_REG_A]), &at[RF_REG_G])) return false;
     if (!rf_add64(at[RF_REG_G], RF_MAX(of[RF_REG_G], of[RF_REG_A]), &at[RF_REG_U])) return false;
-    if (!rf_add64(at[RF_REG_U], RF_MAX(RF_MAX(of[RF_REG_U], of[RF_REG_Y]), qkv), bytes)) return false;
+    if (!rf_add64(at[RF_REG_U], RF_MAX(RF_MAX(of[RF_REG_U], of[RF_REG_Y]), qkv), &l->bytes)) return false;
+    l->logits = at[RF_REG_H] + rows;
+    if (!rf_add64(l->logits, logits, &logits)) return false;
+    l->bytes = RF_MAX(l->bytes, logits);
     at[RF_REG_Y] = at[RF_REG_Q] = at[RF_REG_U];
     at[RF_REG_K] = at[RF_REG_Q] + of[RF_REG_Q];
     at[RF_REG_V] = at[RF_REG_Q] + qk;
+    l->spare = at[RF_REG_Y] + of[RF_REG_Y];
     return true;
 }
 
-/* What is nobody's while G is projected to Y: U's place behind Y. */
-static uint64_t spare_at(const uint64_t at[RF_REG_COUNT], const uint32_t width[RF_REG_COUNT], uint32_t max_tok)
-{
-    return at[RF_REG_Y] + (((uint64_t)max_tok * width[RF_REG_Y] * sizeof(float) + 63) & ~63ull); /* place() checked */
-}
-
-/* Do logits fit where G and U were? They are made when these are dead, and read before the next step. */
-static bool shares_logits(const uint64_t at[RF_REG_COUNT], uint64_t bytes, uint64_t logits) { return logits <= bytes - at[RF_REG_G]; }
-
 uint64_t rf_runner_scratch_bytes(const struct rf_lm *m, const struct rf_runner_options *opt, uint32_t n_ctx)
 {
-    uint32_t w[RF_REG_COUNT], embd = (uint32_t)m->hp.n_embd;
-    uint64_t at[RF_REG_COUNT], bytes;
-    widths(m, w);
-    if (!place(w, opt->max_tok, at, &bytes)) return UINT64_MAX;
+    uint32_t embd = (uint32_t)m->hp.n_embd;
+    struct layout l;
+    if (!place(m, opt, &l)) return UINT64_MAX;
+    const uint32_t *w = l.width;
     struct rf_scratch_desc d = {.rows = opt->max_tok, .max_seq = opt->max_seq, .cols = RF_MAX(RF_MAX(w[RF_REG_Q], w[RF_REG_G]), embd),
-                                .bare_cols = RF_MAX(w[RF_REG_Q], embd), .spare = bytes - spare_at(at, w, opt->max_tok),
+                                .bare_cols = RF_MAX(w[RF_REG_Q], embd), .spare = l.bytes - l.spare,
                                 .widest = RF_MAX(RF_MAX(w[RF_REG_Q] + 2 * w[RF_REG_K], 2 * w[RF_REG_G]), m->shape.n_vocab),
                                 .n_head = m->shape.n_head, .head_dim = m->shape.head_dim, .n_group = m->shape.n_group, .rot_dim = m->rope_dim,
                                 .n_angles = m->hp.rope_theta_local > 0 ? 2 : 1, .n_ctx = n_ctx, .max_out = opt->max_out, .n_vocab = m->shape.n_vocab,
                                 .type = opt->kv_type ? opt->kv_type : m->shape.auto_kv_type, .precise = opt->precise || m->has_f32};
-    uint64_t logits, rows = (uint64_t)opt->max_out * ((uint64_t)embd * sizeof(float) + CHOSEN_BYTES);
-    if (!rf_mul64(opt->max_out, (uint64_t)m->shape.n_vocab * sizeof(float), &logits)) return UINT64_MAX;
-    return bytes + rows + (shares_logits(at, bytes, logits) ? 0 : logits) + m->b->mem->scratch_bytes(m->b, &d);
+    return l.bytes + (uint64_t)opt->max_out * ((uint64_t)embd * sizeof(float) + CHOSEN_BYTES) + m->b->mem->scratch_bytes(m->b, &d);
 }
 
 static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
 {
     struct rf_backend *b = r->m->b;
     uint32_t embd = (uint32_t)r->m->hp.n_embd;
-    uint64_t at[RF_REG_COUNT], bytes, logits;
-    widths(r->m, r->width);
-    if (!place(r->width, r->opt.max_tok, at, &bytes)) return rf_fail(err, RF_TOO_LARGE, "scratch for %u tokens a step is too large", r->opt.max_tok);
-    if (!rf_mul64(r->opt.max_out, (uint64_t)r->m->shape.n_vocab * sizeof(float), &logits))
-        return rf_fail(err, RF_TOO_LARGE, "logits of %u rows are too large", r->opt.max_out);
-    RF_TRY(b->mem->alloc(b, bytes, &r->scratch, err));
-    if (!shares_logits(at, bytes, logits)) RF_TRY(b->mem->alloc(b, logits, &r->own_logits, err));
-    r->logits = r->own_logits ? r->own_logits : r->scratch + at[RF_REG_G];
-    for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + at[i];
-    r->spare = r->scratch + spare_at(at, r->width, r->opt.max_tok);
-    r->spare_bytes = r->scratch + bytes - r->spare;
+    struct layout l;
+    if (!place(r->m, &r->opt, &l))
+        return rf_fail(err, RF_TOO_LARGE, "scratch for %u tokens a step and logits of %u of them is too large", r->opt.max_tok, r->opt.max_out);
+    memcpy(r->width, l.width, sizeof r->width);
+    RF_TRY(b->mem->alloc(b, l.bytes, &r->scratch, err));
+    for (int i = 0; i < RF_REG_COUNT; i++) r->reg[i] = r->scratch + l.at[i];
+    r->logits = r->scratch + l.logits;
+    r->spare = r->scratch + l.spare;
+    r->spare_bytes = l.bytes - l.spare;
     RF_TRY(b->mem->alloc(b, (uint64_t)r->opt.max_out * embd * sizeof(float), &r->x_out, err));
     if (b->info.host_memory) return RF_OK;
     for (int i = 0; i < 2; i++) RF_TRY(b->mem->event_create(b, &r->flight[i].done, err));
@@ -441,7 +448,6 @@ void rf_runner_free(struct rf_runner *r)
     if (r->kv) b->mem->kv_free(b, r->kv);
     if (r->scratch) b->mem->free(b, r->scratch);
     if (r->x_out) b->mem->free(b, r->x_out);
-    if (r->own_logits) b->mem->free(b, r->own_logits);
     if (r->chosen) b->mem->free(b, r->chosen);
     b->mem->host_free(b, r->host_logits);
     b->mem->host_free(b, r->host_chosen);
