@@ -67,7 +67,9 @@ struct rf_model_options {
     const char *isa;           /* "auto" (default) or a cap: "ref", "avx2", "avx512", "avx512bf16", "amx", "neon" */
     const char *chat_template; /* Jinja source that replaces the model's own, or NULL */
     const char *system;        /* begins conversations that bring no system message; NULL or "": nothing */
-    const char *sampling;      /* JSON over what the model's files recommend, in Ollama's names (engine/advice.c); NULL: nothing */
+    const char *sampling;      /* JSON over what the model's files recommend, in Ollama's names (engine/advice.c); num_ctx: most tokens of the
+                                  context where the engine's options say nothing; NULL: nothing */
+    const char *messages;      /* JSON list of {"role", "content"}: these begin every conversation, behind its system message; NULL: none */
     const char *attention;     /* "auto" (default), "reference", "flash", "paged-split": what a GPU attends with */
     double gpu_memory_fraction; /* of a GPU's memory, most that model and engine take in all; 0: 0.9 */
     const struct rf_engine_options *engine; /* NULL, or what the engine to come will ask for: a GPU too small for it is said before loading */
@@ -77,7 +79,8 @@ struct rf_model_options {
 };
 
 struct rf_model_info {
-    const char *path, *name, *architecture, *quantization, *device, *system; /* live as long as the model; system: of the options, else "" */
+    const char *path, *name, *architecture, *quantization, *device; /* live as long as the model */
+    const char *system, *messages; /* of the options, else ""; messages as JSON */
     uint64_t file_bytes, resident_bytes, n_params;
     uint32_t n_vocab, n_layer, n_embd, n_head, n_kv_head, head_dim, n_ctx_train;
     int32_t bos, eos;   /* token ids, -1 if none */
@@ -176,7 +179,7 @@ struct rf_sampling {
     float presence_penalty, frequency_penalty; /* 0: off */
     bool has_seed; uint64_t seed;
     const struct rf_logit_bias *logit_bias; size_t n_logit_bias;
-    int32_t max_tokens;          /* < 0: to the end of the context; 0: prompt only */
+    int32_t max_tokens;          /* < 0: to the end of the context (-2: as the options of rf_model_open advise); 0: prompt only */
     int32_t min_tokens;          /* before them no token and no string ends the text */
     bool ignore_eos;
     const char *const *stop; size_t n_stop; /* stop strings, left out of the text */

@@ -109,6 +109,16 @@ static int stream(struct rf_engine *e, uint64_t id, struct rf_buf *text, struct 
     }
 }
 
+/* A length that the model's files advise is no demand: it ends where the context does, and minds --min-tokens. */
+static void keep_to_context(const struct rf_cli *c, struct rf_engine *e, size_t n_prompt, struct rf_sampling *s)
+{
+    struct rf_stats st;
+    if (c->has_max_tokens || s->max_tokens < 0) return;
+    rf_engine_stats(e, &st);
+    size_t room = n_prompt < st.max_model_len ? st.max_model_len - n_prompt : 1; /* without any, the engine says so */
+    s->max_tokens = (int32_t)RF_MIN((size_t)RF_MAX(s->max_tokens, s->min_tokens), room);
+}
+
 int rf_chat_answer(const struct rf_cli *c, struct rf_chat *chat, struct rf_buf *text, struct rf_usage *u, enum rf_finish *finish,
                    struct rf_error *err)
 {
@@ -120,6 +130,7 @@ int rf_chat_answer(const struct rf_cli *c, struct rf_chat *chat, struct rf_buf *
     *err = (struct rf_error){0};
     if (!rf_cli_sampling(c, chat->model, &req.sampling, bias)) return RF_EXIT_USAGE;
     rf_status s = rf_chat_encode(c, chat, &ids, &req.n_tokens, err);
+    if (!s) keep_to_context(c, chat->engine, req.n_tokens, &req.sampling);
     req.tokens = ids;
     if (!s) s = rf_engine_submit(chat->engine, &req, 1, &id, err);
     rf_free(ids);

@@ -100,8 +100,8 @@ rf_status rf_cli_find_name(const struct rf_registry *r, const char *name, const 
 bool rf_cli_wanted_model(const struct rf_cli *c, char *out, size_t cap);
 /* Path of the small model that ships: beside this program's build, or below its PREFIX. False if it is not there. */
 bool rf_cli_shipped_model(char *path, size_t cap);
-/* Where a model lies, and the files with its system message and recommended sampling ("" if none). */
-struct rf_cli_place { char path[RF_CLI_PATH_MAX], system[RF_CLI_PATH_MAX], sampling[RF_CLI_PATH_MAX]; };
+/* Where a model lies, and the files with its system message, parameters and first messages ("" if none). */
+struct rf_cli_place { char path[RF_CLI_PATH_MAX], system[RF_CLI_PATH_MAX], sampling[RF_CLI_PATH_MAX], messages[RF_CLI_PATH_MAX]; };
 /* A path as it is; else what is behind a listed name. False with the nearest names printed. */
 bool rf_cli_resolve(const struct rf_cli *c, const char *name, struct rf_cli_place *at);
 bool rf_cli_place_of(const struct rf_model_entry *m, struct rf_cli_place *at); /* false if a path is too long */

@@ -57,7 +57,7 @@ static rf_status side_file(const char *path, struct rf_buf *b, const char **text
 rf_status rf_cli_open_place(const struct rf_cli *c, const struct rf_cli_place *at, uint32_t flags, bool progress, struct rf_model **out,
                             struct rf_error *err)
 {
-    struct rf_buf tmpl = {0}, system = {0}, sampling = {0};
+    struct rf_buf tmpl = {0}, system = {0}, sampling = {0}, messages = {0};
     struct rf_cli_progress bar = {.what = "loading"};
     struct rf_engine_options engine;
     *out = NULL;
@@ -71,10 +71,12 @@ rf_status rf_cli_open_place(const struct rf_cli *c, const struct rf_cli_place *a
     rf_status s = side_file(c->chat_template, &tmpl, &o.chat_template, err);
     if (!s) s = side_file(*at->system ? at->system : NULL, &system, &o.system, err);
     if (!s) s = side_file(*at->sampling ? at->sampling : NULL, &sampling, &o.sampling, err);
+    if (!s) s = side_file(*at->messages ? at->messages : NULL, &messages, &o.messages, err);
     if (!s) s = rf_model_open(out, at->path, &o, err);
     rf_buf_release(&tmpl);
     rf_buf_release(&system);
     rf_buf_release(&sampling);
+    rf_buf_release(&messages);
     rf_cli_end_progress(&bar);
     return s;
 }
@@ -158,9 +160,8 @@ bool rf_cli_sampling(const struct rf_cli *c, const struct rf_model *m, struct rf
     if (c->has_presence_penalty) s->presence_penalty = (float)c->presence_penalty;
     if (c->has_frequency_penalty) s->frequency_penalty = (float)c->frequency_penalty;
     if (c->has_min_tokens) s->min_tokens = (int32_t)c->min_tokens;
-    s->has_seed = c->has_seed;
-    s->seed = (uint64_t)c->seed;
-    s->max_tokens = c->has_max_tokens ? (int32_t)c->max_tokens : -1;
+    if (c->has_seed) s->has_seed = true, s->seed = (uint64_t)c->seed;
+    if (c->has_max_tokens) s->max_tokens = (int32_t)c->max_tokens;
     s->ignore_eos = c->ignore_eos;
     if (c->stop.n) {
         s->stop = c->stop.item;

@@ -106,7 +106,8 @@ bool rf_cli_place_of(const struct rf_model_entry *m, struct rf_cli_place *at)
 {
     return (size_t)snprintf(at->path, sizeof at->path, "%s", m->path) < sizeof at->path &&
            (size_t)snprintf(at->system, sizeof at->system, "%s", m->system) < sizeof at->system &&
-           (size_t)snprintf(at->sampling, sizeof at->sampling, "%s", m->sampling) < sizeof at->sampling;
+           (size_t)snprintf(at->sampling, sizeof at->sampling, "%s", m->sampling) < sizeof at->sampling &&
+           (size_t)snprintf(at->messages, sizeof at->messages, "%s", m->messages) < sizeof at->messages;
 }
 
 bool rf_cli_resolve(const struct rf_cli *c, const char *name, struct rf_cli_place *at)
@@ -114,7 +115,7 @@ bool rf_cli_resolve(const struct rf_cli *c, const char *name, struct rf_cli_plac
     struct rf_error err = {0};
     const struct rf_model_entry *m;
     int n = snprintf(at->path, sizeof at->path, "%s", name);
-    at->system[0] = at->sampling[0] = 0;
+    at->system[0] = at->sampling[0] = at->messages[0] = 0;
     if (n > 0 && (size_t)n < sizeof at->path && rf_path_exists(at->path)) return true;
     struct rf_registry *r = rf_cli_open_registry(c, false);
     if (!r) return false;

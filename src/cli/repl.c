@@ -117,6 +117,22 @@ static void show_remote(const struct repl *r)
            rf_remote_kind_name(rf_remote_kind(r->chat->remote)), json_array_size(r->chat->messages));
 }
 
+/* What the model's files begin every conversation with, but a system message where there is another. Without control characters: it is not ours. */
+static void show_first_messages(const struct repl *r, bool has_system)
+{
+    json_t *list = json_loads(r->info.messages, 0, NULL), *m;
+    size_t i;
+    json_array_foreach(list, i, m) {
+        const char *role = json_string_value(json_object_get(m, "role")), *text = json_string_value(json_object_get(m, "content"));
+        if (i == 0 && has_system && !strcmp(role, "system")) continue;
+        printf("%s: ", role);
+        fflush(stdout);
+        rf_chat_print(true, text, strlen(text));
+        puts("");
+    }
+    json_decref(list);
+}
+
 static void cmd_show(struct repl *r, const char *arg)
 {
     const struct rf_model_info *i = &r->info;
@@ -129,6 +145,7 @@ static void cmd_show(struct repl *r, const char *arg)
     } else if (!strcmp(arg, "messages")) {
         const char *system = r->set.system && *r->set.system ? r->set.system : r->info.system;
         if (*system) printf("system: %s\n", system);
+        show_first_messages(r, *system);
         json_array_foreach(r->chat->messages, k, m)
             printf("%s: %s\n", json_string_value(json_object_get(m, "role")), json_string_value(json_object_get(m, "content")));
     } else if (*arg) {
@@ -291,6 +308,15 @@ static bool forget_oldest(struct repl *r)
     return true;
 }
 
+/* An answer that ended for length, without --max-tokens: by the context's end, or where the model's files say. */
+static bool is_full(const struct repl *r, const struct rf_usage *u)
+{
+    struct rf_stats st;
+    if (r->chat->remote) return true;
+    rf_engine_stats(r->chat->engine, &st);
+    return u->prompt_tokens + u->completion_tokens >= st.max_model_len;
+}
+
 static void answer(struct repl *r, const char *question)
 {
     struct rf_error err = {0};
@@ -314,7 +340,7 @@ static void answer(struct repl *r, const char *question)
     bool said = finish != RF_FINISH_NONE && finish != RF_FINISH_ERROR && !rf_chat_add(r->chat, "assistant", rf_buf_str(&text), text.len, NULL);
     if (!said) json_array_remove(r->chat->messages, json_array_size(r->chat->messages) - 1); /* a question without an answer is none */
     if (forgotten) say(r, "[the beginning of the conversation no longer fits the context and was left out]");
-    if (finish == RF_FINISH_LENGTH && !r->set.has_max_tokens) say(r, "[the context is full: /clear begins anew]");
+    if (finish == RF_FINISH_LENGTH && !r->set.has_max_tokens && is_full(r, &u)) say(r, "[the context is full: /clear begins anew]");
     if (said) print_speed(r, &u);
     rf_buf_release(&text);
 }
@@ -363,6 +389,7 @@ static void greet(const struct repl *r)
            r->info.quantization, r->info.device);
     if (!r->info.has_template || r->set.raw)
         say(r, "This model has no chat template: each input is continued as text, and nothing before it is remembered.");
+    else show_first_messages(r, true);
 }
 
 int rf_cli_repl(const struct rf_cli *c, struct rf_chat *chat)
@@ -371,7 +398,8 @@ int rf_cli_repl(const struct rf_cli *c, struct rf_chat *chat)
     struct rf_buf in = {0};
     struct repl r = {.set = *c, .chat = chat, .colour = rf_cli_colour(STDOUT_FILENO)};
     if (chat->model) rf_model_info_get(chat->model, &r.info);
-    else r.info = (struct rf_model_info){.name = rf_utf8_printable(name, sizeof name, json_string_value(chat->id)), .path = rf_remote_url(chat->remote), .system = ""};
+    else r.info = (struct rf_model_info){.name = rf_utf8_printable(name, sizeof name, json_string_value(chat->id)), .path = rf_remote_url(chat->remote),
+                                         .system = "", .messages = ""};
     bool keep = !c->no_history && rf_cli_own_path(path, sizeof path, "XDG_STATE_HOME", ".local/state", "history", true);
     r.edit = rf_edit_open(keep ? path : NULL, r.colour, words);
     if (!r.edit) {

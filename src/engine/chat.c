@@ -95,14 +95,6 @@ static bool set_piece(const struct rf_model *m, json_t *vars, const char *name, 
     return !v || !json_object_set_new(vars, name, v); /* no valid UTF-8: it stays undefined */
 }
 
-/* The caller's system message, where the conversation brings none. */
-static bool put_system(const struct rf_model *m, json_t *messages)
-{
-    const char *role = json_string_value(json_object_get(json_array_get(messages, 0), "role"));
-    if (!*m->info.system || (role && (!strcmp(role, "system") || !strcmp(role, "developer")))) return true;
-    return !json_array_insert_new(messages, 0, json_pack("{s:s, s:s}", "role", "system", "content", m->info.system));
-}
-
 static rf_status prepare(const struct rf_model *m, const char *json, size_t len, char **vars, bool *tools,
                          struct rf_error *err)
 {
@@ -119,7 +111,7 @@ static rf_status prepare(const struct rf_model *m, const char *json, size_t len,
     bool ok = json_is_array(json_object_get(root, "messages"));
     rf_status st = ok ? RF_OK : rf_fail_param(err, RF_INVALID, "messages", "chat request: found no list \"messages\"");
     if (ok) {
-        ok = put_system(m, json_object_get(root, "messages")) && set_piece(m, root, "bos_token", rf_tokenizer_bos(m->tokenizer)) &&
+        ok = rf_handle_advice_begin(m, json_object_get(root, "messages")) && set_piece(m, root, "bos_token", rf_tokenizer_bos(m->tokenizer)) &&
              set_piece(m, root, "eos_token", rf_tokenizer_eos(m->tokenizer));
         *vars = ok ? json_dumps(root, JSON_COMPACT) : NULL;
         if (!*vars) st = rf_fail_nomem(err, "chat request", len);

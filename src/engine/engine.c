@@ -2,7 +2,7 @@
  *
  * KV pool by default: on a GPU room for max_seqs sequences of max_model_len tokens, but at most what the engine may use of its memory beside weights
  * and scratch; on a CPU for 8 sequences (max_seqs if fewer), but at most a quarter of the machine's free memory.
- * max_model_len by default: the model's own, cut to what the pool holds for one sequence.
+ * max_model_len by default: the model's own, or fewer where so was advised (num_ctx), cut to what the pool holds for one sequence.
  */
 #include "engine/engine.h"
 #include "engine/fit.h"

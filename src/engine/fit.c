@@ -34,8 +34,9 @@ uint32_t rf_fit_longest(const struct rf_kv_options *k, uint32_t ctx, uint64_t n_
 
 uint32_t rf_fit_ctx(const struct rf_model *m)
 {
-    uint32_t own = rf_lm_shape_get(m->lm)->n_ctx_train;
-    return own ? own : UNKNOWN_CTX;
+    uint32_t own = rf_lm_shape_get(m->lm)->n_ctx_train, advised = m->n_ctx_advised;
+    if (!advised) return own ? own : UNKNOWN_CTX;
+    return own ? RF_MIN(own, advised) : advised;
 }
 
 /* What does not fit 64 bits fits no device. */

@@ -7,7 +7,7 @@
 
 /* What an engine with these options computes at once; zeros become the defaults of this device. n_block is left 0. */
 void rf_fit_runner_options(const struct rf_model *m, const struct rf_engine_options *o, struct rf_runner_options *r);
-/* Tokens of the model's own context; 4,096 where it does not say. */
+/* Tokens of the context where no option says: what was advised for the model, at most its own; else that; 4,096 where it does not say. */
 uint32_t rf_fit_ctx(const struct rf_model *m);
 /* KV options of the model's shape: groups, windows, and most tokens of a step. */
 void rf_fit_kv_options(const struct rf_model *m, uint32_t max_step_tokens, struct rf_kv_options *k);

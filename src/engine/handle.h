@@ -23,7 +23,8 @@ struct rf_model {
     bool device_ready;              /* the mutex exists */
     struct rf_model_info info;
     struct rf_arena arena;          /* strings of info; stop */
-    void *advice;                   /* json_t: the options' "sampling"; NULL: none */
+    void *advice, *messages;        /* json_t: the options' "sampling" and "messages"; NULL: none */
+    uint32_t n_ctx_advised;         /* its num_ctx; 0: none */
     const char **stop;              /* its stop strings; they live in advice */
     size_t n_stop;
 };
@@ -35,9 +36,11 @@ rf_status rf_handle_info_fill(struct rf_model *m, const char *path, struct rf_er
 /* chat.c: finds and parses the chat template; a broken one is kept as chat_err, not an error. */
 rf_status rf_handle_chat_open(struct rf_model *m, const char *override, struct rf_error *err);
 
-/* advice.c: keeps the options' system message and sampling; RF_INVALID if the latter is no JSON object. */
+/* advice.c: keeps the options' system message, sampling and messages; RF_INVALID if these are not the JSON they should be. */
 rf_status rf_handle_advice_open(struct rf_model *m, const struct rf_model_options *opt, struct rf_error *err);
 void rf_handle_advice_apply(const struct rf_model *m, struct rf_sampling *s);
+/* Puts the options' system message, where a conversation brings none, and their messages before it. messages: a json_t list. False: no memory. */
+bool rf_handle_advice_begin(const struct rf_model *m, void *messages);
 void rf_handle_advice_close(struct rf_model *m);
 
 /* A fact under the GGUF key "<arch>.<gguf>" or the config.json key `hf` (also below text_config); NULL if absent. */

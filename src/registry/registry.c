@@ -47,7 +47,7 @@ struct rf_model_entry *rf_scan_add(struct rf_scan *s, const char *name, const ch
     s->entry[s->n++] = (struct rf_model_entry){.name = own_name, .source = source, .path = own_path, .architecture = h->architecture,
                                                .quantization = h->quantization, .note = h->note, .bytes = h->bytes,
                                                .context = h->context, .kind = h->kind, .address = own_path, .system = "",
-                                               .sampling = ""};
+                                               .sampling = "", .messages = ""};
     return &s->entry[s->n - 1];
 }
 

@@ -36,7 +36,7 @@ struct rf_model_entry {
     const char *quantization; /* "Q4_K_M", "BF16"; "" if unknown */
     const char *note;         /* why it cannot be used, "" otherwise */
     const char *address;      /* what tells it from others of its name: its path; for Ollama its manifest's */
-    const char *system, *sampling; /* Ollama: files with a system message and recommended sampling (JSON); "" if none */
+    const char *system, *sampling, *messages; /* Ollama: files with a system message, parameters and first messages (JSON both); "" if none */
     uint64_t bytes;           /* of all its files */
     uint32_t context;         /* trained context, 0 if unknown */
     enum rf_model_kind kind;

@@ -239,7 +239,7 @@ static bool blob_path(struct rf_scan *s, const char *store, const char *digest, 
 }
 
 /* What the layers of a manifest are for; digests are borrowed from it. */
-struct layers { const char *model, *system, *params; bool adapter; };
+struct layers { const char *model, *system, *params, *messages; bool adapter; };
 
 /* False for remote models and tensor layers, which are not ours to run. */
 static bool read_layers(const json_t *manifest, struct layers *l)
@@ -256,6 +256,7 @@ static bool read_layers(const json_t *manifest, struct layers *l)
         if (!strcmp(type + 29, "model") && !l->model) l->model = digest;
         if (!strcmp(type + 29, "system") && !l->system) l->system = digest;
         if (!strcmp(type + 29, "params") && !l->params) l->params = digest;
+        if (!strcmp(type + 29, "messages") && !l->messages) l->messages = digest;
     }
     return l->model != NULL;
 }
@@ -304,7 +305,12 @@ static void add_manifest(struct rf_scan *s, const char *store, const char *file,
         if (l.adapter && h.kind == RF_MODEL_CHAT) h.kind = RF_MODEL_BROKEN, h.note = "a LoRA adapter belongs to it, which this version cannot apply";
         struct rf_model_entry *m = rf_scan_add(s, name, "ollama", blob, &h);
         const char *address = m ? rf_arena_strndup(s->a, file, strlen(file)) : NULL;
-        if (address) m->address = address, m->system = side_blob(s, store, l.system), m->sampling = side_blob(s, store, l.params);
+        if (address) {
+            m->address = address;
+            m->system = side_blob(s, store, l.system);
+            m->sampling = side_blob(s, store, l.params);
+            m->messages = side_blob(s, store, l.messages);
+        }
     }
     json_decref(manifest);
 }

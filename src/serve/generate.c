@@ -104,17 +104,25 @@ static rf_status check_length(struct rf_call *c, struct rf_gen *g, struct rf_err
     return RF_OK;
 }
 
+/* What the request says; else what is advised for the model; else OpenAI's default, which is none for a conversation. room: tokens that the context
+ * has left, which the last two keep to. */
+static int32_t answer_tokens(const struct rf_gen *g, size_t room)
+{
+    int32_t advised = g->p.sampling.max_tokens;
+    if (g->p.max_tokens >= 0) return g->p.max_tokens;
+    if (advised > 0) return (int32_t)RF_MIN((size_t)RF_MAX(advised, g->p.sampling.min_tokens), room);
+    return advised == -1 && g->kind == RF_GEN_COMPLETION ? (int32_t)RF_MIN(COMPLETION_TOKENS, room) : -1;
+}
+
 static void fill_request(struct rf_call *c, struct rf_gen *g, struct rf_request *r, struct rf_seq *q)
 {
     const struct rf_prompt *p = &g->prompts[q->prompt];
     *r = (struct rf_request){.tokens = p->ids, .n_tokens = p->n, .sampling = g->p.sampling, .priority = g->p.priority,
                              .deadline_s = g->p.timeout, .cache_salt = c->key_salt, .on_event = on_event, .ctx = q};
     struct rf_sampling *s = &r->sampling;
-    s->max_tokens = g->p.max_tokens;
-    if (s->max_tokens < 0 && g->kind == RF_GEN_COMPLETION) /* OpenAI's default, less where the context ends before */
-        s->max_tokens = (int32_t)RF_MIN(COMPLETION_TOKENS, c->on->max_model_len - p->n);
-    s->has_seed = g->p.has_seed;
-    s->seed = (uint64_t)g->p.seed + q->index % g->n_each; /* choices of one prompt differ, and again the same way */
+    s->max_tokens = answer_tokens(g, c->on->max_model_len - p->n);
+    if (g->p.has_seed) s->has_seed = true, s->seed = (uint64_t)g->p.seed;
+    s->seed += q->index % g->n_each; /* choices of one prompt differ, and again the same way */
     int32_t k = g->kind == RF_GEN_CHAT ? (g->p.logprobs_on ? RF_MAX(g->p.top_logprobs, 0) : -1) : g->p.logprobs;
     s->logprobs = k < 0 && g->n_each > (uint32_t)g->p.n ? 0 : k; /* best_of ranks by log probability */
     s->prompt_logprobs = g->p.echo ? k : -1;

@@ -7,6 +7,7 @@ import subprocess
 import fixtures as F
 import pexpect
 import pytest
+from test_stores import blob_store, derived, layer
 from tokenizers import Tokenizer
 
 TEMPLATE = os.path.join(os.path.dirname(__file__), "chat.jinja")
@@ -24,12 +25,12 @@ def model(tmp_path_factory):
 
 
 class Terminal:
-    def __init__(self, build, model, home, *args, env=None, template=TEMPLATE, prompt=True):
+    def __init__(self, build, model, home, *args, env=None, template=TEMPLATE, prompt=True, length=("-n", "12")):
         self.home = home
         env = {**os.environ, "HOME": str(home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
         for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
             env.pop(name, None)
-        args = ["run", model, "-t", "0", "-n", "12", "--ignore-eos", *(["--chat-template", template] if template else []), *args]
+        args = ["run", model, "-t", "0", *length, "--ignore-eos", *(["--chat-template", template] if template else []), *args]
         self.p = pexpect.spawn(str(build / "rocmforge"), args, env=env, encoding="utf-8", timeout=60, dimensions=(40, 120), cwd=str(home))
         if prompt:
             self.prompt()
@@ -89,6 +90,22 @@ def test_questions_answers_and_speed(term):
     assert [r for r, _ in shown] == ["system", "user", "assistant", "user", "assistant"]
     assert shown[0][1] == "Be kind." and shown[1][1] == "int main" and shown[2][1][:8] == first[:8]
     assert "tiny.gguf" in t.ask("/show") and t.end() == 0
+
+
+def test_ollamas_messages_come_first(build, model, tmp_path):
+    """MESSAGE and num_predict of a Modelfile: shown when the conversation begins, there after /clear, part of what is asked; an answer that they end is no full context."""
+    store = tmp_path / "ollama"
+    blob_store(store, {"registry.ollama.ai/library/plain/latest": model})
+    derived(store, "primed", layer(store, "params", json.dumps({"num_predict": 7})), layer(store, "messages", json.dumps(
+        [{"role": "user", "content": "Ping\x1b[2J?"}, {"role": "assistant", "content": "Pong."}])))
+    t, first = Terminal(build, "primed", tmp_path, env={"OLLAMA_MODELS": str(store)}, prompt=False, length=()), [("user", "Ping?[2J?"), ("assistant", "Pong.")]
+    assert said(t.prompt()) == first
+    out = t.ask("int main")
+    assert "[7 tokens" in out and "full" not in out
+    assert said(t.ask("/show messages"))[:3] == [*first, ("user", "int main")]
+    t.ask("/clear")
+    assert said(t.ask("/show messages")) == first
+    assert t.end() == 0
 
 
 def test_history_is_kept_between_runs_and_is_private(term, tmp_path):

@@ -148,6 +148,75 @@ def test_ollamas_system_message_and_parameters_hold(program, tmp_path):
     assert s.stop() == 0
 
 
+def derived(store, name, *layers):
+    """A model of this store with layers of its own beside plain's weights."""
+    plain = json.loads((store / "manifests/registry.ollama.ai/library/plain/latest").read_text())
+    (store / f"manifests/registry.ollama.ai/library/{name}").mkdir()
+    (store / f"manifests/registry.ollama.ai/library/{name}/latest").write_text(json.dumps({**plain, "layers": plain["layers"] + list(layers)}))
+
+
+def test_ollamas_lengths_and_seed_hold(program, tmp_path):
+    """num_predict, seed, num_ctx: defaults of run and serve; the line and a request go before them."""
+    store, env = tmp_path / "ollama", {"OLLAMA_MODELS": str(tmp_path / "ollama")}
+    blob_store(store, {"registry.ollama.ai/library/plain/latest": program.root / "src/llama.gguf"})
+    derived(store, "short", layer(store, "params", json.dumps({"num_predict": 5, "seed": 7, "num_ctx": 64})))
+    derived(store, "endless", layer(store, "params", json.dumps({"num_predict": -1, "num_ctx": 100000, "seed": -1})))
+    def run(name, *args):
+        return program.run("run", name, "int main", "--raw", "--ignore-eos", *args, **env)[0]
+    assert run("short", "-t", "0") == run("plain", "-t", "0", "-n", "5") and run("short", "-t", "0", "-n", "9") == run("plain", "-t", "0", "-n", "9")
+    assert run("short", "-t", "0", "--min-tokens", "8") == run("plain", "-t", "0", "-n", "8")
+    chance = run("short", "-n", "20")
+    assert chance == run("short", "-n", "20") == run("plain", "-n", "20", "--seed", "7") != run("short", "-n", "20", "--seed", "8")
+    assert len({run("endless", "-n", "20") for _ in range(4)}) > 1  # a seed below 0 is none
+    assert run("short", "-t", "0", "-n", "60") and "at most 64" in program.run("run", "short", "int main", "--raw", "-n", "65", code=1, **env)[1]
+    assert run("short", "-t", "0", "-n", "65", "--ctx", "128")
+    s = program.serve("--threads", 1, "--chat-template", TEMPLATE, **env)
+    def ask(model, **body):
+        r = requests.post(s.url + "/v1/completions", json={"model": model, "prompt": "int main", "ignore_eos": True, **body})
+        return r.json()
+    assert ask("short")["usage"]["completion_tokens"] == 5 and ask("short", max_tokens=9)["usage"]["completion_tokens"] == 9
+    assert ask("short", min_tokens=8)["usage"]["completion_tokens"] == 8 and ask("plain")["usage"]["completion_tokens"] == 16
+    first = ask("short", max_tokens=20)["choices"][0]["text"]
+    assert first == ask("short", max_tokens=20)["choices"][0]["text"] == ask("plain", max_tokens=20, seed=7)["choices"][0]["text"]
+    assert ask("short", max_tokens=20, seed=8)["choices"][0]["text"] != first
+    assert len({c["text"] for c in ask("short", max_tokens=20, n=3)["choices"]}) == 3  # answers of one request differ
+    def context():
+        return [(m["name"], m["context"]) for m in json.loads(program.run("ps", "--port", s.port, "--json")[0])["models"]]
+    assert context() == [("short", 64)] and ask("short", prompt=[5] * 62)["usage"]["completion_tokens"] == 2  # less than num_predict is left: no error
+    end = ask("endless", prompt=[5] * 400)
+    assert end["usage"]["completion_tokens"] == 112 and context() == [("endless", 512)]  # the model's own context is the most
+    assert s.stop() == 0
+
+
+FIRST = [{"role": "user", "content": "Ping?"}, {"role": "assistant", "content": "Pong."}]
+
+
+def test_ollamas_first_messages_begin_conversations(program, tmp_path):
+    """MESSAGE lines of a Modelfile: before what is asked, in run and in every chat request; the conversation's system message goes before theirs."""
+    store, env = tmp_path / "ollama", {"OLLAMA_MODELS": str(tmp_path / "ollama")}
+    blob_store(store, {"registry.ollama.ai/library/plain/latest": program.root / "src/llama.gguf"})
+    derived(store, "primed", layer(store, "messages", json.dumps(FIRST)), layer(store, "system", "Be brief."))
+    derived(store, "told", layer(store, "messages", json.dumps([{"role": "system", "content": "Be long."}, *FIRST])))
+    for i, wrong in enumerate(("{}", "[", '[{"role": "tool", "content": "x"}]', '[{"role": "user"}]', "[7]")):
+        derived(store, f"worn{i}", layer(store, "messages", wrong))
+        assert "first messages of the model" in program.run("run", f"worn{i}", "x", code=3, **env)[1]
+    s = program.serve("--threads", 1, "--chat-template", TEMPLATE, **env)
+    def answer(model, *messages):
+        r = requests.post(s.url + "/v1/chat/completions", json={"model": model, "messages": list(messages), "max_tokens": 12, "temperature": 0, "ignore_eos": True}).json()
+        return r["usage"]["prompt_tokens"], r["choices"][0]["message"]["content"]
+    def system(text):
+        return {"role": "system", "content": text}
+    hi = {"role": "user", "content": "Hi"}
+    whole = answer("plain", system("Be brief."), *FIRST, hi)
+    assert answer("primed", hi) == whole != answer("plain", hi)
+    assert answer("primed", system("Rhyme."), hi) == answer("plain", system("Rhyme."), *FIRST, hi)
+    assert answer("told", hi) == answer("plain", system("Be long."), *FIRST, hi)
+    assert answer("told", system("Rhyme."), hi) == answer("plain", system("Rhyme."), *FIRST, hi)
+    assert s.stop() == 0
+    said = program.run("run", "primed", "Hi", "-t", "0", "-n", "12", "--ignore-eos", "--threads", 1, "--chat-template", TEMPLATE, **env)[0]
+    assert said.rstrip("\n") == whole[1].rstrip("\n")
+
+
 def test_one_name_everywhere(program, tmp_path):
     """Equal names, whatever they come from and however many: all different, and each finds its own model."""
     gemma = str(program.root / "src/gemma.gguf")

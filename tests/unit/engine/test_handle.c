@@ -115,8 +115,74 @@ TEST(changed_file)
     fake.changed = false;
 }
 
+static struct rf_model *advised(const char *system, const char *sampling, const char *messages)
+{
+    struct rf_model_options o = {.flags = RF_OPEN_VOCAB, .system = system, .sampling = sampling, .messages = messages};
+    struct rf_model *m = NULL;
+    rf_model_open(&m, "toy", &o, &err);
+    return m;
+}
+
+TEST(numbers_that_the_caller_advises)
+{
+    static const struct { const char *sampling; int32_t max_tokens; bool has_seed; uint64_t seed; } row[] = {
+        {"{}", -1, false, 0}, {"{\"num_predict\":7,\"seed\":5,\"num_ctx\":33}", 7, true, 5},
+        {"{\"num_predict\":-1,\"seed\":-1}", -2, false, 0}, {"{\"num_predict\":-2,\"seed\":0}", -2, true, 0},
+        {"{\"num_predict\":0,\"seed\":\"5\",\"num_ctx\":-4}", -1, false, 0}, {"{\"num_predict\":99999999999,\"num_ctx\":99999999999}", INT32_MAX, false, 0},
+        {"{\"num_predict\":1.5,\"seed\":null}", -1, false, 0}};
+    for (size_t i = 0; i < RF_COUNT(row); i++) {
+        struct rf_sampling s;
+        struct rf_model *m = advised(NULL, row[i].sampling, NULL);
+        REQUIRE(m);
+        rf_model_sampling_default(m, &s);
+        CHECK_INT(s.max_tokens, row[i].max_tokens);
+        CHECK(s.has_seed == row[i].has_seed && s.seed == row[i].seed);
+        rf_model_close(m);
+    }
+}
+
+#define SAID(role, text) "{\"role\":\"" role "\",\"content\":\"" text "\"}"
+
+TEST(messages_that_the_caller_begins_with)
+{
+    static const char *const wrong[] = {"", "{}", "[", "[1]", "[{}]", "[" SAID("tool", "x") "]", "[{\"role\":\"user\",\"content\":[]}]", "[{\"role\":7,\"content\":\"x\"}]"};
+    static const struct { const char *system, *first, *chat, *want; } row[] = {
+        {"S", "[]", SAID("user", "hi"), SAID("system", "S") "," SAID("user", "hi")},
+        {"S", "[" SAID("user", "q") "," SAID("assistant", "a") "]", SAID("user", "hi"),
+         SAID("system", "S") "," SAID("user", "q") "," SAID("assistant", "a") "," SAID("user", "hi")},
+        {NULL, "[" SAID("system", "T") "," SAID("user", "q") "]", SAID("user", "hi"), SAID("system", "T") "," SAID("user", "q") "," SAID("user", "hi")},
+        {"S", "[" SAID("system", "T") "," SAID("user", "q") "]", SAID("user", "hi"), SAID("system", "S") "," SAID("user", "q") "," SAID("user", "hi")},
+        {"S", "[" SAID("system", "T") "," SAID("user", "q") "]", SAID("developer", "O") "," SAID("user", "hi"),
+         SAID("developer", "O") "," SAID("user", "q") "," SAID("user", "hi")},
+        {NULL, "[{\"role\":\"user\",\"images\":[1],\"content\":\"q\"}]", "", SAID("user", "q")},
+    };
+    for (size_t i = 0; i < RF_COUNT(wrong); i++) {
+        CHECK(!advised(NULL, NULL, wrong[i]));
+        CHECK(err.status == RF_INVALID && !strcmp(err.param, "messages"));
+    }
+    for (size_t i = 0; i < RF_COUNT(row); i++) {
+        char chat[256], want[300], *text;
+        size_t n;
+        struct rf_model_info info;
+        struct rf_model *m = advised(row[i].system, NULL, row[i].first);
+        REQUIRE(m);
+        snprintf(chat, sizeof chat, "{\"messages\":[%s]}", row[i].chat);
+        snprintf(want, sizeof want, "\"messages\":[%s]", row[i].want);
+        for (int again = 0; again < 2; again++) { /* the model's own list stays as it is */
+            REQUIRE(!rf_model_chat(m, chat, strlen(chat), &text, &n, NULL, NULL, &err));
+            CHECK(strstr(text, want));
+            rf_free(text);
+        }
+        rf_model_info_get(m, &info);
+        CHECK((info.messages[0] == '[') == (i > 0) && !strstr(info.messages, "images"));
+        rf_model_close(m);
+    }
+}
+
 int main(void)
 {
+    RUN(numbers_that_the_caller_advises);
+    RUN(messages_that_the_caller_begins_with);
     RUN(model_facts);
     RUN(changed_file);
     return check_end();
