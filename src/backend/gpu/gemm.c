@@ -123,7 +123,7 @@ uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32
     return best;
 }
 
-/* `rows` rows of x from row0 on times all weights, in as few products as there is room for. */
+/* `rows` rows of x from row0 on times all weights, in as few products as room and the chip make worth it. */
 static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, uint32_t rows, uint32_t left, const struct room room[2],
                           struct gemm_args *m)
 {
@@ -188,7 +188,7 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
     bool x_rest, w_rest;
     const uint32_t k_tiles = (uint32_t)k_tiles_of(rf_gpu_weight_of(a->w[0])->cols);
     const uint64_t tile_row = (uint64_t)k_tiles * RF_GPU_GEMM_TILE; /* bytes of 128 rows */
-    uint64_t tiles = 0, all = 0; /* of 128 columns: those that are expanded */
+    uint64_t tiles = 0, all = 0; /* of 128 columns: that are expanded, and of all weights */
     uint32_t step;
     RF_TRY(shape_get(g, s));
     rests(a, &x_rest, &w_rest);

@@ -96,7 +96,7 @@ static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_
     return p->splits > 1 ? rf_gpu_launch_early(g, s, RF_GPU_K_gemm_few_sum, (tiles * 16 + 127) / 128, p->rows, 1, 128, 0, p) : g->fault;
 }
 
-static uint32_t k_tiles_of(const struct rf_matmul_args *a) { return ((uint32_t)rf_gpu_weight_of(a->w[0])->cols + 255) / 256 * 4; } /* whole stages */
+static uint32_t stage_tiles(const struct rf_matmul_args *a) { return ((uint32_t)rf_gpu_weight_of(a->w[0])->cols + 255) / 256 * 4; } /* whole stages */
 
 /* Room for x in tiles, where some weights want it so, and behind it for sums of splits: *part is where. */
 static rf_status room_make(struct rf_gpu *g, const struct rf_matmul_args *a, bool x_rest, rf_dev *part)
@@ -106,7 +106,7 @@ static rf_status room_make(struct rf_gpu *g, const struct rf_matmul_args *a, boo
         n = run_of(a, i);
         const struct cut c = cut_of(g, a, i, n);
         if (c.splits > 1) parts = RF_MAX(parts, (uint64_t)c.splits * RF_GPU_FEW_MOST * c.tiles * 16 * sizeof(float));
-        if (!is_mma(g, rf_gpu_weight_of(a->w[i])->type)) x = (uint64_t)k_tiles_of(a) * 128 * RF_GPU_FEW_MOST * (x_rest ? 2 : 1);
+        if (!is_mma(g, rf_gpu_weight_of(a->w[i])->type)) x = (uint64_t)stage_tiles(a) * 128 * RF_GPU_FEW_MOST * (x_rest ? 2 : 1);
     }
     RF_TRY(rf_gpu_scratch_need(g, &g->work, x + parts, "rounded activations and sums of splits"));
     *part = g->work.dev + x;
@@ -116,7 +116,7 @@ static rf_status room_make(struct rf_gpu *g, const struct rf_matmul_args *a, boo
 /* x in tiles of `pad` rows, its values in the order of the weights. */
 static rf_status tiles_make(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, enum gemm_order order, bool rest, struct gemm_few_args *p)
 {
-    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = k_tiles_of(a);
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = stage_tiles(a);
     p->x = g->work.dev;
     p->x_lo = rest ? p->x + (uint64_t)k_tiles * 128 * p->pad_rows : 0;
     struct gemm_x_args x = {.x = a->x, .hi = p->x, .lo = p->x_lo, .rows = a->rows, .cols = cols, .k_tiles = k_tiles, .tile_rows = p->pad_rows, .order = order};
