@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build/deb}
-version=$(sed -n 's/^#define RF_VERSION "\(.*\)"/\1/p' include/rocmforge.h)
+. packaging/names.sh
 arch=$(dpkg --print-architecture)
 command -v dpkg-shlibdeps >/dev/null 2>&1 || { echo "deb: dpkg-shlibdeps is missing; apt-get install dpkg-dev" >&2; exit 1; }
 mkdir -p build
@@ -34,8 +34,7 @@ find "$root" -type f ! -path '*/bin/*' -exec chmod 644 {} +
 depends=$(cd "$work" && dpkg-shlibdeps -O --ignore-missing-info -l"$root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" debian/rocmforge/usr/bin/rocmforge 2>/dev/null | sed 's/^shlibs:Depends=//')
 [ -n "$depends" ] || { echo "deb: dpkg-shlibdeps found no dependencies" >&2; exit 1; }
 # The program loads the HTTP library by name, so dpkg-shlibdeps does not see it.
-http=$(sed -n 's/^#define NAME "\(.*\)".*/\1/p' src/serve/mhd.c)
-http=$(dpkg-query -S "*/$http" 2>/dev/null | sed -n '1s/:.*//p')
+http=$(dpkg-query -S "*/$http_library" 2>/dev/null | sed -n '1s/:.*//p')
 [ -n "$http" ] || { echo "deb: no package holds the HTTP library; apt-get install libmicrohttpd-dev" >&2; exit 1; }
 depends="$depends, $http (>= 0.9.75)"
 cat >"$root/DEBIAN/control" <<EOF

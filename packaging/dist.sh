@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build/dist}
 limit=$((10 * 1000 * 1000))
-version=$(sed -n 's/^#define RF_VERSION "\(.*\)"/\1/p' include/rocmforge.h)
+. packaging/names.sh
 name=rocmforge-$version-linux-$(uname -m)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,7 +21,7 @@ exe=$root/bin/rocmforge
 strip -o "$exe" "$build/src/cli/rocmforge"
 
 # The HTTP library, which the program loads when it serves, and its own libraries, glibc's left out.
-http=$(${CC:-clang} -print-file-name="$(sed -n 's/^#define NAME "\(.*\)".*/\1/p' src/serve/mhd.c)")
+http=$(${CC:-clang} -print-file-name="$http_library")
 [ -f "$http" ] || { echo "dist: $http is not there; apt-get install libmicrohttpd-dev" >&2; exit 1; }
 cp -L "$http" "$root/lib/rocmforge/"
 ldd "$build/src/cli/rocmforge" "$http" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | sort -u | while read -r lib; do

@@ -2,7 +2,7 @@
 
 #include "base/library.h"
 
-#define NAME "libmicrohttpd.so.12" /* packaging/ takes the library's name from here */
+#define NAME "libmicrohttpd.so.12" /* packaging/names.sh takes it from here */
 #define SYMBOL(f) "MHD_" #f,
 
 rf_status rf_mhd_load(struct rf_mhd *mhd, struct rf_error *err)
