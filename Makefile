@@ -42,7 +42,7 @@ test-models: ; @scripts/deps.sh all && python3 scripts/fetch_test_models.py
 install: build
 	@meson configure $(BUILD) --prefix=$(PREFIX) && ninja -C $(BUILD) --quiet install-files && DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet --no-rebuild
 deb: ; @scripts/deps.sh gpu && packaging/deb.sh
-dist: ; @scripts/deps.sh gpu && packaging/dist.sh
+dist: ; @scripts/deps.sh dist && packaging/dist.sh
 clean: ; rm -rf build build-*
 
 .PHONY: help build run test bench lint fuzz test-models install deb dist clean

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and says which and why. Prints nothing when all is there.
 #
-#   scripts/deps.sh [build|gpu|isa|test|all]   build: to compile (default), with GPU compilers where there is a GPU; gpu: with them in any case;
-#                                              isa: what reads AMD's GPU code, for tests/run.sh gpu_code; test: what the other tests need
-#                                              besides; all: build and test
+#   scripts/deps.sh [build|gpu|dist|isa|test|all]   build: to compile (default), with GPU compilers where there is a GPU; gpu: with them in any
+#                                                   case; dist: for make dist; isa: what reads AMD's GPU code, for tests/run.sh gpu_code;
+#                                                   test: what the other tests need besides; all: build and test
 set -eu
 
 what=${1:-build}
@@ -28,6 +28,11 @@ gpu='
 clang-19|cmd:clang-19|compiles the GPU code
 lld-19|cmd:ld.lld-19|links it for AMD
 '
+dist='
+zlib1g-dev|/usr/include/zlib.h|the static library of SQLite wants it
+xz-utils|cmd:xz|packs the tarball
+binutils|cmd:strip|strips the program
+'
 isa='
 llvm-19|cmd:llvm-objdump-19|reads the GPU code that was made
 '
@@ -49,9 +54,10 @@ chromium-driver|cmd:chromedriver|steers it
 case $what in
 build) list=$build ;;
 gpu) list=$build$gpu ;;
+dist) list=$build$gpu$dist ;;
 isa) list=$isa ;;
 test | all) list=$build$test ;;
-*) echo "usage: scripts/deps.sh [build|gpu|isa|test|all]" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh [build|gpu|dist|isa|test|all]" >&2; exit 2 ;;
 esac
 
 there() {
