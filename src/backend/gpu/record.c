@@ -8,9 +8,19 @@
 
 #include "backend/gpu/gpu.h"
 
+/* Voids a recording; a step that repeats it may be under way. */
+static void drop_launches(struct rf_gpu *g, struct rf_gpu_record *r)
+{
+    if (!r->exec) return;
+    g->dev.vendor->bind(&g->dev);
+    g->dev.api.stream_sync(g->stream);
+    g->dev.api.graph_exec_destroy(r->exec);
+    r->exec = NULL;
+}
+
 static void forget(struct rf_gpu *g, struct rf_gpu_record *r)
 {
-    if (r->exec) g->dev.api.graph_exec_destroy(r->exec);
+    drop_launches(g, r);
     *r = (struct rf_gpu_record){0};
 }
 
@@ -43,8 +53,7 @@ rf_status rf_gpu_record_begin(struct rf_backend *b, struct rf_stream *s, const v
         *what = RF_RECORD_DONE;
         return rc ? rf_gpu_slot(g, rc, "a recorded step") : RF_OK;
     }
-    if (r->exec) g->dev.api.graph_exec_destroy(r->exec);
-    r->exec = NULL;
+    drop_launches(g, r);
     r->seen = true;
     r->capturing = good && !g->dev.vendor->bind(&g->dev) && !g->dev.api.capture_begin(rf_gpu_stream(g, s), RF_GPU_CAPTURE_RELAXED);
     g->recording = r;
