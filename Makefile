@@ -24,7 +24,7 @@ help:
 
 $(BUILD)/build.ninja:
 	@scripts/deps.sh
-	@CC=$(CC) meson setup $(BUILD) $(if $(TARGETS),-Dgpu_targets=$(TARGETS)) >$(BUILD).setup.log 2>&1 || { cat $(BUILD).setup.log; rm -f $(BUILD).setup.log; exit 1; }
+	@CC='$(CC)' meson setup $(BUILD) $(if $(TARGETS),-Dgpu_targets=$(TARGETS)) >$(BUILD).setup.log 2>&1 || { cat $(BUILD).setup.log; rm -f $(BUILD).setup.log; exit 1; }
 	@mv $(BUILD).setup.log $(BUILD)/setup.log
 
 build: $(BUILD)/build.ninja
