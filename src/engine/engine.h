@@ -18,7 +18,7 @@ enum { RF_ENGINE_HASH = 1024 };
 /* A step that has begun and not ended. Where a device works on its own, a second one may begin behind it. */
 struct rf_flight {
     struct rf_sched_item *item; /* [max_seqs] a copy of the plan's; seq is NULL for a request that has ended since */
-    uint32_t n_item, n_tok, n_prefill, n_out;
+    uint32_t n_item, n_tok, n_prefill;
     double since;
     bool open;    /* each row is chosen on the device, none needs to be known for the next choice: that may begin */
     bool counted; /* the scheduler takes its tokens for computed */

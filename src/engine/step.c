@@ -209,8 +209,8 @@ static void commit(struct rf_engine *e, const struct rf_flight *p)
         struct rf_req *r = req_of(&p->item[i]);
         if (r && r->failed) rf_engine_finish(e, r, RF_FINISH_ERROR, -1, &r->err);
     }
-    rf_sched_index(e->sched, p->item, p->n_item);
-    if (!p->counted) rf_sched_plan_advance(e->sched);
+    if (p->counted) rf_sched_index(e->sched, p->item, p->n_item); /* the plan is the next step's */
+    else rf_sched_plan_commit(e->sched);
     for (uint32_t i = 0; i < p->n_item; i++) {
         struct rf_req *r = req_of(&p->item[i]);
         if (!r) continue;
@@ -406,7 +406,7 @@ static bool depart(struct rf_engine *e)
     struct rf_flight *f = &e->flight[(e->first_flight + e->n_flight) % 2];
     e->now.n_preemptions += p->n_preempted;
     if (!p->n_item) return false;
-    *f = (struct rf_flight){.item = f->item, .n_item = p->n_item, .n_tok = p->n_tok, .n_out = p->n_out, .since = rf_now(), .open = e->plans_ahead};
+    *f = (struct rf_flight){.item = f->item, .n_item = p->n_item, .n_tok = p->n_tok, .since = rf_now(), .open = e->plans_ahead};
     memcpy(f->item, p->item, p->n_item * sizeof *f->item);
     gather(e, f, &batch);
     rf_status st = begin(e, &batch, &err);

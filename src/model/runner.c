@@ -58,13 +58,12 @@ struct rf_runner {
     rf_dev logits;               /* [max_out][n_vocab], in scratch */
     float *host_logits;          /* where device memory is not host memory: from the first step on whose logits are wanted there */
     rf_dev chosen;               /* where the backend chooses: [max_out] struct rf_chosen, then their lists */
-    struct rf_chosen *host_chosen; /* of both flights */
     struct program prog, one;    /* one: of steps of one row; empty where the backend does not fuse */
     bool lays_one;               /* while the second is laid out */
     struct rf_batch batch;       /* of the step that began last */
     struct flight {              /* a step under way */
         struct rf_dev_event *done; /* where begin returns before its end */
-        struct rf_chosen *chosen;  /* host memory: [max_out], then their lists */
+        struct rf_chosen *chosen;  /* host memory: [max_out], then their lists; the second's lies behind the first's */
         uint32_t n_tok, n_choice;  /* n_choice: rows with choices */
     } flight[2];
     uint32_t n_begun, n_ended;
@@ -167,7 +166,6 @@ static rf_status alloc_scratch(struct rf_runner *r, struct rf_error *err)
     RF_TRY(b->mem->alloc(b, chosen, &r->chosen, err));
     void *host;
     RF_TRY(b->mem->host_alloc(b, 2 * chosen, &host, err));
-    r->host_chosen = host;
     for (int i = 0; i < 2; i++) r->flight[i].chosen = (struct rf_chosen *)((char *)host + (uint64_t)i * chosen);
     return RF_OK;
 }
@@ -450,7 +448,7 @@ void rf_runner_free(struct rf_runner *r)
     if (r->x_out) b->mem->free(b, r->x_out);
     if (r->chosen) b->mem->free(b, r->chosen);
     b->mem->host_free(b, r->host_logits);
-    b->mem->host_free(b, r->host_chosen);
+    b->mem->host_free(b, r->flight[0].chosen);
     rf_free(r->prog.entry);
     rf_free(r->one.entry);
     rf_free(r);

@@ -263,8 +263,10 @@ void rf_sched_index(struct rf_sched *s, const struct rf_sched_item *item, uint32
 
 void rf_sched_plan_commit(struct rf_sched *s)
 {
-    rf_sched_index(s, s->plan.item, s->plan.n_item);
-    rf_sched_plan_advance(s);
+    for (uint32_t i = 0; i < s->plan.n_item; i++) {
+        const struct rf_sched_item *it = &s->plan.item[i];
+        if (it->seq) rf_kv_commit(s->kv, it->seq->kv, it->seq->token, it->from + it->n);
+    }
 }
 
 uint32_t rf_sched_n_waiting(const struct rf_sched *s) { return s->waiting.n; }

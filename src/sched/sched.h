@@ -25,7 +25,7 @@ enum rf_sched_state { RF_SCHED_OUT, RF_SCHED_WAITING, RF_SCHED_RUNNING };
 
 /* One sequence; the caller's memory, embedded in whatever it keeps about a request. */
 struct rf_sched_seq {
-    /* The caller's; changed only between steps. */
+    /* The caller's; changed only between plans. */
     const int32_t *token; /* [n_token] prompt and all generated so far */
     uint32_t n_token;
     uint32_t want_from;   /* logits are wanted for tokens from here on; < n_token (n_token - 1: the last alone) */
