@@ -52,7 +52,7 @@ static bool is_http_1_1(struct rf_call *c)
     return strcmp(c->version, "HTTP/1.0") > 0;
 }
 
-static bool check_framing(struct rf_call *c)
+bool rf_serve_http_framing(struct rf_call *c)
 {
     struct scan s = {0};
     c->serve->http.get_connection_values(c->mhd, MHD_HEADER_KIND, scan_header, &s);
@@ -232,7 +232,6 @@ static bool check_size(struct rf_call *c)
 
 bool rf_serve_http_check(struct rf_call *c)
 {
-    if (!check_framing(c)) return false;
     bool ok = check_host(c);
     if (ok) {
         find_origin(c);

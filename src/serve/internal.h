@@ -126,7 +126,7 @@ struct rf_call {
     /* request; written by the event loop before the hand-over */
     const struct rf_route *route;
     enum rf_method method;
-    const char *version;        /* "HTTP/1.1"; during rf_serve_http_check only */
+    const char *version;        /* "HTTP/1.1"; during rf_serve_http_framing only */
     char id[RF_SERVE_ID_MAX + 1];
     char *target;               /* decoded path */
     char *authority;            /* host of a request for a whole address, NULL: the Host header counts (RFC 9112, 3.2.2) */
@@ -278,7 +278,8 @@ void rf_serve_watch_add(struct rf_serve *s, struct rf_conn *conn, struct rf_call
 void rf_serve_watch_remove(struct rf_serve *s, struct rf_conn *conn);
 
 /* http.c: each fills c->reply and returns false if the request ends here */
-bool rf_serve_http_check(struct rf_call *c);            /* framing, Host, key, origin, content type, size */
+bool rf_serve_http_framing(struct rf_call *c);          /* first of all: a request whose end is in doubt is answered and the connection closed */
+bool rf_serve_http_check(struct rf_call *c);            /* Host, key, origin, content type, size */
 const char *rf_serve_http_header(struct rf_call *c, const char *name);
 bool rf_serve_http_decode(char *path);                  /* %XX in place; false on bad escapes or NUL */
 void rf_serve_http_id(struct rf_call *c);

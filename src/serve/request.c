@@ -152,6 +152,7 @@ static enum MHD_Result on_headers(struct rf_call *c, const char *method, const c
     atomic_store(&c->conn->allowance_ms, BODY_GRACE_MS + (int64_t)(RF_MIN(bytes, 1e15) / BODY_RATE));
     rf_serve_conn_enter(c->conn, RF_CONN_BODY);
     if (!c->target) return MHD_NO;
+    if (!rf_serve_http_framing(c)) return answer(c);
     if (has_space(c->target) || !rf_serve_http_decode(c->target)) {
         rf_serve_reply_error(&c->reply, 400, NULL, "bad_request",
                              "The path holds a space, a control byte or a bad %% escape");

@@ -65,7 +65,8 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
         }
     }
     if (t->decode == RF_DECODE_BYTES && !spelled) return rf_bytes_of_alphabet(p, out);
-    if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
+    if (t->unk_text.n && t->attr[id] == RF_TOKEN_UNKNOWN) p = t->unk_text;
+    else if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
     memcpy(out, p.s, p.n);
     return p.n;
 }
@@ -173,7 +174,7 @@ rf_status rf_tok_make_bytes(struct rf_tokenizer *t, struct rf_error *err)
 {
     size_t total = 0, o = 0;
     for (uint32_t i = 0; i < t->vocab.n; i++)
-        if (!rf_add(total, t->vocab.piece[i].n + 1, &total) || total > UINT32_MAX)
+        if (!rf_add(total, (t->attr[i] == RF_TOKEN_UNKNOWN ? t->unk_text.n : 0) + t->vocab.piece[i].n + 1, &total) || total > UINT32_MAX)
             return rf_fail(err, RF_TOO_LARGE, "vocabulary: found more than 4 GiB of text");
         else t->max_piece = RF_MAX(t->max_piece, (uint32_t)t->vocab.piece[i].n);
     t->byte_off = rf_alloc_array((size_t)t->vocab.n + 1, sizeof *t->byte_off);
@@ -200,6 +201,12 @@ static bool ends_word(const struct rf_tokenizer *t, int32_t id)
     return s.n && p.n >= s.n && !memcmp(p.s + p.n - s.n, s.s, s.n);
 }
 
+static bool spelled_space(const struct rf_tokenizer *t, int32_t id)
+{
+    struct rf_str p = t->vocab.piece[id];
+    return t->attr[id] != RF_TOKEN_UNKNOWN && t->attr[id] != RF_TOKEN_CONTROL && p.n >= 3 && !memcmp(p.s, SPACE, 3);
+}
+
 /* The token's bytes where the text stands, at its start or later; *space: one stands before them. tmp owns what has no
  * other home. */
 static struct rf_str next_bytes(struct rf_detok *d, int32_t id, bool *space, struct rf_buf tmp[2])
@@ -214,9 +221,10 @@ static struct rf_str next_bytes(struct rf_detok *d, int32_t id, bool *space, str
         b = (struct rf_str){ rf_buf_str(&tmp[0]), tmp[0].len };
     }
     if (!b.n) return none;
-    if (d->at_start && t->decode_strip && *b.s == ' ') {
+    if (d->at_start && t->decode_strip && *b.s == ' ' && (!t->decode_spelled || spelled_space(t, id))) {
         b.s++;
         b.n--;
+        if (!b.n && t->decode_squeeze) return none;
     }
     d->at_start = false;
     *space = d->owes_space;

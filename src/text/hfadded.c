@@ -111,23 +111,26 @@ rf_status rf_added_apply(struct rf_tokenizer *t, const struct rf_added_list *l, 
 
 rf_status rf_added_sets(struct rf_tokenizer *t, const struct rf_added_list *l, struct rf_error *err)
 {
-    uint32_t n_raw = 0, n_norm = 0, n_more = 0;
+    uint32_t n_raw = 0, n_norm = 0, n_plain = 0, n_more = 0;
     uint8_t *listed = rf_alloc_array(t->vocab.n, 1);
     if (!listed) return rf_fail_nomem(err, "added tokens", t->vocab.n);
     for (uint32_t i = 0; i < l->n; i++) listed[l->tok[i].id] = 1;
+    for (uint32_t i = 0; i < t->keep.n; i++) /* found in normalized text, by the model */
+        listed[t->keep.tok[i].id] = 1;
     for (uint32_t i = 0; i < t->vocab.n && !l->alone; i++)
         n_more += !listed[i] && (t->attr[i] == RF_TOKEN_CONTROL || t->attr[i] == RF_TOKEN_USER || t->attr[i] == RF_TOKEN_UNKNOWN);
     struct rf_added *raw = rf_alloc_array(l->n + n_more, sizeof *raw), *norm = rf_alloc_array(l->n, sizeof *norm);
-    rf_status st = raw && norm ? RF_OK : rf_fail_nomem(err, "added tokens", (l->n + n_more) * sizeof *raw);
+    struct rf_added *plain = rf_alloc_array(l->n + n_more, sizeof *plain);
+    rf_status st = raw && norm && plain ? RF_OK : rf_fail_nomem(err, "added tokens", (l->n + n_more) * sizeof *raw);
     struct rf_tok_call c = { .t = t, .err = err };
     for (uint32_t i = 0; i < l->n && !st; i++) {
         struct rf_added a = l->tok[i];
-        bool special = t->attr[a.id] == RF_TOKEN_CONTROL;
+        bool special = t->attr[a.id] == RF_TOKEN_CONTROL, late = !l->raw && a.flags & RF_ADDED_NORMALIZED;
         if (special) a.flags |= RF_ADDED_SPECIAL;
-        if (special || l->raw || !(a.flags & RF_ADDED_NORMALIZED)) {
-            raw[n_raw++] = a;
-            continue;
-        }
+        if (special || !late) raw[n_raw++] = a;
+        if (!late) plain[n_plain++] = a;
+        if (!late) continue;
+        t->late_special |= special;
         c.arena = t->arena;
         st = rf_norm_run(&c, a.text.s, a.text.n, &a.text);
         t->arena = c.arena;
@@ -135,16 +138,20 @@ rf_status rf_added_sets(struct rf_tokenizer *t, const struct rf_added_list *l, s
     }
     for (uint32_t i = 0; i < t->vocab.n && n_more && !st; i++) {
         if (listed[i] || (t->attr[i] != RF_TOKEN_CONTROL && t->attr[i] != RF_TOKEN_USER && t->attr[i] != RF_TOKEN_UNKNOWN)) continue;
-        raw[n_raw++] = (struct rf_added){ t->vocab.piece[i], i, t->attr[i] == RF_TOKEN_USER ? 0 : RF_ADDED_SPECIAL };
+        struct rf_added a = { t->vocab.piece[i], i, t->attr[i] == RF_TOKEN_USER ? 0 : RF_ADDED_SPECIAL };
+        raw[n_raw++] = plain[n_plain++] = a;
     }
     rf_free(listed);
     if (st) {
         rf_free(raw);
         rf_free(norm);
+        rf_free(plain);
         return st;
     }
     rf_added_build(&t->added, raw, n_raw);
     rf_added_build(&t->added_norm, norm, n_norm);
+    if (t->late_special) rf_added_build(&t->added_plain, plain, n_plain);
+    else rf_free(plain);
     return RF_OK;
 }
 

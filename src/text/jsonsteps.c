@@ -132,9 +132,18 @@ static void norm_bert(struct rf_tokenizer *t, const struct rf_jnode *n)
                                        (rf_jtree_bool(n, "strip_accents", lower) ? RF_BERT_ACCENTS : 0u) | (lower ? RF_BERT_LOWER : 0u);
 }
 
+static bool after_bytes(const struct rf_tokenizer *t)
+{
+    for (uint32_t i = 0; i < t->n_split; i++)
+        if (t->split[i].kind == RF_SPLIT_TO_BYTES) return true;
+    return false;
+}
+
 static rf_status split_add(struct rf_tokenizer *t, enum rf_split_kind kind, struct rf_split_step **out, struct rf_error *err)
 {
     if (t->n_split == RF_TOK_MAX_STEPS) return rf_fail(err, RF_TOO_LARGE, "tokenizer.json: pre_tokenizer: found more than %d steps", RF_TOK_MAX_STEPS);
+    if (kind != RF_SPLIT_REGEX && after_bytes(t)) /* it would see the alphabet of bytes, where ours sees the bytes */
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: pre_tokenizer: found a step other than a pattern behind ByteLevel");
     *out = &t->split[t->n_split++];
     (*out)->kind = kind;
     return RF_OK;
@@ -153,6 +162,8 @@ rf_status rf_json_normalizer(struct rf_tokenizer *t, const struct rf_jnode *n, s
         for (const struct rf_jnode *c = list ? list->child : NULL; c; c = c->next) RF_TRY(rf_json_normalizer(t, c, err));
         return RF_OK;
     }
+    if (after_bytes(t))
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: normalizer: found %.*s behind ByteLevel, expected ByteLevel last", (int)RF_MIN(type.n, (size_t)60), type.s);
     if (t->n_norm == RF_TOK_MAX_STEPS) return rf_fail(err, RF_TOO_LARGE, "tokenizer.json: normalizer: found more than %d steps", RF_TOK_MAX_STEPS);
     for (size_t i = 0; i < RF_COUNT(plain); i++)
         if (rf_str_is(type, plain[i].name)) {
@@ -190,13 +201,6 @@ static rf_status parse_how(const struct rf_jnode *n, enum rf_split_how fallback,
     return unknown(err, "Split behavior", s);
 }
 
-static bool after_bytes(const struct rf_tokenizer *t)
-{
-    for (uint32_t i = 0; i < t->n_split; i++)
-        if (t->split[i].kind == RF_SPLIT_TO_BYTES) return true;
-    return false;
-}
-
 static rf_status add_regex(struct rf_tokenizer *t, const char *re, size_t n, enum rf_split_how how, bool invert, struct rf_error *err)
 {
     bool bytes = after_bytes(t);
@@ -225,7 +229,7 @@ static rf_status pre_split(struct rf_tokenizer *t, const struct rf_jnode *n, str
     bool invert = rf_jtree_bool(n, "invert", false);
     enum rf_split_how how;
     RF_TRY(parse_how(n, RF_ISOLATED, &how, err));
-    if (!re.n) return add_literal(t, lit, how, invert, err);
+    if (!rf_jtree_get(p, "Regex")) return add_literal(t, lit, how, invert, err);
     /* digits in threes from the right: lookahead over many characters, so not a pattern for the automaton */
     bool any = rf_str_is(re, "(?=(\\d{3})+(?!\\d))"), word = rf_str_is(re, "\\d{1,3}(?=(?:\\d{3})*\\b)");
     if ((any || word) && how == RF_ISOLATED && !invert && !after_bytes(t)) {
@@ -415,6 +419,7 @@ static rf_status template(struct rf_tokenizer *t, const struct rf_jnode *n, stru
     for (const struct rf_jnode *c = single ? single->child : NULL; c; c = c->next) {
         const struct rf_jnode *sp = rf_jtree_get(c, "SpecialToken");
         if (!sp) {
+            if (behind) return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: post_processor: found the text twice in a template, expected it once");
             behind = true;
             continue;
         }

@@ -4,6 +4,8 @@
 
 #include "text/tok.h"
 
+#define SPACE "\xE2\x96\x81" /* U+2581 */
+
 /* ---- normal forms (UAX #15) ---- */
 
 /* Characters that NFC leaves alone and that never join the one before them: text of these needs no work. */
@@ -250,12 +252,16 @@ static rf_status strip(const char *s, size_t n, uint32_t flags, bool *start, str
     return rf_buf_append(out, s + a, b - a);
 }
 
-/* SentencePiece's remove_extra_whitespaces: none at the ends, one between. */
+/* GGUF's remove_extra_whitespaces: none at the ends, one between. U+2581 of the text's own goes from its end too. */
 static rf_status squeeze(const char *s, size_t n, struct rf_buf *out)
 {
     size_t from = 0;
     while (from < n && s[from] == ' ') from++;
-    while (n > from && s[n - 1] == ' ') n--;
+    while (n > from) {
+        if (s[n - 1] == ' ') n--;
+        else if (n >= from + 3 && !memcmp(s + n - 3, SPACE, 3)) n -= 3;
+        else break;
+    }
     for (size_t i = from; i < n; i++)
         if (s[i] != ' ' || s[i - 1] != ' ') rf_buf_putc(out, s[i]);
     return out->bad;
@@ -335,13 +341,20 @@ static void map_clusters(const struct charsmap *m, const char *s, size_t n, stru
     }
 }
 
-static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size_t n, struct rf_buf *out)
+/* An empty map where the blob is none. */
+static struct charsmap map_of(struct rf_str blob)
 {
     uint32_t trie_bytes;
-    if (blob.n < 8) return rf_buf_append(out, s, n);
+    if (blob.n < 8) return (struct charsmap){ 0 };
     memcpy(&trie_bytes, blob.s, 4);
-    if (trie_bytes > blob.n - 4) return rf_buf_append(out, s, n);
-    struct charsmap m = { blob.s + 4, blob.s + 4 + trie_bytes, trie_bytes / 4, blob.n - 4 - trie_bytes };
+    if (trie_bytes > blob.n - 4) return (struct charsmap){ 0 };
+    return (struct charsmap){ blob.s + 4, blob.s + 4 + trie_bytes, trie_bytes / 4, blob.n - 4 - trie_bytes };
+}
+
+static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size_t n, struct rf_buf *out)
+{
+    struct charsmap m = map_of(blob);
+    if (!m.trie) return rf_buf_append(out, s, n);
     if (clusters) map_clusters(&m, s, n, out);
     for (size_t i = 0, len; i < n && !clusters && !out->bad; i += len) {
         uint32_t cp;
@@ -350,6 +363,51 @@ static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size
         len = rf_uni_next(s + i, n - i, &cp, &ok);
         rf_buf_append(out, s + i, len);
     }
+    return out->bad;
+}
+
+/* What the first *len bytes of s become: a user-defined piece itself, what the longest key maps to, or the character itself. */
+static struct rf_str sp_prefix(const struct rf_added_set *keep, const struct charsmap *m, const char *s, size_t n, size_t *len)
+{
+    const struct rf_added *kept = keep->n ? rf_added_match(keep, s, n) : NULL;
+    uint32_t value, cp;
+    bool ok;
+    *len = kept ? kept->text.n : m->n_unit ? map_find(m->trie, m->n_unit, s, n, false, &value) : 0;
+    if (!kept && *len && value < m->n_text) return (struct rf_str){ m->text + value, strnlen(m->text + value, m->n_text - value) };
+    if (!kept) *len = rf_uni_next(s, n, &cp, &ok);
+    return (struct rf_str){ s, *len };
+}
+
+/* SentencePiece's normalizer, the whole of it (its normalizer.cc): white space is squeezed over user-defined pieces as over all else.
+ * start: the text is the first of the call. */
+static rf_status sentencepiece(const struct rf_norm_step *st, const char *s, size_t n, bool start, struct rf_buf *out)
+{
+    static const struct rf_str plain = { " ", 1 }, meta = { SPACE, 3 };
+    struct rf_str space = st->flags & RF_SP_ESCAPE ? meta : plain, p;
+    struct charsmap m = map_of(st->pattern);
+    bool squeeze_it = st->flags & RF_SP_SQUEEZE, after_space = squeeze_it;
+    size_t i = 0, len = 0;
+    for (; squeeze_it && i < n; i += len) {
+        p = sp_prefix(st->keep, &m, s + i, n - i, &len);
+        if (p.n != 1 || *p.s != ' ') break;
+    }
+    if (i == n) return RF_OK;
+    if (start && st->flags & RF_SP_PREFIX) rf_buf_append(out, space.s, space.n);
+    size_t done = i; /* s[done..i) stays as it is and is not written yet */
+    for (; i < n && !out->bad; i += len) {
+        p = sp_prefix(st->keep, &m, s + i, n - i, &len);
+        if (p.s == s + i && !memchr(p.s, ' ', p.n)) {
+            after_space = false;
+            continue;
+        }
+        rf_buf_append(out, s + done, i - done);
+        done = i + len;
+        for (; after_space && p.n && *p.s == ' '; p.n--) p.s++;
+        for (size_t k = 0; k < p.n; k++) rf_buf_append(out, p.s[k] == ' ' ? space.s : p.s + k, p.s[k] == ' ' ? space.n : 1);
+        if (p.n) after_space = squeeze_it && p.s[p.n - 1] == ' ';
+    }
+    rf_buf_append(out, s + done, n - done);
+    while (squeeze_it && !out->bad && out->len >= space.n && !memcmp(rf_buf_str(out) + out->len - space.n, space.s, space.n)) out->len -= space.n;
     return out->bad;
 }
 
@@ -391,11 +449,12 @@ static rf_status apply(const struct rf_norm_step *st, bool *start, struct rf_buf
     case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, b);
     case RF_NORM_REPLACE: return rf_norm_replace(st, s, n, b);
     case RF_NORM_PREPEND:
-        if (n && (*start || !(st->flags & RF_PREPEND_START))) rf_buf_append(b, st->content.s, st->content.n);
+        if (n) rf_buf_append(b, st->content.s, st->content.n);
         return rf_buf_append(b, s, n);
     case RF_NORM_CHARSMAP: return charsmap(st->pattern, st->flags, s, n, b);
     case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
     case RF_NORM_SQUEEZE: return squeeze(s, n, b);
+    case RF_NORM_SENTENCEPIECE: return sentencepiece(st, s, n, *start, b);
     case RF_NORM_BERT: break;
     }
     rf_buf_append(b, s, n);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "base/buf.h"
 #include "base/mem.h"
 #include "text/regex_ast.h"
 #include "text/unicode.h"
@@ -353,12 +354,19 @@ static rf_status compile_pcre(struct rf_regex *re, const char *pattern, size_t n
     int code = 0;
     PCRE2_SIZE at = 0;
     uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MULTILINE;
-    re->pcre = n > 16384 ? NULL : pcre2_compile((PCRE2_SPTR)pattern, n, flags, &code, &at, NULL);
+    struct rf_buf same = { .max = 1 << 20 };
+    char why[120] = "too long";
+    const char *odd = n > 16384 ? why : rx_vet(pattern, n, &same);
+    if (!odd && same.bad) {
+        rf_buf_release(&same);
+        return rf_fail_nomem(err, "regex", same.max);
+    }
+    re->pcre = odd ? NULL : pcre2_compile((PCRE2_SPTR)rf_buf_str(&same), same.len, flags, &code, &at, NULL);
+    rf_buf_release(&same);
     if (!re->pcre) {
-        char why[120] = "too long";
         if (code) pcre2_get_error_message(code, (PCRE2_UCHAR *)why, sizeof why);
-        return rf_fail(err, RF_UNSUPPORTED, "pre-tokenizer regex: found \"%.*s\", expected a supported pattern (%s at %zu)",
-                       (int)RF_MIN(n, (size_t)200), pattern, why, (size_t)at);
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer: regex: found \"%.*s\", expected a supported pattern (%s)", (int)RF_MIN(n, (size_t)200), pattern,
+                       odd ? odd : why);
     }
     for (int i = 0; i < 2; i++) {
         re->pcre_ctx[i] = pcre2_match_context_create(NULL);

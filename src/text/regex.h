@@ -3,7 +3,8 @@
  * A pattern is compiled once, at open, into a DFA over classes of code points. It finds what a backtracking matcher
  * with Oniguruma's syntax finds (first alternative wins, greedy, lazy), but each character costs one table look-up and
  * no input can make it slow or deep. Understood: alternation, groups, (?i:), classes with && and nesting, \p{} of
- * categories and of script Han, quantifiers (possessive ones of one character), one-character lookahead, $. Anything else goes to PCRE2 with match, depth and heap limits.
+ * categories and of script Han, quantifiers (possessive ones of one character), one-character lookahead, $. Anything else is spelled
+ * anew for PCRE2 (regex_vet.c), which has match, depth and heap limits; what the two would not match alike is refused.
  *
  * Immutable after compile.
  */

@@ -1,4 +1,4 @@
-/* regex_ast.h - private to regex.c and regex_parse.c: the parsed pattern. */
+/* regex_ast.h - private to regex.c, regex_parse.c and regex_vet.c: the parsed pattern. */
 #ifndef RF_TEXT_REGEX_AST_H
 #define RF_TEXT_REGEX_AST_H
 
@@ -40,6 +40,11 @@ struct rx {
 
 /* False: outside the dialect (PCRE2 may know it). */
 bool rx_parse(struct rx *r, const char *pat, size_t n);
+/* Appends to out what PCRE2 reads as Oniguruma reads pat. NULL, or what stands there that has no such spelling (out is then of no use). */
+struct rf_buf;
+const char *rx_vet(const char *pat, size_t n, struct rf_buf *out);
+/* Do these two letters fold as one character does (U+00DF, U+FB00 to U+FB06)? Oniguruma then matches that too under (?i). */
+bool rx_fold_together(uint32_t a, uint32_t b);
 /* Is a character of category cat at cp in the class? */
 bool rx_class_has(const struct rx *r, uint32_t cls, uint32_t cp, unsigned cat);
 

@@ -8,6 +8,7 @@ struct parser {
     const char *s;
     size_t n, at;
     bool icase, in_class;
+    uint32_t last;           /* the literal before this one */
     unsigned depth;
     bool bad;
 };
@@ -103,7 +104,7 @@ static const struct { const char *name; uint32_t cats; } props[] = {
     { "Cf", RF_CATS(CF) }, { "Cc", RF_CATS(CC) | RF_CATS(CC_SPACE) }, { "Co", RF_CATS(CO) }, { "Cn", RF_CATS(CN) },
 };
 
-/* \p{Name} or \pL behind the letter p or P. Adds to the class. */
+/* \p{Name} behind the letter p or P. Adds to the class. */
 static void parse_prop(struct parser *p, uint32_t cls, bool neg)
 {
     char name[24];
@@ -112,8 +113,8 @@ static void parse_prop(struct parser *p, uint32_t cls, bool neg)
         if (accept(p, "^")) neg = !neg;
         while (p->at < p->n && p->s[p->at] != '}' && n + 1 < sizeof name) name[n++] = p->s[p->at++];
         if (!accept(p, "}")) p->bad = true;
-    } else if (p->at < p->n) {
-        name[n++] = p->s[p->at++];
+    } else {
+        p->bad = true; /* Oniguruma takes \pL for the letters p and L */
     }
     name[n] = 0;
     if (!strcmp(name, "Han")) {
@@ -323,8 +324,17 @@ static int parse_group(struct parser *p)
     return nd;
 }
 
+bool rx_fold_together(uint32_t a, uint32_t b)
+{
+    static const char *const pairs[] = { "ss", "st", "ff", "fi", "fl" };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if ((a | 32) == (uint32_t)pairs[i][0] && (b | 32) == (uint32_t)pairs[i][1]) return true;
+    return false;
+}
+
 static int parse_atom(struct parser *p)
 {
+    if (peek(p, "(") || peek(p, "[")) p->last = 0;
     if (accept(p, "(")) return parse_group(p);
     uint32_t cls = class_add(p), cp = 0;
     if (accept(p, "[")) {
@@ -352,6 +362,8 @@ static int parse_atom(struct parser *p)
     if (accept(p, "\\")) one = parse_escape(p, cls, &cp);
     else cp = next_char(p);
     if (one) range_add(p, cls, cp, cp);
+    if (p->icase && rx_fold_together(p->last, cp)) p->bad = true;
+    p->last = cp;
     return class_node(p, RX_CLASS, cls);
 }
 
@@ -442,6 +454,7 @@ static int parse_alt(struct parser *p)
     int alt = node_add(p, RX_ALT), last = first;
     p->r->node[alt].child = first;
     while (!p->bad && accept(p, "|")) {
+        p->last = 0;
         int nd = parse_cat(p);
         p->r->node[last].next = nd;
         last = nd;

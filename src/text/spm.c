@@ -22,13 +22,15 @@ static bool is_mergeable(const struct rf_tokenizer *t, uint32_t id)
     return t->attr[id] == RF_TOKEN_NORMAL || t->attr[id] == RF_TOKEN_USER || t->attr[id] == RF_TOKEN_UNUSED;
 }
 
+static inline bool is_kept(const struct rf_tokenizer *t, uint32_t id) { return t->keep.n && id != RF_TOK_NONE && t->attr[id] == RF_TOKEN_USER; }
+
 static inline uint32_t spm_key(const struct rf_tok_call *c, const char *w, size_t n, const struct rf_sym *a,
                                const struct rf_sym *b, uint32_t *id)
 {
     size_t end = b->next != RF_TOK_NONE ? c->sym[b->next].off : n;
     if (end - a->off > c->t->max_piece) return RF_TOK_NONE; /* not worth hashing */
     uint32_t found = rf_vocab_find(&c->t->vocab, w + a->off, end - a->off);
-    if (found == RF_TOK_NONE || !is_mergeable(c->t, found)) return RF_TOK_NONE;
+    if (found == RF_TOK_NONE || !is_mergeable(c->t, found) || is_kept(c->t, a->id) || is_kept(c->t, b->id)) return RF_TOK_NONE;
     *id = found;
     return score_key(c->t->score[found]);
 }
@@ -64,8 +66,9 @@ static rf_status spm_word(struct rf_tok_call *c, const char *s, size_t n)
     for (size_t i = 0; i < n && !st;) {
         uint32_t cp;
         bool ok;
-        unsigned len = c->t->byte_symbols ? 1 : rf_uni_next(s + i, n - i, &cp, &ok);
-        uint32_t id = rf_vocab_find(&c->t->vocab, s + i, len);
+        const struct rf_added *kept = c->t->keep.n ? rf_added_match(&c->t->keep, s + i, n - i) : NULL;
+        size_t len = kept ? kept->text.n : c->t->byte_symbols ? 1 : rf_uni_next(s + i, n - i, &cp, &ok);
+        uint32_t id = kept ? kept->id : rf_vocab_find(&c->t->vocab, s + i, len);
         if (id != RF_TOK_NONE && !is_mergeable(c->t, id)) id = RF_TOK_NONE;
         c->sym[n_sym++] = (struct rf_sym){ .id = id, .off = (uint32_t)i };
         i += len;

@@ -93,15 +93,17 @@ const struct rf_added *rf_added_match(const struct rf_added_set *a, const char *
 enum rf_norm_kind {
     RF_NORM_NFC, RF_NORM_NFD, RF_NORM_NFKC, RF_NORM_NFKD, RF_NORM_LOWER, RF_NORM_STRIP, RF_NORM_STRIP_ACCENTS,
     RF_NORM_REPLACE, RF_NORM_PREPEND, RF_NORM_BERT, RF_NORM_CHARSMAP, RF_NORM_NMT, RF_NORM_SQUEEZE,
+    RF_NORM_SENTENCEPIECE,
 };
 enum { RF_BERT_CLEAN = 1, RF_BERT_CJK = 2, RF_BERT_ACCENTS = 4, RF_BERT_LOWER = 8, RF_STRIP_LEFT = 1, RF_STRIP_RIGHT = 2,
-       RF_PREPEND_START = 1 /* only where the whole text starts */ };
+       RF_SP_SQUEEZE = 1, RF_SP_PREFIX = 2, RF_SP_ESCAPE = 4 /* remove_extra_whitespaces, add_dummy_prefix, escape_whitespaces */ };
 
 struct rf_norm_step {
     enum rf_norm_kind kind;
     uint32_t flags;
-    struct rf_str pattern, content;  /* REPLACE (pattern unless regex), PREPEND; CHARSMAP: pattern is the blob */
+    struct rf_str pattern, content;  /* REPLACE (pattern unless regex), PREPEND; CHARSMAP, SENTENCEPIECE: pattern is the blob */
     struct rf_regex *regex;
+    const struct rf_added_set *keep; /* SENTENCEPIECE: stay as they are */
 };
 
 /* ASCII punctuation and category P as the PyPI package `tokenizers` knows it (tables of Unicode 8): later ones are left out. */
@@ -147,6 +149,9 @@ struct rf_tokenizer {
     uint8_t *eog;            /* [n] */
     struct rf_merges merges;
     struct rf_added_set added, added_norm; /* on raw text; on normalized text */
+    struct rf_added_set added_plain; /* `added` without those special ones that belong to normalized text, where places do not matter */
+    bool late_special;       /* there are such */
+    struct rf_added_set keep; /* tokenizer.model's user-defined pieces: the normalizer leaves them whole, and BPE never merges them */
     struct rf_norm_step norm[RF_TOK_MAX_STEPS];
     uint32_t n_norm;
     struct rf_split_step split[RF_TOK_MAX_STEPS];
@@ -172,6 +177,9 @@ struct rf_tokenizer {
     uint32_t n_prefix, n_suffix;
     enum rf_decode_kind decode;
     bool decode_strip;       /* one leading space of the whole is not part of the text */
+    bool decode_spelled;     /* ... and only U+2581 at the start of a piece is such a space, no byte */
+    bool decode_squeeze;     /* ... and the next piece's neither, until there is text */
+    struct rf_str unk_text;  /* tokenizer.model: what the unknown token stands for in text */
     bool decode_first;       /* the first token goes through dec[] instead */
     struct rf_str decode_suffix; /* end of word: its space stands only before another token */
     struct rf_dec_step *dec; /* [n_dec], tokenizer.json only */

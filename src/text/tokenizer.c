@@ -55,6 +55,8 @@ void rf_tokenizer_close(struct rf_tokenizer *t)
     rf_free(t->merges.slot);
     rf_free(t->added.tok);
     rf_free(t->added_norm.tok);
+    rf_free(t->added_plain.tok);
+    rf_free(t->keep.tok);
     rf_free(t->space_after);
     rf_free(t->prefix_ids);
     rf_free(t->suffix_ids);
@@ -210,8 +212,10 @@ static void widen(const char *s, size_t n, uint32_t flags, size_t low, size_t *f
     uint32_t cp;
     bool ok;
     size_t b;
-    if (flags & RF_ADDED_LSTRIP)
+    if (flags & RF_ADDED_LSTRIP) {
+        *from = RF_MAX(*from, low); /* white space that the token before swallowed is gone */
         while (*from > low && rf_uni_in(char_before(s, *from, &b), RF_SET_SPACE)) *from = RF_MAX(b, low);
+    }
     while (flags & RF_ADDED_RSTRIP && *to < n) {
         unsigned len = rf_uni_next(s + *to, n - *to, &cp, &ok);
         if (!rf_uni_in(cp, RF_SET_SPACE)) break;
@@ -264,7 +268,7 @@ static rf_status walk_added(struct rf_tok_call *c, struct walk *w, const char *s
         if (a->flags & RF_ADDED_SINGLE_WORD && !stands_alone(s, n, from, to)) continue;
         widen(s, n, a->flags, done, &from, &to);
         if (from > done) RF_TRY(give_text(c, w, s + done, from - done));
-        RF_TRY(rf_tok_push(c, a->id));
+        if (from < to) RF_TRY(rf_tok_push(c, a->id));
         c->text_start = false;
         done = to; /* the search goes on at the end of the spelling, even inside swallowed white space */
     }
@@ -302,7 +306,7 @@ rf_status rf_tokenizer_encode(const struct rf_tokenizer *t, const char *text, si
         if (!c.cache) return rf_fail_nomem(err, "words", n * sizeof *c.cache);
         c.cache_mask = n - 1;
     }
-    struct walk w = { .set = &t->added, .parse_special = flags & RF_TOK_PARSE_SPECIAL, .trusted = trusted, .n_trusted = n_trusted,
+    struct walk w = { .set = t->late_special && !trusted ? &t->added_plain : &t->added, .parse_special = flags & RF_TOK_PARSE_SPECIAL, .trusted = trusted, .n_trusted = n_trusted,
                       .text = normalized_text };
     rf_status st = RF_OK;
     for (uint32_t i = 0; i < t->n_prefix && flags & RF_TOK_ADD_SPECIAL && !st; i++) st = rf_tok_push(&c, t->prefix_ids[i]);

@@ -237,15 +237,32 @@ static rf_status finish(struct rf_tokenizer *t, const struct rf_added_list *adde
     return rf_tok_make_bytes(t, err);
 }
 
+/* Behind a ByteLevel normalizer added tokens stand among the alphabet of bytes, in which nothing is white space. */
+static rf_status among_bytes(struct rf_added_list *added, struct rf_error *err)
+{
+    for (uint32_t i = 0; i < added->n; i++) {
+        struct rf_added *a = &added->tok[i];
+        if (!(a->flags & RF_ADDED_NORMALIZED)) continue;
+        if (a->flags & RF_ADDED_SINGLE_WORD)
+            return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: added_tokens: found \"%.*s\" normalized and single_word beside a ByteLevel normalizer",
+                           (int)RF_MIN(a->text.n, (size_t)60), a->text.s);
+        a->flags &= ~(uint32_t)(RF_ADDED_LSTRIP | RF_ADDED_RSTRIP);
+    }
+    return RF_OK;
+}
+
 static rf_status build(struct rf_tokenizer *t, struct file *f, struct rf_added_list *added, const struct rf_weights *w, struct rf_error *err)
 {
     added->alone = true;
     RF_TRY(rf_added_list_json(added, f->added, err));
     RF_TRY(set_vocab(t, f, added, err));
     RF_TRY(rf_json_normalizer(t, f->norm, err));
+    if (t->byte_level) RF_TRY(among_bytes(added, err));
     RF_TRY(rf_json_pretokenizer(t, f->pre, err));
     RF_TRY(rf_added_apply(t, added, err));
     RF_TRY(set_model(t, f, err));
+    if (t->byte_level && t->model != RF_TOK_BPE)
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: found ByteLevel before a model that is not BPE");
     RF_TRY(rf_json_decoder(t, f->decoder, err));
     RF_TRY(rf_json_postprocessor(t, f->post, err));
     return finish(t, added, w, err);

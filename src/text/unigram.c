@@ -25,7 +25,7 @@ rf_status rf_unigram_prepare(struct rf_tokenizer *t, struct rf_error *err)
         if (t->attr[i] == RF_TOKEN_NORMAL) low = RF_MIN(low, t->score[i]);
         if (t->vocab.piece[i].n <= MAX_PIECE) a[n++] = (struct rf_added){ t->vocab.piece[i], i, 0 };
     }
-    u->unk_score = low - UNK_PENALTY;
+    u->unk_score = t->float_sums ? (double)(float)(low - UNK_PENALTY) : low - UNK_PENALTY;
     rf_added_build(&u->set, a, n);
     return RF_OK;
 }
@@ -68,6 +68,15 @@ static void relax(const struct rf_tokenizer *t, const char *s, size_t n, size_t 
         best[at + len] = (struct best){ score, (uint32_t)at, RF_TOK_NONE };
 }
 
+/* SentencePiece starts to count anew where a sum gets so large that floats are coarse; later sums then round otherwise. */
+static void restart_sums(struct best *best, size_t at, size_t n)
+{
+    double off = best[at].score;
+    if (off >= -1e5 && off <= 1e5) return;
+    for (size_t i = at; i <= n && i - at <= MAX_PIECE; i++)
+        if (best[i].from != RF_TOK_NONE) best[i].score = (float)(best[i].score - off);
+}
+
 static rf_status push_piece(struct rf_tok_call *c, const char *s, size_t n, uint32_t id, bool *was_unk)
 {
     const struct rf_tokenizer *t = c->t;
@@ -93,6 +102,7 @@ rf_status rf_unigram_word(struct rf_tok_call *c, const char *s, size_t n)
     for (size_t at = 0; at < n;) {
         uint32_t cp;
         bool ok;
+        if (c->t->float_sums) restart_sums(best, at, n);
         if (!at || best[at].from != RF_TOK_NONE) relax(c->t, s, n, at, best);
         at += rf_uni_next(s + at, n - at, &cp, &ok);
     }

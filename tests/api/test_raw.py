@@ -1,5 +1,6 @@
 """What a library's client never sends: raw sockets, trickles, floods. The server answers or closes, and lives."""
 import json
+import re
 import resource
 import socket
 import threading
@@ -118,10 +119,37 @@ def test_corpus(server, name):
     assert requests.get(server.url + "/health").status_code == 200
 
 
-def test_no_smuggling(server):
-    """What follows a refused frame is never taken for a request."""
-    got = talk(server, POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert got.count(b"HTTP/1.1 ") == 1 and not got.endswith(b"<open>")
+NEXT = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SMUGGLED = {  # heads whose request must not be followed by another on the same connection: NEXT comes behind them
+    "CL and TE": POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "CL and TE, bad path": POST.replace(b"/v1/chat/completions", b"/%zz") + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two CL, bad path": POST.replace(b"/v1/chat/completions", b"/a%00") + b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(NEXT),
+    "no Host, bad path": b"GET /%zz HTTP/1.1\r\n\r\n",
+    "no Host": POST.replace(b"Host: localhost\r\n", b"") + b"Content-Length: %d\r\n\r\n" % len(NEXT),
+    "no Host, keep-alive": POST.replace(b"Host: localhost", b"Connection: keep-alive") + b"Content-Length: %d\r\n\r\n" % len(NEXT),
+    "no Host, chunked": POST.replace(b"Host: localhost\r\n", b"") + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(NEXT),
+    "no Host, no body": b"GET /health HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["first", "kept alive"])
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("name", SMUGGLED)
+def test_no_smuggling(server, name, parts, used):
+    """What follows a refused frame is never taken for a request, in the same packet, in a later one, on a fresh connection or one that was used."""
+    with server.connect() as s:
+        if used:
+            s.sendall(NEXT)
+            assert status(s.recv(65536)) == 200
+        try:
+            for data in [SMUGGLED[name] + NEXT] if parts == 1 else [SMUGGLED[name], NEXT]:
+                s.sendall(data)
+                time.sleep(0.05)
+        except ConnectionError:
+            pass
+        got = read_all(s)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"400"] or (parts == 2 and got == b"<reset>"), got
+    assert not got.endswith(b"<open>")
 
 
 def test_json_errors_are_json(server):

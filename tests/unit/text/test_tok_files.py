@@ -7,6 +7,7 @@ import base64
 import importlib.util
 import json
 import pathlib
+import random
 import sys
 import unicodedata
 
@@ -184,6 +185,54 @@ def test_added_tokens_beside_sentencepiece(build, tmp_path):
     a, b = sp.encode("one"), sp.encode("two  ")
     assert ours(build, path, PARSE, ["one<|end|>two  ", "one<tool>  two  "]) == [a + [n] + b, a + [n + 1] + b]
     assert ours(build, path, 0, ["one<|end|>", "one<tool>"]) == [sp.encode("one<|end|>"), a + [n + 1]]
+
+
+@pytest.mark.parametrize("options,why", [({}, None), ({"treat_whitespace_as_suffix": True}, "treat_whitespace_as_suffix")], ids=["plain", "suffix"])
+def test_sentencepiece_options(build, tmp_path, options, why):
+    """White space at the end goes, also the text's own U+2581; what is laid out otherwise is refused by name."""
+    spm = pytest.importorskip("sentencepiece")
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(t.replace("\n", " ") for t in texts(600, 33)), model_prefix=str(tmp_path / "m"), vocab_size=6000, character_coverage=0.98,
+                                   hard_vocab_limit=False, model_type="bpe", num_threads=1, minloglevel=2, **options)
+    path = put(tmp_path / "hf")
+    (path / "tokenizer.model").write_bytes((tmp_path / "m.model").read_bytes())
+    strings = ["a ▁ ", "a▁▁", "▁ ", "▁▁ a", " ", "a ▁ b ▁", *texts(100, 34)]
+    if why:
+        with pytest.raises(AssertionError, match=why):
+            ours(build, path, 0, strings)
+        return
+    want = spm.SentencePieceProcessor(model_file=str(tmp_path / "m.model")).encode(strings)
+    assert [(s, w, g) for s, w, g in zip(strings, want, ours(build, path, 0, strings), strict=True) if w != g] == []
+
+
+USER = ["<usr>", "<usr", "ab", "▁foo", "  ", "é", "Ab", "x y", "ﬁ", "a▁b"]
+SP_MODELS = [  # model type, dummy prefix, remove_extra_whitespaces, byte_fallback, split_digits, escape_whitespaces, rule
+    ("unigram", True, True, False, True, True, "nmt_nfkc"), ("unigram", False, True, True, False, True, "identity"), ("unigram", True, False, True, True, False, "nmt_nfkc_cf"),
+    ("unigram", False, False, False, False, True, "nmt_nfkc"), ("bpe", True, True, True, True, True, "identity"), ("bpe", False, True, False, True, True, "nmt_nfkc_cf"),
+    ("bpe", True, False, False, False, True, "nmt_nfkc"), ("bpe", False, False, True, False, False, "identity"), ("bpe", True, True, False, False, False, "nmt_nfkc"),
+]
+
+
+@pytest.mark.parametrize("kind,dummy,squeeze,fallback,digits,escape,rule", SP_MODELS)
+def test_sentencepiece_user_pieces(build, tmp_path, kind, dummy, squeeze, fallback, digits, escape, rule):
+    """User-defined pieces stay whole while all the text, with them, is normalized; ids and decoded text as SentencePiece has them."""
+    spm = pytest.importorskip("sentencepiece")
+    rng = random.Random(SEED + 35)
+    words = [*USER, " ", "  ", "a", "b", " foo", "the", "▁", "\u3000", "É", "１2", "<", "ﬁn", "\u200b", "\x01", "\t", "猫", "s>", "😀"]
+    strings = ["<usr><usr>", "<usr> a", " <usr> ", "<usr>  a", "a <usr>", "é <usr", "", " ", "\x01", *(s.replace("\0", "") for s in texts(N // 6, 36)),
+               *("".join(rng.choice(words) for _ in range(rng.randrange(1, 12))) for _ in range(N))]
+    spm.SentencePieceTrainer.train(sentence_iterator=iter(t.replace("\n", " ") for t in texts(500, 33) + strings), model_prefix=str(tmp_path / "m"), vocab_size=4000,
+                                   character_coverage=0.98, hard_vocab_limit=False, num_threads=1, minloglevel=2, model_type=kind, add_dummy_prefix=dummy, split_digits=digits,
+                                   remove_extra_whitespaces=squeeze, byte_fallback=fallback, normalization_rule_name=rule, user_defined_symbols=USER)
+    model = (tmp_path / "m.model").read_bytes() + (b"" if escape else b"\x1a\x02\x28\x00")  # messages behind each other merge: normalizer_spec.escape_whitespaces = 0
+    path = put(tmp_path / "hf")
+    (path / "tokenizer.model").write_bytes(model)
+    sp = spm.SentencePieceProcessor(model_proto=model)
+    ids = sp.encode(strings)
+    assert any(sp.piece_to_id("<usr>") in i for i in ids)
+    check(build, path, strings, ids, 0)
+    ids += [[i for i in rng.choices(range(3, sp.get_piece_size()), k=4) if not sp.is_byte(i)] for _ in range(N)]
+    ids += [[sp.piece_to_id("▁")] * k + [sp.piece_to_id("the")] for k in range(4)] + [[0, 5], [5, 0]]
+    assert [(i, w, g) for i, w, g in zip(ids, map(sp.decode, ids), decoded(build, path, ids), strict=True) if w != g] == []
 
 
 @pytest.mark.parametrize("dropout,fine", [(None, True), (0.0, True), (0.1, False), (1.0, False)])
