@@ -56,9 +56,12 @@ struct rf_weight_desc {
     const char *name;     /* for messages */
     uint32_t type;        /* enum rf_type */
     uint64_t rows, cols;  /* rows = outputs, cols = inputs; data is rows x cols in file layout */
-    const void *data;     /* host memory, must stay mapped unless *keeps says the backend took a copy */
+    const void *data;     /* host memory, must stay mapped unless *copied says the backend took a copy; NULL with fetch */
+    /* NULL, or where rows come from that lie in no file as they are: writes rows first .. first + n in the type's form, stride bytes apart. Called
+     * for each row once, from any thread, several at a time, before weight_create returns. */
+    void (*fetch)(void *ctx, uint64_t first, uint64_t n, void *dst, size_t stride);
     bool gather;          /* rows are looked up too (token embedding): keep a layout that can do both */
-    /* NULL, or told of parts of data that are copied while others still wait, by any thread: their pages may go. */
+    /* NULL, or told of parts of data (never of fetched rows) that are copied while others still wait, by any thread: their pages may go. */
     void (*copied_part)(void *ctx, const void *part, uint64_t bytes);
     void *ctx;
 };

@@ -19,7 +19,7 @@ static const struct { const char *name; uint32_t bits, type; } dtypes[] = {
     {"F32", 32, RF_TYPE_F32}, {"F16", 16, RF_TYPE_F16}, {"BF16", 16, RF_TYPE_BF16}, {"F64", 64, 28}, {"I8", 8, 24},
     {"I16", 16, 25}, {"I32", 32, 26}, {"I64", 64, 27}, {"BOOL", 8, RF_TYPE_FOREIGN + 8}, {"U8", 8, RF_TYPE_FOREIGN + 9},
     {"U16", 16, RF_TYPE_FOREIGN + 10}, {"U32", 32, RF_TYPE_FOREIGN + 11}, {"U64", 64, RF_TYPE_FOREIGN + 12},
-    {"F8_E4M3", 8, RF_TYPE_FOREIGN + 13}, {"F8_E5M2", 8, RF_TYPE_FOREIGN + 14}, {"F8_E8M0", 8, RF_TYPE_FOREIGN + 15},
+    {"F8_E4M3", 8, RF_TYPE_FOREIGN_F8_E4M3}, {"F8_E5M2", 8, RF_TYPE_FOREIGN + 14}, {"F8_E8M0", 8, RF_TYPE_FOREIGN_F8_E8M0},
     {"F6_E2M3", 6, RF_TYPE_FOREIGN + 16}, {"F6_E3M2", 6, RF_TYPE_FOREIGN + 17}, {"F4", 4, RF_TYPE_FOREIGN + 18},
     {"C64", 64, RF_TYPE_FOREIGN + 19},
 };

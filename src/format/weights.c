@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "format/fp8.h"
 #include "format/weights_priv.h"
 
 enum { MAX_SIDE_FILE = 256 << 20, MAX_FILE = 4096 };
@@ -337,8 +338,9 @@ const char *rf_weights_quantization(const struct rf_weights *w)
     for (size_t i = 0; i < rf_weights_n_tensor(w); i++) {
         const struct rf_tensor_view *t = rf_weights_tensor(w, i);
         if (t->type < RF_TYPE_MAX) bytes[t->type] += t->bytes;
+        else if (rf_fp8_is(t)) bytes[RF_TYPE_F8_E4M3] += t->bytes;
     }
     for (uint32_t t = 1; t < RF_TYPE_MAX; t++)
         if (bytes[t] > bytes[best]) best = t;
-    return bytes[best] ? rf_type_name(best) : "none";
+    return !bytes[best] ? "none" : best == RF_TYPE_F8_E4M3 ? "FP8" : rf_type_name(best);
 }

@@ -16,8 +16,8 @@
 #include "base/buf.h"
 #include "quant/type.h"
 
-/* Tensor types that only safetensors has ("F8_E4M3", "U8"): numbers from here on, which rf_type_get refuses. */
-enum { RF_TYPE_FOREIGN = 1 << 16 };
+/* Tensor types that only safetensors has ("F8_E4M3", "U8"): numbers from here on, which rf_type_get refuses (see fp8.h for the first of them). */
+enum { RF_TYPE_FOREIGN = 1 << 16, RF_TYPE_FOREIGN_F8_E4M3 = RF_TYPE_FOREIGN + 13, RF_TYPE_FOREIGN_F8_E8M0 = RF_TYPE_FOREIGN + 15 };
 
 enum rf_source { RF_SOURCE_GGUF, RF_SOURCE_HF };
 
@@ -65,7 +65,7 @@ size_t rf_weights_n_tensor(const struct rf_weights *w);
 const struct rf_tensor_view *rf_weights_tensor(const struct rf_weights *w, size_t i);     /* file order */
 const struct rf_tensor_view *rf_weights_find(const struct rf_weights *w, const char *name); /* NULL if absent */
 const char *rf_weights_type_name(uint32_t type); /* rf_type_name, and the foreign ones; for error lines */
-/* What people call the mix: GGUF's general.file_type, else the type that holds most bytes ("Q4_K_M", "BF16", "none"). */
+/* What people call the mix: GGUF's general.file_type, else the type that holds most bytes ("Q4_K_M", "BF16", "FP8", "none"). */
 const char *rf_weights_quantization(const struct rf_weights *w);
 /* Gives the tensor's pages back to the system once a backend has its own copy. */
 void rf_weights_drop(const struct rf_weights *w, const struct rf_tensor_view *t);

@@ -1,9 +1,11 @@
 /* load.c - walks the family's tables over the file's tensors and hands each to the backend. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "format/fp8.h"
 #include "model/lm.h"
 
 struct loader {
@@ -73,9 +75,9 @@ static rf_status check_shape(struct loader *l, const struct rf_tensor_view *t, c
 
 static rf_status check_type(struct loader *l, const struct rf_tensor_view *t, const char *name)
 {
-    if (rf_type_get(t->type)) return RF_OK;
+    if (rf_type_get(t->type) || rf_fp8_is(t)) return RF_OK;
     return rf_fail(l->err, RF_UNSUPPORTED, "%s: tensor %s has type %s, which this build cannot compute", rf_weights_path(l->w),
-                   name, rf_type_name(t->type));
+                   name, rf_weights_type_name(t->type));
 }
 
 static void advance(struct loader *l, uint64_t bytes)
@@ -91,6 +93,53 @@ static rf_status need(struct loader *l, uint64_t bytes)
     return RF_OK;
 }
 
+/* A tensor's values come from here where bytes and scales lie apart. */
+struct fp8_source {
+    struct rf_fp8 f;
+    const struct rf_weights *w;
+    atomic_bool nan;
+};
+
+static rf_status fp8_open(struct loader *l, const struct rf_tensor_view *t, struct fp8_source *s)
+{
+    s->w = l->w;
+    atomic_init(&s->nan, false);
+    RF_TRY(rf_fp8_find(&s->f, l->w, t, l->err));
+    if (s->f.scale) l->used[s->f.scale - rf_weights_tensor(l->w, 0)] = true;
+    return l->plan ? RF_OK : rf_fp8_check(&s->f, l->w, l->err);
+}
+
+static rf_status fp8_done(struct loader *l, const struct fp8_source *s, const char *name)
+{
+    if (s->nan)
+        return rf_fail(l->err, RF_CORRUPT, "%s: tensor %s: bytes that are NaN (0x7f or 0xff), expected numbers: the file is damaged or was badly made",
+                       rf_weights_path(l->w), name);
+    rf_weights_drop(l->w, s->f.q);
+    if (!s->f.scale) return RF_OK;
+    rf_weights_drop(l->w, s->f.scale);
+    advance(l, s->f.scale->bytes);
+    return RF_OK;
+}
+
+static void fp8_fetch(void *ctx, uint64_t first, uint64_t n, void *dst, size_t stride)
+{
+    struct fp8_source *s = ctx;
+    if (!rf_fp8_rows(&s->f, first, n, dst, stride)) s->nan = true;
+    rf_weights_drop_part(s->w, s->f.q, s->f.q->data + first * s->f.cols, n * s->f.cols);
+}
+
+static rf_status decode_vector(struct loader *l, const struct rf_tensor_view *t, const char *name, uint64_t n, float *v)
+{
+    struct fp8_source s;
+    if (!rf_fp8_is(t)) {
+        rf_type_get(t->type)->decode(t->data, v, n);
+        return RF_OK;
+    }
+    RF_TRY(fp8_open(l, t, &s));
+    if (!rf_fp8_values(&s.f, 0, v)) s.nan = true;
+    return fp8_done(l, &s, name);
+}
+
 /* A vector of any type becomes f32 in device memory, with `offset` added to each value. */
 static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, const char *name, uint64_t n, double offset,
                              rf_dev *out)
@@ -98,12 +147,16 @@ static rf_status load_vector(struct loader *l, const struct rf_tensor_view *t, c
     struct rf_backend *b = l->m->b;
     RF_TRY(check_type(l, t, name));
     RF_TRY(check_shape(l, t, name, 1, n));
-    if (l->plan) return need(l, n * sizeof(float));
+    if (l->plan) {
+        struct fp8_source fp8;
+        if (rf_fp8_is(t)) RF_TRY(fp8_open(l, t, &fp8));
+        return need(l, n * sizeof(float));
+    }
     float *v = rf_alloc_array(n, sizeof *v);
     if (!v) return rf_fail_nomem(l->err, name, n * sizeof *v);
-    rf_type_get(t->type)->decode(t->data, v, n);
-    for (uint64_t i = 0; i < n && offset != 0; i++) v[i] = (float)(v[i] + offset);
-    rf_status s = b->mem->alloc(b, n * sizeof *v, out, l->err);
+    rf_status s = decode_vector(l, t, name, n, v);
+    for (uint64_t i = 0; i < n && offset != 0 && !s; i++) v[i] = (float)(v[i] + offset);
+    if (!s) s = b->mem->alloc(b, n * sizeof *v, out, l->err);
     if (!s && (s = b->mem->upload(b, NULL, *out, v, n * sizeof *v)))
         s = rf_fail(l->err, s, "%s: %s: upload of %llu bytes %s", b->info.name, name, (unsigned long long)(n * sizeof *v), b->info.detail);
     if (!s) l->m->shape.n_params += n;
@@ -133,14 +186,23 @@ static rf_status load_matrix(struct loader *l, const struct rf_tensor_view *t, c
     l->m->has_f32 |= t->type == RF_TYPE_F32;
     struct rf_weight_desc d = {.name = name, .type = t->type, .rows = rows, .cols = cols, .data = t->data, .gather = gather,
                                .copied_part = drop_part, .ctx = &of};
-    bool copied = false;
+    struct fp8_source fp8;
+    bool copied = false, apart = rf_fp8_is(t);
+    if (apart) {
+        RF_TRY(fp8_open(l, t, &fp8));
+        d.type = fp8.f.type;
+        d.data = NULL;
+        d.fetch = fp8_fetch;
+        d.ctx = &fp8;
+    }
     uint64_t bytes;
     if (l->plan) {
         RF_TRY(b->mem->weight_size(b, &d, &bytes, l->err));
         return need(l, bytes);
     }
     RF_TRY(b->mem->weight_create(b, &d, out, &copied, l->err));
-    if (copied) rf_weights_drop(l->w, t);
+    if (apart) RF_TRY(fp8_done(l, &fp8, name));
+    else if (copied) rf_weights_drop(l->w, t);
     l->m->shape.n_params += rows * cols;
     l->m->shape.resident_bytes += b->mem->weight_bytes(*out);
     advance(l, t->bytes);
@@ -245,11 +307,18 @@ static rf_status check_unused(struct loader *l)
 {
     static const char *const fine[] = {"rope_freqs", "rotary_emb.inv_freq", "vision_tower.", "multi_modal_projector.",
                                        "lm_head.weight", "output.weight", "vision_model.", "vision_embed_tokens"};
+    /* Scales of inputs and of a cache of 8 bits: what they would round is kept finer here. */
+    static const char *const fine_ends[] = {".input_scale", ".input_scale_ub", ".activation_scale", ".act_scale", ".output_scale", ".k_scale", ".v_scale",
+                                            ".kv_scale", ".q_scale", ".prob_scale"};
     for (size_t i = 0; i < rf_weights_n_tensor(l->w); i++) {
         if (l->used[i]) continue;
         struct rf_str n = rf_weights_tensor(l->w, i)->name;
         bool ok = false;
         for (size_t k = 0; k < RF_COUNT(fine) && !ok; k++) ok = memmem(n.s, n.n, fine[k], strlen(fine[k])) != NULL;
+        for (size_t k = 0; k < RF_COUNT(fine_ends) && !ok; k++) {
+            size_t len = strlen(fine_ends[k]);
+            ok = n.n > len && !memcmp(n.s + n.n - len, fine_ends[k], len);
+        }
         if (!ok)
             return rf_fail(l->err, RF_UNSUPPORTED, "%s: tensor %.*s has no place in architecture %s: this file needs a feature "
                            "that is not built yet", rf_weights_path(l->w), (int)RF_MIN(n.n, 100u), n.s, l->m->arch->name);

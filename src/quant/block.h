@@ -27,6 +27,7 @@ RF_QUANT_CODEC(q3_k)
 RF_QUANT_CODEC(q4_k)
 RF_QUANT_CODEC(q5_k)
 RF_QUANT_CODEC(q6_k)
+RF_QUANT_CODEC(f8_e4m3)
 #undef RF_QUANT_CODEC
 
 static inline float rf_quant_get_f16(const uint8_t *p) /* little-endian, any address */

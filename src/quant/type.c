@@ -11,7 +11,7 @@ static const struct rf_type_info types[RF_TYPE_MAX] = {
     CODEC(RF_TYPE_F32, f32),   CODEC(RF_TYPE_F16, f16),   CODEC(RF_TYPE_BF16, bf16), CODEC(RF_TYPE_Q4_0, q4_0),
     CODEC(RF_TYPE_Q4_1, q4_1), CODEC(RF_TYPE_Q5_0, q5_0), CODEC(RF_TYPE_Q5_1, q5_1), CODEC(RF_TYPE_Q8_0, q8_0),
     CODEC(RF_TYPE_Q2_K, q2_k), CODEC(RF_TYPE_Q3_K, q3_k), CODEC(RF_TYPE_Q4_K, q4_k), CODEC(RF_TYPE_Q5_K, q5_k),
-    CODEC(RF_TYPE_Q6_K, q6_k),
+    CODEC(RF_TYPE_Q6_K, q6_k), CODEC(RF_TYPE_F8_E4M3, f8_e4m3),
 #undef CODEC
 };
 

@@ -1,6 +1,6 @@
 /* type.h - the tensor types that exist on disk: block geometry and scalar reference decode and encode.
  *
- * Numbers are GGML's (they stand in GGUF files). A block holds `block` values in `bytes` bytes; rows are whole blocks.
+ * Numbers are GGML's (they stand in GGUF files), but for those of our own from RF_TYPE_OWN on. A block holds `block` values in `bytes` bytes; rows are whole blocks.
  * Layouts: the GGML block structures as documented by PyPI `gguf`, restated beside each decoder in this room.
  */
 #ifndef RF_QUANT_TYPE_H
@@ -22,12 +22,15 @@
     X(RF_TYPE_Q4_K,   12, "Q4_K",  256, 144)  \
     X(RF_TYPE_Q5_K,   13, "Q5_K",  256, 176)  \
     X(RF_TYPE_Q6_K,   14, "Q6_K",  256, 210)  \
-    X(RF_TYPE_BF16,   30, "BF16",    1,   2)
+    X(RF_TYPE_BF16,   30, "BF16",    1,   2)  \
+    X(RF_TYPE_F8_E4M3, 60, "F8_E4M3", 32, 36)
 
 enum rf_type {
 #define X(e, id, name, block, bytes) e = id,
     RF_TYPE_LIST(X)
 #undef X
+    /* F8_E4M3: within a row, the blocks of each 128 values from a multiple of 128 on have one scale. */
+    RF_TYPE_OWN = 56, /* numbers from here on are ours, not GGML's: no file says them, readers make them */
     RF_TYPE_MAX = 64
 };
 
@@ -53,5 +56,9 @@ static inline float rf_bf16_to_f32(uint16_t b)
     return v.f;
 }
 uint16_t rf_f32_to_bf16(float f);     /* round to nearest even, NaN stays NaN */
+/* E4M3 of the OCP 8-bit Floating Point Specification, the kind without infinities (float8_e4m3fn): 0x7f and 0xff are NaN. */
+float rf_f8_to_f32(uint8_t b);
+uint8_t rf_f32_to_f8(float f);        /* round to nearest even; beyond 448 stays 448, NaN becomes 0x7f */
+static inline bool rf_f8_is_nan(uint8_t b) { return (b & 0x7f) == 0x7f; }
 
 #endif

@@ -167,9 +167,11 @@ int main(int argc, char **argv)
     free(line);
     struct rf_stats s;
     rf_engine_stats(e, &s);
-    printf("{\"stats\":{\"preemptions\":%llu,\"steps\":%llu,\"blocks\":%u,\"free\":%u,\"prefix_hits\":%llu}}\n",
+    struct rf_model_info info;
+    rf_model_info_get(m, &info);
+    printf("{\"stats\":{\"preemptions\":%llu,\"steps\":%llu,\"blocks\":%u,\"free\":%u,\"prefix_hits\":%llu,\"resident\":%llu}}\n",
            (unsigned long long)s.n_preemptions, (unsigned long long)s.n_steps, s.n_blocks, s.n_blocks_free,
-           (unsigned long long)s.prefix_hits);
+           (unsigned long long)s.prefix_hits, (unsigned long long)info.resident_bytes);
     rf_engine_free(e);
     rf_model_close(m);
     return 0;

@@ -19,6 +19,7 @@ static const struct lin_type {
     {RF_TYPE_F32, {-1, -1}},  {RF_TYPE_F16, {-1, -1}},  {RF_TYPE_BF16, {-1, -1}}, {RF_TYPE_Q8_0, {0, -1}},   {RF_TYPE_Q4_0, {0, -1}},
     {RF_TYPE_Q4_1, {0, 2}},   {RF_TYPE_Q5_0, {0, -1}},  {RF_TYPE_Q5_1, {0, 2}},   {RF_TYPE_Q2_K, {80, 82}},  {RF_TYPE_Q3_K, {108, -1}},
     {RF_TYPE_Q4_K, {0, 2}},   {RF_TYPE_Q5_K, {0, 2}},   {RF_TYPE_Q6_K, {208, -1}},
+    {RF_TYPE_F8_E4M3, {-1, -1}},
 };
 
 /* Memory that ends exactly at a page that cannot be touched. */
@@ -61,6 +62,10 @@ static inline void lin_fill(const struct lin_type *t, uint8_t *p, size_t n, floa
             uint16_t h = rf_f32_to_f16(f);
             memcpy(p + i + t->f16[k], &h, 2);
         }
+        if (t->type != RF_TYPE_F8_E4M3) continue;
+        float d = factor * (0.5f + (float)rf_rng_unit(rng)) * (rf_rng_below(rng, 2) ? 1.0f : -1.0f);
+        memcpy(p + i, &d, 4);
+        for (int k = 4; k < 36; k++) p[i + (size_t)k] ^= rf_f8_is_nan(p[i + (size_t)k]); /* no file has these */
     }
 }
 

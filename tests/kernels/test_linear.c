@@ -60,7 +60,7 @@ static bool fixture_init(struct fixture *f, const struct lin_type *t, size_t row
     rf_status s = rf_linear_create(&f->w, &d, isa, pools[1], &copied, &err);
     CHECK_INT(s, RF_OK);
     CHECK_INT(copied, isa != 0);
-    f->int8 = isa && ti->block > 1;
+    f->int8 = isa && ti->block > 1 && t->type != RF_TYPE_F8_E4M3;
     f->bf16 = (isa & (RF_ISA_AVX512BF16 | RF_ISA_AMX)) && t->type == RF_TYPE_BF16;
     CHECK_INT(rf_linear_scratch_create(&f->scratch, NULL), RF_OK);
     return s == RF_OK;
@@ -253,7 +253,7 @@ TEST(odd_inputs_stay_in_their_row)
 TEST(three_weights_one_input)
 {
     enum { M = 530, COLS = 256, N = 3 };
-    static const size_t pick[][N] = {{3, 12, 10}, {6, 3, 0}, {8, 9, 11}, {1, 2, 5}}, rows[N] = {64, 33, 7};
+    static const size_t pick[][N] = {{3, 12, 10}, {6, 3, 0}, {8, 9, 11}, {1, 2, 5}, {13, 3, 2}}, rows[N] = {64, 33, 7};
     struct rf_rng rng = {seed + 5};
     float *x = rf_alloc(M * COLS * 4), *bias = rf_alloc(64 * 4), *out[N], *alone = rf_alloc(M * 64 * 4);
     lin_fill_x(x, M, COLS, &rng);
@@ -457,6 +457,49 @@ TEST(bulk_rows)
     rf_free(b);
 }
 
+struct fetched {
+    const struct fixture *f;
+    _Atomic unsigned calls[70]; /* of each row */
+};
+
+static void fetch(void *ctx, uint64_t first, uint64_t n, void *dst, size_t stride)
+{
+    struct fetched *x = ctx;
+    size_t row = x->f->bytes / x->f->rows;
+    for (uint64_t r = 0; r < n; r++) {
+        memcpy((uint8_t *)dst + r * stride, x->f->file + (first + r) * row, row);
+        x->calls[first + r]++;
+    }
+}
+
+/* Rows that somebody writes, once each, give the weight that rows of a file give. */
+TEST(fetched_rows)
+{
+    enum { ROWS = 70, M = 3 };
+    static const size_t cols[] = {512, 33};
+    struct rf_rng rng = {seed + 9};
+    float x[M * 512], a[M * ROWS], b[M * ROWS];
+    lin_fill_x(x, M, 512, &rng);
+    for (int i = 0; i < n_isa; i++)
+        for (size_t t = 0; t < RF_COUNT(lin_types); t++)
+            for (size_t k = 0; k < RF_COUNT(cols); k++) {
+                struct fixture f;
+                if (!cols_fit(&lin_types[t], cols[k])) continue;
+                if (!fixture_init(&f, &lin_types[t], ROWS, cols[k], 1e-3f, isas[i].isa, &rng)) return;
+                struct fetched from = {.f = &f};
+                struct rf_weight_desc d = {.name = "w", .type = lin_types[t].type, .rows = ROWS, .cols = cols[k], .fetch = fetch, .ctx = &from};
+                struct rf_linear *w;
+                bool copied;
+                CHECK_INT(rf_linear_create(&w, &d, isas[i].isa, pools[1], &copied, NULL), RF_OK);
+                for (size_t r = 0; r < ROWS; r++) CHECK_INT(from.calls[r], 1);
+                CHECK_INT(lin_run1(pools[1], f.scratch, f.w, x, M, NULL, a, ROWS), RF_OK);
+                CHECK_INT(lin_run1(pools[1], f.scratch, w, x, M, NULL, b, ROWS), RF_OK);
+                CHECK(!memcmp(a, b, sizeof a));
+                rf_linear_free(w);
+                fixture_release(&f);
+            }
+}
+
 TEST(refusals)
 {
     uint8_t data[64] = {0};
@@ -495,6 +538,7 @@ int main(void)
     RUN(precise_products);
     RUN(bf16_products);
     RUN(bulk_rows);
+    RUN(fetched_rows);
     RUN(refusals);
     rf_pool_free(pools[0]);
     rf_pool_free(pools[1]);

@@ -28,14 +28,14 @@ struct pack_job {
     struct rf_linear *w;
     const struct rf_weight_desc *d;
     struct rf_pool *pool;
-    uint8_t *spare; /* [thread][32][stride] for panels that the file's rows do not fill */
+    uint8_t *spare; /* [thread][32][stride] for panels that the file's rows do not fill, or whose rows are fetched */
     size_t spare_stride;
     size_t first;
 };
 
-static bool needs_spare(const struct rf_linear *w, size_t panel)
+static bool needs_spare(const struct rf_linear *w, const struct rf_weight_desc *d, size_t panel)
 {
-    return w->cols % w->l->block || (panel + 1) * RF_LIN_PANEL > w->rows;
+    return d->fetch || w->cols % w->l->block || (panel + 1) * RF_LIN_PANEL > w->rows;
 }
 
 static void pack_panels(void *ctx, unsigned tid, unsigned n_threads)
@@ -46,20 +46,21 @@ static void pack_panels(void *ctx, unsigned tid, unsigned n_threads)
     size_t from, to, panel = w->n_unit * w->l->file_bytes * RF_LIN_PANEL;
     while (rf_pool_next(j->pool, w->n_panel, 4, &from, &to)) {
         for (size_t p = from; p < to; p++) {
-            const uint8_t *src = (const uint8_t *)j->d->data + p * RF_LIN_PANEL * w->row_bytes;
+            const uint8_t *src = j->d->fetch ? NULL : (const uint8_t *)j->d->data + p * RF_LIN_PANEL * w->row_bytes;
             size_t stride = w->row_bytes;
-            if (needs_spare(w, p)) {
+            if (needs_spare(w, j->d, p)) {
                 uint8_t *spare = j->spare + tid * RF_LIN_PANEL * j->spare_stride;
                 size_t n = RF_MIN(w->rows - p * RF_LIN_PANEL, (uint64_t)RF_LIN_PANEL);
                 memset(spare, 0, RF_LIN_PANEL * j->spare_stride);
-                for (size_t r = 0; r < n; r++) memcpy(spare + r * j->spare_stride, src + r * stride, stride);
+                if (j->d->fetch) j->d->fetch(j->d->ctx, p * RF_LIN_PANEL, n, spare, j->spare_stride);
+                else for (size_t r = 0; r < n; r++) memcpy(spare + r * j->spare_stride, src + r * stride, stride);
                 src = spare;
                 stride = j->spare_stride;
             }
             w->kern.pack(w->l, src, stride, w->n_unit, w->own + p * panel);
         }
         size_t r0 = from * RF_LIN_PANEL, r1 = RF_MIN(to * RF_LIN_PANEL, w->rows);
-        if (j->d->copied_part) j->d->copied_part(j->d->ctx, (const uint8_t *)j->d->data + r0 * w->row_bytes, (r1 - r0) * w->row_bytes);
+        if (j->d->copied_part && !j->d->fetch) j->d->copied_part(j->d->ctx, (const uint8_t *)j->d->data + r0 * w->row_bytes, (r1 - r0) * w->row_bytes);
     }
 }
 
@@ -70,7 +71,7 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
         return rf_fail(err, RF_TOO_LARGE, "tensor %s: %llu x %llu does not fit in memory", d->name, (unsigned long long)d->rows,
                        (unsigned long long)d->cols);
     struct pack_job j = {.w = w, .d = d, .pool = pool, .spare_stride = w->n_unit * w->l->file_bytes};
-    if (needs_spare(w, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
+    if (needs_spare(w, d, w->n_panel - 1)) spare = rf_pool_size(pool) * RF_LIN_PANEL * j.spare_stride;
     w->own = rf_alloc_aligned(64, bytes);
     if (spare) j.spare = rf_alloc(spare);
     if (!w->own || (spare && !j.spare)) {
@@ -81,6 +82,16 @@ static rf_status pack_weight(struct rf_linear *w, const struct rf_weight_desc *d
     w->w = w->own;
     rf_pool_run(pool, pack_panels, &j);
     rf_free(j.spare);
+    return RF_OK;
+}
+
+/* Rows that somebody writes, for kernels that work on the file's. */
+static rf_status keep_rows(struct rf_linear *w, const struct rf_weight_desc *d, struct rf_error *err)
+{
+    if (!rf_mul(w->rows, w->row_bytes, &w->own_bytes) || !(w->own = rf_alloc_aligned(64, w->own_bytes)))
+        return rf_fail_nomem(err, d->name, w->own_bytes);
+    d->fetch(d->ctx, 0, w->rows, w->own, w->row_bytes);
+    w->w = w->own;
     return RF_OK;
 }
 
@@ -109,8 +120,8 @@ rf_status rf_linear_create(struct rf_linear **out, const struct rf_weight_desc *
     w->n_panel = (d->rows + RF_LIN_PANEL - 1) / RF_LIN_PANEL;
     w->n_unit = (d->cols + l->block - 1) / l->block;
     w->w = d->data;
-    if (w->kern.packed) {
-        rf_status s = pack_weight(w, d, pool, err);
+    if (w->kern.packed || d->fetch) {
+        rf_status s = w->kern.packed ? pack_weight(w, d, pool, err) : keep_rows(w, d, err);
         if (s) {
             rf_linear_free(w);
             return s;
@@ -146,7 +157,7 @@ uint64_t rf_linear_bytes(const struct rf_linear *w)
 void rf_linear_row(const struct rf_linear *w, uint64_t r, float *out)
 {
     const struct rf_type_info *t = rf_type_get(w->l->type);
-    if (!w->own) {
+    if (!w->kern.packed) {
         t->decode(w->w + r * w->row_bytes, out, w->cols);
         return;
     }
@@ -230,7 +241,7 @@ static bool uses_bulk(const struct rf_matmul_args *a)
     for (uint32_t i = 0; i < a->n_w; i++) {
         const struct rf_linear *w = (const struct rf_linear *)a->w[i];
         all &= has_bulk(w);
-        any |= rounds_int8(w);
+        any |= w->kern.bulk[rf_lin_layout_index(w->l)] != w->kern.run[rf_lin_layout_index(w->l)];
     }
     return all && any;
 }
@@ -362,7 +373,7 @@ static void run_thread(void *ctx, unsigned tid, unsigned n_threads)
     (void)n_threads;
     const struct run_job *j = ctx;
     size_t from, to;
-    if (j->precise && (j->lot[0].int8 || j->lot[0].bf16)) {
+    if (j->precise) {
         while (rf_pool_next(j->pool, j->lot[0].act.rows / 2, 1, &from, &to)) round_pairs(j, from, to);
         rf_pool_barrier(j->pool);
     } else if (j->round_shared) {
@@ -417,9 +428,10 @@ static void init_lot(struct run_lot *l, const struct rf_matmul_args *a, size_t r
 /* rows with bulk ones: every weight can (uses_bulk). */
 static rf_status run(struct rf_pool *pool, struct rf_linear_scratch *s, const struct rf_matmul_args *a, const struct rf_linear_rows *rows)
 {
-    struct run_job j = {.pool = pool, .kern = &((const struct rf_linear *)a->w[0])->kern, .n_task = a->n_w, .precise = a->precise && rows->n_plain};
+    struct run_job j = {.pool = pool, .kern = &((const struct rf_linear *)a->w[0])->kern, .n_task = a->n_w};
     init_lot(&j.lot[0], a, rows->n_plain, rows->row, false);
     init_lot(&j.lot[1], a, rows->n_bulk, rows->n_bulk ? rows->row + rows->n_plain : NULL, true);
+    j.precise = a->precise && (j.lot[0].int8 || j.lot[0].bf16);
     for (uint32_t i = 0; i < a->n_w; i++) j.panels += j.n_panel[i] = ((const struct rf_linear *)a->w[i])->n_panel;
     unsigned n_threads = rf_pool_size(pool);
     if (!scratch_grow(s, &j, n_threads)) return RF_NOMEM;

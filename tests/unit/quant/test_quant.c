@@ -46,6 +46,22 @@ TEST(every_half_comes_back)
     }
 }
 
+TEST(every_f8_comes_back)
+{
+    for (unsigned b = 0; b < 256; b++) {
+        float f = rf_f8_to_f32((uint8_t)b);
+        CHECK_INT(rf_f8_is_nan((uint8_t)b), isnan(f) != 0);
+        if (!isnan(f)) CHECK_INT(rf_f32_to_f8(f), b);
+    }
+    CHECK(rf_f8_to_f32(0x7e) == 448.0f && rf_f8_to_f32(0x81) == -0x1p-9f && rf_f8_to_f32(0x08) == 0x1p-6f);
+    CHECK_INT(rf_f32_to_f8(INFINITY), 0x7e);
+    CHECK_INT(rf_f32_to_f8(-1e9f), 0xfe);
+    CHECK_INT(rf_f32_to_f8(NAN) & 0x7f, 0x7f);
+    CHECK_INT(rf_f32_to_f8(1e-30f), 0);
+    CHECK_INT(rf_f32_to_f8(0x1p-10f), 0); /* halfway to the smallest: to even */
+    CHECK_INT(rf_f32_to_f8(0x1.8p-9f), 2);
+}
+
 /* The nearest half by search in the sorted list of all positive halves; ties to the even one. */
 TEST(f16_rounds_to_nearest_even)
 {
@@ -92,7 +108,7 @@ TEST(encode_round_trip)
     static const struct { uint32_t type; double rms; } bounds[] = {
         {RF_TYPE_F32, 0}, {RF_TYPE_F16, 3e-4}, {RF_TYPE_BF16, 2.5e-3}, {RF_TYPE_Q8_0, 0.008}, {RF_TYPE_Q5_1, 0.06}, {RF_TYPE_Q5_0, 0.06},
         {RF_TYPE_Q4_1, 0.12}, {RF_TYPE_Q4_0, 0.13}, {RF_TYPE_Q6_K, 0.035}, {RF_TYPE_Q5_K, 0.06}, {RF_TYPE_Q4_K, 0.11},
-        {RF_TYPE_Q3_K, 0.25}, {RF_TYPE_Q2_K, 0.45},
+        {RF_TYPE_Q3_K, 0.25}, {RF_TYPE_Q2_K, 0.45}, {RF_TYPE_F8_E4M3, 0.035},
     };
     struct rf_rng r = {check_seed()};
     static float x[4096], y[4096];
@@ -131,6 +147,7 @@ int main(void)
 {
     RUN(table);
     RUN(every_half_comes_back);
+    RUN(every_f8_comes_back);
     RUN(f16_rounds_to_nearest_even);
     RUN(decode_as_gguf_does);
     RUN(encode_round_trip);

@@ -29,6 +29,11 @@ INL vi pair_to(vi x, int n, int to)
 }
 INL void f16_rows(const uint8_t *p, float *o) { UNROLL for (int v = 0; v < NV; v++) vf_store(o + v * VL, vf_f16(p + v * VL * 2)); }
 
+/* F8_E4M3: 32 scales, then pairs of k. A weight is byte times scale; both powers of two are exact. */
+enum { F8_UNIT = 1152, F8_HEAD = 128, F8_PAIR = 64 };
+INL vf f8_scale(const uint8_t *p, int v) { return vf_mul(vf_load((const float *)p + v * VL), vf_set1(256.0f)); }
+INL vf f8_weight(const uint8_t *p, int i, int odd, int v, vf scale) { return vf_mul(vf_f8(p + F8_HEAD + i * F8_PAIR + v * VL * 2, odd), scale); }
+
 INL void expand_q8_0(const uint8_t *p, int nb, struct rf_lin_slab *o, int bias)
 {
     for (int b = 0; b < nb; b++, p += 1088) {

@@ -166,7 +166,7 @@ INL void fused_q6_k(int R, const struct fused_in *in)
 INL void fused_float(uint32_t type, const struct fused_in *in)
 {
     const struct rf_lin_act *a = in->t->act;
-    const float *x = a->x + in->m * a->cols;
+    const float *x = a->x + rf_lin_row(a, in->m) * a->cols;
     const int size = type == RF_TYPE_F32 ? 128 : 64;
     const uint8_t *p = in->w;
     vf f[NV];
@@ -185,7 +185,7 @@ INL void fused_float(uint32_t type, const struct fused_in *in)
 INL void fused_bf16(const struct fused_in *in)
 {
     const struct rf_lin_act *a = in->t->act;
-    const float *x = a->x + in->m * a->cols;
+    const float *x = a->x + rf_lin_row(a, in->m) * a->cols;
     const uint8_t *p = in->w;
     vf f[NV];
     UNROLL for (int v = 0; v < NV; v++) f[v] = vf_set1(0);
@@ -198,12 +198,33 @@ INL void fused_bf16(const struct fused_in *in)
     UNROLL for (int v = 0; v < NV; v++) vf_store(in->c + v * VL, f[v]);
 }
 
+/* F8_E4M3, one row. */
+INL void fused_f8(const struct fused_in *in)
+{
+    const struct rf_lin_act *a = in->t->act;
+    const float *x = a->x + rf_lin_row(a, in->m) * a->cols;
+    const uint8_t *p = in->w;
+    vf f[NV], scale[NV];
+    UNROLL for (int v = 0; v < NV; v++) f[v] = vf_set1(0);
+    for (size_t k = 0; k < a->cols; k += 32, p += F8_UNIT) {
+        prefetch_lines(p, 2);
+        UNROLL for (int v = 0; v < NV; v++) scale[v] = f8_scale(p, v);
+        NO_UNROLL for (int i = 0; i < 16; i++) {
+            PREFETCH(p + PREFETCH_AHEAD + F8_HEAD + i * F8_PAIR);
+            UNROLL for (int odd = 0; odd < 2; odd++) UNROLL for (int v = 0; v < NV; v++)
+                f[v] = vf_fma(f8_weight(p, i, odd, v, scale[v]), vf_set1(x[k + (size_t)(2 * i + odd)]), f[v]);
+        }
+    }
+    UNROLL for (int v = 0; v < NV; v++) vf_store(in->c + v * VL, f[v]);
+}
+
 typedef void (*fused_fn)(const struct fused_in *in);
 #define FUSED(name, R, ...) \
     static void name##_##R(const struct fused_in *in) { __VA_ARGS__; }
 FUSED(fused_f32, 1, fused_float(RF_TYPE_F32, in))
 FUSED(fused_f16, 1, fused_float(RF_TYPE_F16, in))
 FUSED(fused_bf16, 1, fused_bf16(in))
+FUSED(fused_f8, 1, fused_f8(in))
 #if FUSED_MOST == 8
 #define FUSED_ROWS(name, call)                                                                                          \
     FUSED(name, 1, call(1, in)) FUSED(name, 2, call(2, in)) FUSED(name, 3, call(3, in)) FUSED(name, 4, call(4, in))     \
@@ -222,7 +243,7 @@ FUSED_ROWS(fused_rows_q5_0, FUSED_Q5_0)
 FUSED_ROWS(fused_rows_q4_k, fused_q4_k)
 FUSED_ROWS(fused_rows_q6_k, fused_q6_k)
 static const fused_fn fused_rows_f32[] = {NULL, fused_f32_1}, fused_rows_f16[] = {NULL, fused_f16_1},
-                      fused_rows_bf16[] = {NULL, fused_bf16_1};
+                      fused_rows_bf16[] = {NULL, fused_bf16_1}, fused_rows_f8[] = {NULL, fused_f8_1};
 #if defined(__AVX512F__) /* elsewhere Q8_0 needs signed products */
 #define FUSED_Q8_0(R, in) fused_legacy(R, 8, in)
 FUSED_ROWS(fused_rows_q8_0, FUSED_Q8_0)
@@ -235,6 +256,7 @@ static const struct fused_row {
     const fused_fn *rows; /* by number of activation rows */
 } fused[] = {
     {RF_TYPE_F32, 1, 1, fused_rows_f32}, {RF_TYPE_F16, 1, 1, fused_rows_f16}, {RF_TYPE_BF16, 1, 1, fused_rows_bf16},
+    {RF_TYPE_F8_E4M3, 1, 1, fused_rows_f8},
     {RF_TYPE_Q4_0, FUSED_MOST, FUSED_PASSES, fused_rows_q4_0}, {RF_TYPE_Q5_0, FUSED_MOST, FUSED_PASSES, fused_rows_q5_0},
     {RF_TYPE_Q4_K, RF_MIN(FUSED_MOST, 6), FUSED_MOST > 1 ? 3 : 1, fused_rows_q4_k}, /* more rows spill registers */
     {RF_TYPE_Q6_K, RF_MIN(FUSED_MOST, 4), 1, fused_rows_q6_k},

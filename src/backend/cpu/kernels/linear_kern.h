@@ -6,7 +6,8 @@
  * 2 or 4 bytes of every row's block and lays the 32 rows side by side. Packed weights are therefore as large as the file, every
  * unit starts on 64 bytes, and a 64-byte vector of a 4-byte plane is 16 rows x 4 successive k: what vpdpbusd and sdot want.
  *
- * Activations are rounded to int8, one f32 scale per 32 values (float types take them as they are). For each block of 32:
+ * Activations are rounded to int8, one f32 scale per 32 values (float types take them as they are; F8_E4M3 is one, its weights are made
+ * f32, byte times scale, one rounding). For each block of 32:
  *     t = sum16/32(w_int * x_int) as f32, times the weight's scale (for 16-value scales the two halves are added by fma)
  *     t = t - min * (sum of x_int)                  types with minimums only
  *     y = fma(t, activation scale, y)
@@ -59,7 +60,7 @@ struct rf_lin_layout {
     const struct rf_lin_plane *plane;
 };
 const struct rf_lin_layout *rf_lin_layout_get(uint32_t type); /* NULL: no kernel for this type */
-enum { RF_LIN_N_LAYOUT = 13 };
+enum { RF_LIN_N_LAYOUT = 14 };
 unsigned rf_lin_layout_index(const struct rf_lin_layout *l);  /* 0 .. RF_LIN_N_LAYOUT-1 */
 /* Row r (0..31) of one unit back to its file bytes: the plain inverse of every pack. */
 void rf_lin_unpack_unit(const struct rf_lin_layout *l, const uint8_t *unit, unsigned r, uint8_t *out);
@@ -69,7 +70,7 @@ void rf_lin_pack_plain(const struct rf_lin_layout *l, const uint8_t *src, size_t
 /* Activations of one call. q, scale, aux are laid out by slab, then row, so that a slab of many rows is one dense piece. */
 struct rf_lin_act {
     size_t rows, cols, n_slab;
-    const uint32_t *row; /* NULL, or [rows]: where row m stands in x and in the output. Float weights want NULL */
+    const uint32_t *row; /* NULL, or [rows]: where row m stands in x and in the output */
     const float *x;   /* [..][cols] */
     int8_t *q;        /* [n_slab][rows][256], zeros behind the last column */
     float *scale;     /* [n_slab][rows][8] */

@@ -15,6 +15,7 @@
 #define D(o) {RF_LIN_U32, o}
 #define D4(o) D(o), D((o) + 4), D((o) + 8), D((o) + 12)
 #define D8(o) D4(o), D4((o) + 16)
+#define H8(o) H(o), H((o) + 2), H((o) + 4), H((o) + 6), H((o) + 8), H((o) + 10), H((o) + 12), H((o) + 14) /* pairs of bytes */
 #define S(o) {RF_LIN_U32_SIGN, o}
 #define B(o) {RF_LIN_U32_BITS, o}
 #define Q6_GROUP(h, g) D((h) * 64 + (g) * 4), D((h) * 64 + 32 + (g) * 4), D(128 + (h) * 32 + (g) * 4)
@@ -34,6 +35,7 @@ static const struct rf_lin_plane q3_k[] = {H(108), D(96), D(100), D(104), D8(0),
 static const struct rf_lin_plane q4_k[] = {H(0), H(2), D(4), D(8), D(12), D8(16), D8(48), D8(80), D8(112)};
 static const struct rf_lin_plane q5_k[] = {H(0), H(2), D(4), D(8), D(12), D8(16), D8(48), D8(80), D8(112), D8(144)};
 static const struct rf_lin_plane q6_k[] = {H(208), Q6_HALF(0), Q6_HALF(1)};
+static const struct rf_lin_plane f8[] = {D(0), H8(4), H8(20)};
 
 #define PLANES(p) RF_COUNT(p), p
 static const struct rf_lin_layout layouts[RF_LIN_N_LAYOUT] = {
@@ -51,6 +53,7 @@ static const struct rf_lin_layout layouts[RF_LIN_N_LAYOUT] = {
     {RF_TYPE_Q4_K, 256, 144, 32, 0, true, PLANES(q4_k)},
     {RF_TYPE_Q5_K, 256, 176, 32, 0, true, PLANES(q5_k)},
     {RF_TYPE_Q6_K, 256, 210, 16, 32, false, PLANES(q6_k)},
+    {RF_TYPE_F8_E4M3, 32, 36, 0, 0, false, PLANES(f8)},
 };
 
 const struct rf_lin_layout *rf_lin_layout_get(uint32_t type)

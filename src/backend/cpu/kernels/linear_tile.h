@@ -214,14 +214,14 @@ static void run_quant(const struct rf_lin_task *t, size_t p0, size_t p1, size_t 
 
 /* ---- float types: f32 fma in rising k ---- */
 
-INL void tile_float(int R, const float *w, size_t n, const float *x, size_t x_stride, float *c, bool first)
+INL void tile_float(int R, const float *w, size_t n, const float *const *x, float *c, bool first)
 {
     for (int v0 = 0; v0 < NV; v0 += TILE_V) {
         vf f[TILE_MOST][TILE_V];
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_V; v++)
             f[r][v] = first ? vf_set1(0) : vf_load(c + r * 32 + (v0 + v) * VL);
         for (size_t k = 0; k < n; k++) UNROLL for (int r = 0; r < R; r++) {
-            vf a = vf_set1(x[(size_t)r * x_stride + k]);
+            vf a = vf_set1(x[r][k]);
             UNROLL for (int v = 0; v < TILE_V; v++) f[r][v] = vf_fma(vf_load(w + k * 32 + (v0 + v) * VL), a, f[r][v]);
         }
         UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < TILE_V; v++)
@@ -229,16 +229,16 @@ INL void tile_float(int R, const float *w, size_t n, const float *x, size_t x_st
     }
 }
 
-static void tile_float_rows(size_t R, const float *w, size_t n, const float *x, size_t x_stride, float *c, bool first)
+static void tile_float_rows(size_t R, const float *w, size_t n, const float *const *x, float *c, bool first)
 {
     switch (R) {
-    case 1: tile_float(1, w, n, x, x_stride, c, first); return;
-    case 2: tile_float(2, w, n, x, x_stride, c, first); return;
-    case 3: tile_float(3, w, n, x, x_stride, c, first); return;
-    case 4: tile_float(4, w, n, x, x_stride, c, first); return;
+    case 1: tile_float(1, w, n, x, c, first); return;
+    case 2: tile_float(2, w, n, x, c, first); return;
+    case 3: tile_float(3, w, n, x, c, first); return;
+    case 4: tile_float(4, w, n, x, c, first); return;
 #if TILE_RF == 6
-    case 5: tile_float(5, w, n, x, x_stride, c, first); return;
-    case 6: tile_float(6, w, n, x, x_stride, c, first); return;
+    case 5: tile_float(5, w, n, x, c, first); return;
+    case 6: tile_float(6, w, n, x, c, first); return;
 #endif
     }
 }
@@ -253,23 +253,36 @@ INL void bf16_rows(const uint8_t *w, size_t n, float *f)
     }
 }
 
+/* A unit of an F8_E4M3 panel to f32, [k][row]. */
+INL void f8_rows(const uint8_t *p, float *f)
+{
+    UNROLL for (int v = 0; v < NV; v++) {
+        vf scale = f8_scale(p, v);
+        NO_UNROLL for (int i = 0; i < 16; i++) UNROLL for (int odd = 0; odd < 2; odd++)
+            vf_store(f + (2 * i + odd) * 32 + v * VL, f8_weight(p, i, odd, v, scale));
+    }
+}
+
 static void run_float(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0, size_t m1, struct rf_lin_tmp *tmp)
 {
     const struct rf_lin_act *a = t->act;
     size_t panel = t->n_unit * t->l->file_bytes * RF_LIN_PANEL;
-    size_t per_k = t->l->file_bytes / t->l->block * RF_LIN_PANEL;
     for (size_t p = p0; p < p1; p++) {
         for (size_t k = 0; k < a->cols; k += RF_LIN_FSLAB) {
-            const uint8_t *w = t->w + p * panel + k * per_k;
+            const uint8_t *w = t->w + p * panel + k / t->l->block * t->l->file_bytes * RF_LIN_PANEL;
             size_t n = RF_MIN(a->cols - k, (size_t)RF_LIN_FSLAB);
             const float *f = t->l->type == RF_TYPE_F32 ? (const float *)w : tmp->f;
             if (t->l->type == RF_TYPE_F16)
                 for (size_t i = 0; i < n; i++) f16_rows(w + i * 64, tmp->f + i * 32);
             if (t->l->type == RF_TYPE_BF16)
                 bf16_rows(w, (n + 1) / 2, tmp->f);
+            if (t->l->type == RF_TYPE_F8_E4M3)
+                for (size_t i = 0; i < n; i += 32) f8_rows(w + i / 32 * F8_UNIT, tmp->f + i * 32);
             for (size_t m = m0, r; m < m1; m += r) {
                 r = tile_rows(m1, m, TILE_RF);
-                tile_float_rows(r, f, n, a->x + m * a->cols + k, a->cols, tmp->c[0] + (m - m0) * RF_LIN_PANEL, k == 0);
+                const float *x[TILE_MOST];
+                for (size_t i = 0; i < r; i++) x[i] = a->x + rf_lin_row(a, m + i) * a->cols + k;
+                tile_float_rows(r, f, n, x, tmp->c[0] + (m - m0) * RF_LIN_PANEL, k == 0);
             }
         }
         store_panels(t, p, p + 1, m0, m1, tmp);

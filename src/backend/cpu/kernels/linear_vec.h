@@ -40,6 +40,13 @@ INL vi vf_bits(vf a) { return _mm512_castps_si512(a); }
 INL vi vi_max32(vi a, vi b) { return _mm512_max_epi32(a, b); }
 INL int32_t vi_hmax32(vi a) { return _mm512_reduce_max_epi32(a); }
 INL vf vf_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+INL vf vf_f8(const uint8_t *p, int odd) /* the first or second byte of each of VL pairs, an E4M3 but no NaN, over 256: the same bits as a half */
+{
+    __m256i x = _mm256_loadu_si256((const __m256i *)p);
+    if (!odd) x = _mm256_slli_epi16(x, 8);
+    __m256i sign = _mm256_and_si256(x, _mm256_set1_epi16((short)0x8000));
+    return _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_and_si256(_mm256_srli_epi16(x, 1), _mm256_set1_epi16(0x3f80))));
+}
 INL vi vi_load(const void *p) { return _mm512_load_si512(p); }
 INL void vi_store(void *p, vi x) { _mm512_store_si512(p, x); }
 INL vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
@@ -89,6 +96,13 @@ INL int32_t vi_hmax32(vi a)
     return _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
 }
 INL vf vf_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+INL vf vf_f8(const uint8_t *p, int odd)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)p);
+    if (!odd) x = _mm_slli_epi16(x, 8);
+    __m128i sign = _mm_and_si128(x, _mm_set1_epi16((short)0x8000));
+    return _mm256_cvtph_ps(_mm_or_si128(sign, _mm_and_si128(_mm_srli_epi16(x, 1), _mm_set1_epi16(0x3f80))));
+}
 INL vi vi_load(const void *p) { return _mm256_load_si256(p); }
 INL void vi_store(void *p, vi x) { _mm256_store_si256(p, x); }
 INL vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
@@ -151,6 +165,13 @@ INL vi vf_bits(vf a) { return vreinterpretq_s32_f32(a); }
 INL vi vi_max32(vi a, vi b) { return vmaxq_s32(a, b); }
 INL int32_t vi_hmax32(vi a) { return vmaxvq_s32(a); }
 INL vf vf_f16(const uint8_t *p) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))); }
+INL vf vf_f8(const uint8_t *p, int odd)
+{
+    uint16x4_t x = vreinterpret_u16_u8(vld1_u8(p));
+    if (!odd) x = vshl_n_u16(x, 8);
+    uint16x4_t half = vorr_u16(vand_u16(x, vdup_n_u16(0x8000)), vand_u16(vshr_n_u16(x, 1), vdup_n_u16(0x3f80)));
+    return vcvt_f32_f16(vreinterpret_f16_u16(half));
+}
 INL vi vi_load(const void *p) { return vld1q_s32(p); }
 INL void vi_store(void *p, vi x) { vst1q_s32(p, x); }
 INL vi vi_set1(int32_t x) { return vdupq_n_s32(x); }

@@ -113,19 +113,23 @@ static void run_amx(const struct rf_lin_task *t, size_t p0, size_t p1, size_t m0
 
 /* ---- bulk rows: quantised weights ---- */
 
-/* The signed bytes of 16 rows, 4 k of each, times the scale, less the min: pairs of k as bf16. */
-INL void pairs_of(vi x, vf s, vf m, bool min, uint8_t *out)
+/* Even and odd k of 16 rows: pairs as bf16. */
+INL void store_pairs(vf even, vf odd, uint8_t *out)
 {
     static const uint16_t side_by_side[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const vi mix = _mm512_loadu_si512(side_by_side);
+    vi_store(out, _mm512_permutexvar_epi16(_mm512_loadu_si512(side_by_side), (vi)_mm512_cvtne2ps_pbh(odd, even)));
+}
+
+/* The signed bytes of 16 rows, 4 k of each, times the scale, less the min. */
+INL void pairs_of(vi x, vf s, vf m, bool min, uint8_t *out)
+{
     vf y[4];
     UNROLL for (int i = 0; i < 4; i++) {
         y[i] = vf_mul(byte_s(x, i), s);
         if (min) y[i] = _mm512_sub_ps(y[i], m);
     }
-    UNROLL for (int i = 0; i < 2; i++)
-        vi_store(out + i * 128, _mm512_permutexvar_epi16(mix, (vi)_mm512_cvtne2ps_pbh(y[2 * i + 1], y[2 * i])));
+    UNROLL for (int i = 0; i < 2; i++) store_pairs(y[2 * i], y[2 * i + 1], out + i * 128);
 }
 
 /* A slab with signed bytes as a BF16 panel. sub: values of a scale. */
@@ -153,9 +157,20 @@ PAIRS(pairs_q4_k, expand_k45(p, s, 0), 32, true)
 PAIRS(pairs_q5_k, expand_k45(p, s, 1), 32, true)
 PAIRS(pairs_q6_k, expand_q6_k(p, s, 32), 16, false)
 
+/* Bytes times scales, with no slab between. */
+static void pairs_f8(const uint8_t *p, int nb, struct rf_lin_slab *s, uint8_t *out)
+{
+    (void)s;
+    for (int b = 0; b < nb; b++, p += F8_UNIT, out += STEP) UNROLL for (int v = 0; v < 2; v++) {
+        vf scale = f8_scale(p, v);
+        NO_UNROLL for (int i = 0; i < TILE; i++) store_pairs(f8_weight(p, i, 0, v, scale), f8_weight(p, i, 1, v, scale), out + i * 128 + v * 64);
+    }
+}
+
 static const struct pairs_row { uint32_t type; pairs_fn pairs; } pairs_rows[] = {
     {RF_TYPE_Q8_0, pairs_q8_0}, {RF_TYPE_Q4_0, pairs_q4_0}, {RF_TYPE_Q4_1, pairs_q4_1}, {RF_TYPE_Q5_0, pairs_q5_0}, {RF_TYPE_Q5_1, pairs_q5_1},
     {RF_TYPE_Q2_K, pairs_q2_k}, {RF_TYPE_Q3_K, pairs_q3_k}, {RF_TYPE_Q4_K, pairs_q4_k}, {RF_TYPE_Q5_K, pairs_q5_k}, {RF_TYPE_Q6_K, pairs_q6_k},
+    {RF_TYPE_F8_E4M3, pairs_f8},
 };
 
 /* The slabs of BLOCK steps from step i on of panel p, to tmp->b. */
