@@ -20,13 +20,13 @@ NEWER = ("gfx950",)  # LLVM 19 does not know them
 BUDGET = 25_000_000  # bytes packed; embed.py refuses to make more
 PTX_SINCE = {r"::no_allocate": 7.4, r"\.L2::": 7.4, r"\bgriddepcontrol\b": 7.8}  # PTX ISA, the version of each instruction's parts
 KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
-ONE_FORM = "f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
+ONE_FORM = "f8|f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
 DECODE = r"attn_decode_\d+"  # not on RDNA: kernels/matrix.h
 
 # Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.
 EXPECTED = [
-    (r"sm_90a", r"gemm", "HGMMA"),
+    (r"sm_90a", r"gemm|gemm_stream_.*", "HGMMA"),
     (r"sm_.*", LARGE + rf"|matmul_({ONE_FORM})_\d", "HMMA"),
     (r"ptx", LARGE + rf"|matmul_({ONE_FORM})_\d", "mma.sync"),
     (r"gfx90a|gfx94.|gfx950", LARGE, "v_mfma_f32_16x16x16"),
@@ -48,6 +48,7 @@ ALLOWED = [
     (r"sm_(80|86|89|90a)", r"gemm_few_q5_1", 69, SHARED),
     (r"sm_1[02]0", r"gemm_few_(bf16|q2_k|q3_k|q4_1|q5_1)", 31, SHARED),
     (r"sm_90a", r"gemm_few_f16", 8, SHARED),
+    (r"sm_90a", r"gemm_stream_q4_k", 5, "what is needed before and after the loop over chunks"),
     (r"sm_80", r"matmul_f32_4", 2, EIGHT),
     (r"sm_8[69]", r"matmul_(f32|q4_1|q5_1|q5_k|q6_k)_8", 12, EIGHT),
     (r"sm_1[02]0", r"matmul_q[45]_k_4", 15, EIGHT),
@@ -55,7 +56,7 @@ ALLOWED = [
     (r"sm_90a", r"matmul_q[56]_k_8", 6, EIGHT),
     (r"sm_1[02]0", r"matmul_q[456]_k_8", 24, EIGHT),
     (r"ptx-clang", r"gemm|gemm_sum", 35, COPIED),
-    (r"ptx-clang", r"matmul_(f16|bf16|q[458]_0|q[456]_k|q4_k_q6_k)_1", 100, COPIED),
+    (r"ptx-clang", r"matmul_(f8|f16|bf16|q[458]_0|q[456]_k|q4_k_q6_k)_1", 102, COPIED),
     (r"ptx-clang", r"attn", 525, "running results of 16 rows, indexed by a loop that clang does not unroll"),
     (r"ptx-clang", r"pack_rows_(f32|bf16)", 1, "16 bytes of a file's row, taken by address"),
     (r"gfx10..", r"flash_b?f16_256", 24, WIDE),

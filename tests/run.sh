@@ -225,6 +225,8 @@ for pass in $passes; do
         done
         say "single tokens by plain arithmetic, as on chips that do not attend on their matrix unit"
         RF_EMU_DECODE=plain RF_TEST_DEVICE=hip:0 c_tests build '/kernels/test_gpu_ops'
+        say "Hopper's products of 9 to 64 rows"
+        RF_EMU_STREAM=1 RF_EMU_ORDER=random RF_TEST_DEVICE=cuda:0 c_tests build '/kernels/test_gpu_gemm'
         case " $passes " in *" gpu_code "*) ;; *) gpu_isa ;; esac
         ;;
     gpu_code)
@@ -235,7 +237,8 @@ for pass in $passes; do
         say "threads under TSan"
         export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=0 # 512 threads of a block have a history each
         build build-tsan $tsan_args &&
-            RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/unit/(backend|engine|serve)/|/kernels/test_gpu_'
+            RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/unit/(backend|engine|serve)/|/kernels/test_gpu_' &&
+            RF_EMU_STREAM=1 RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/kernels/test_gpu_gemm'
         ;;
     lint)
         say lint

@@ -134,7 +134,7 @@ const struct rf_option rf_cli_options[] = {
     {"kv-memory", "MB", 0, INT(kv_memory_mb, 1, 1 << 30), WEIGHTS, 0, NULL, "size of the KV cache"},
     {"kv-blocks", "N", 0, INT(kv_blocks, 1, 1 << 30), WEIGHTS, 0, NULL, "the same in blocks of 16 tokens"},
     {"precise", NULL, 0, FLAG(precise), WEIGHTS, 0, NULL, "keep 16 bits of every product's input; prompts take twice as long"},
-    {"max-seqs", "N", 0, INT(max_seqs, 1, 65536), WEIGHTS, 0, NULL, "sequences running together (default 256)"},
+    {"max-seqs", "N", 0, INT(max_seqs, 1, 65536), WEIGHTS, 0, NULL, "sequences running together (default 256, on a GPU fewer above 163,840 tokens of vocabulary)"},
     {"max-step-tokens", "N", 0, INT(max_step_tokens, 1, 1 << 20), WEIGHTS, 0, NULL, "token budget of one step (default 512, on a GPU 2048)"},
     {"step-timeout", "SECONDS", 0, REAL(step_timeout, 0, 1e6), WEIGHTS, 0, NULL, "a step that takes longer has hung (default 120 on a GPU; 0 = never)"},
     {"max-queue", "N", 0, INT(max_queue, 1, 1 << 24), SERVE, 0, NULL, "requests waiting (default 1024)"},

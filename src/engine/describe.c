@@ -233,7 +233,7 @@ static void put_tensors(struct rf_buf *b, const struct rf_weights *w)
         const struct rf_tensor_view *t = rf_weights_tensor(w, i);
         rf_buf_puts(b, i ? ",{\"name\":" : "{\"name\":");
         put_string(b, t->name.s, t->name.n);
-        rf_buf_printf(b, ",\"type\":\"%s\",\"shape\":[", rf_type_name(t->type));
+        rf_buf_printf(b, ",\"type\":\"%s\",\"shape\":[", rf_weights_type_name(t->type));
         for (uint32_t d = 0; d < t->n_dim; d++) rf_buf_printf(b, d ? ",%llu" : "%llu", (unsigned long long)t->dim[d]);
         rf_buf_printf(b, "],\"bytes\":%llu}", (unsigned long long)t->bytes);
     }

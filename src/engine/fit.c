@@ -5,11 +5,19 @@
 #include "base/mem.h"
 
 enum { DEFAULT_SEQS = 256, DEFAULT_STEP = 512, DEFAULT_DEVICE_STEP = 2048, MIN_ROWS = 64, UNKNOWN_CTX = 4096, USEFUL_CTX = 512 };
+enum { DEVICE_LOGITS = 160 << 20 }; /* bytes of them in a GPU's memory that nobody asked for: a vocabulary of 262,144 gets 160 sequences */
+
+static uint32_t default_seqs(const struct rf_model *m)
+{
+    const uint32_t n_vocab = rf_lm_shape_get(m->lm)->n_vocab;
+    if (m->backend->info.host_memory || !n_vocab) return DEFAULT_SEQS;
+    return RF_MAX(RF_MIN(DEVICE_LOGITS / sizeof(float) / n_vocab, (size_t)DEFAULT_SEQS), (size_t)MIN_ROWS);
+}
 
 void rf_fit_runner_options(const struct rf_model *m, const struct rf_engine_options *o, struct rf_runner_options *r)
 {
     uint32_t step = o->max_step_tokens ? o->max_step_tokens : m->backend->info.host_memory ? DEFAULT_STEP : DEFAULT_DEVICE_STEP;
-    uint32_t seqs = RF_MIN(o->max_seqs ? o->max_seqs : DEFAULT_SEQS, step); /* each decodes in each step */
+    uint32_t seqs = RF_MIN(o->max_seqs ? o->max_seqs : default_seqs(m), step); /* each decodes in each step */
     *r = (struct rf_runner_options){.max_tok = step, .max_seq = seqs, .max_out = RF_MAX(seqs, RF_MIN(step, (uint32_t)MIN_ROWS)),
                                     .kv_type = o->kv_type, .precise = o->precise};
 }

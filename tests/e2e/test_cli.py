@@ -216,7 +216,8 @@ KERNELS = ("bench", "--kernels", "--shapes", "256x256,96x64", "--batch", "1,20",
 def check_kernels(rows, chooses):
     assert rows[0]["kernel"] == "sum" and rows[0]["share"] == pytest.approx(1)
     products = {(r["what"], r["rows"], r["outputs"], r["inputs"]) for r in rows if r["kernel"] == "product"}
-    assert products == {(t, m, 256, 256) for t in ("Q4_K", "Q6_K", "Q8_0", "BF16") for m in (1, 20)} | {(t, m, 96, 64) for t in ("Q8_0", "BF16") for m in (1, 20)}
+    assert products == {(t, m, 256, 256) for t in ("Q4_K", "Q6_K", "Q8_0", "F8_E4M3", "BF16") for m in (1, 20)} | \
+        {(t, m, 96, 64) for t in ("Q8_0", "F8_E4M3", "BF16") for m in (1, 20)}
     assert [(r["what"], r["rows"]) for r in rows if r["kernel"] == "attention"] == [("decode", 1), ("prompt", 32)]
     assert len([r for r in rows if r["kernel"] == "choice"]) == (4 if chooses else 0)
     assert all(r["us"] > 0 and r["gb_per_s"] > 0 and r["share"] > 0 for r in rows)

@@ -49,7 +49,7 @@ static inline void check_near(const float *got, const float *want, size_t n, dou
 }
 
 static const uint32_t types[] = {RF_TYPE_F32, RF_TYPE_F16, RF_TYPE_BF16, RF_TYPE_Q4_0, RF_TYPE_Q4_1, RF_TYPE_Q5_0, RF_TYPE_Q5_1,
-                                 RF_TYPE_Q8_0, RF_TYPE_Q2_K, RF_TYPE_Q3_K, RF_TYPE_Q4_K, RF_TYPE_Q5_K, RF_TYPE_Q6_K};
+                                 RF_TYPE_Q8_0, RF_TYPE_Q2_K, RF_TYPE_Q3_K, RF_TYPE_Q4_K, RF_TYPE_Q5_K, RF_TYPE_Q6_K, RF_TYPE_F8_E4M3};
 
 static inline void *encoded(uint32_t type, uint64_t rows, uint64_t cols, struct rf_rng *r)
 {
@@ -57,7 +57,7 @@ static inline void *encoded(uint32_t type, uint64_t rows, uint64_t cols, struct 
     uint64_t row;
     if (!rf_type_row_bytes(type, cols, &row)) abort();
     void *w = malloc(rows * row);
-    rf_type_get(type)->encode(x, w, rows * cols);
+    for (uint64_t i = 0; i < rows; i++) rf_type_get(type)->encode(x + i * cols, (char *)w + i * row, cols);
     free(x);
     return w;
 }

@@ -5,8 +5,8 @@
 #include "backend/gpu/driver.h"
 
 enum { NO_DEVICE = 100, DRIVER_TOO_OLD = 35, MISMATCH = 803, NO_COMPAT = 804, COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76, PROCESSORS = 16, MAX_DYNAMIC_SHARED = 8 };
-enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX };
-enum { PROGRAMMATIC_SERIALIZATION = 6 };
+enum { ATTRIBUTE, SET_CURRENT, RELEASE, FUNCTION_SET, LAUNCH_EX, CLUSTERS };
+enum { CLUSTER_DIMENSION = 4, PROGRAMMATIC_SERIALIZATION = 6 };
 
 static const char *const libraries[] = {"libcuda.so.1", NULL};
 
@@ -48,6 +48,7 @@ static int start(struct rf_gpu_device *d)
     fetch(d, RELEASE, "cuDevicePrimaryCtxRelease_v2");
     fetch(d, FUNCTION_SET, "cuFuncSetAttribute");
     fetch(d, LAUNCH_EX, "cuLaunchKernelEx"); /* CUDA 12 */
+    fetch(d, CLUSTERS, "cuOccupancyMaxActiveClusters");
     if (!retain || !d->extra[ATTRIBUTE] || !d->extra[SET_CURRENT] || !d->extra[RELEASE] || !d->extra[FUNCTION_SET]) return NO_DEVICE;
     int (*attribute)(int *, int, int) = (int (*)(int *, int, int))d->extra[ATTRIBUTE];
     if ((rc = attribute(&major, COMPUTE_MAJOR, d->handle)) || (rc = attribute(&minor, COMPUTE_MINOR, d->handle))) return rc;
@@ -68,15 +69,24 @@ static int allow_shared(struct rf_gpu_device *d, void *fn, unsigned bytes)
 }
 
 /* CUlaunchConfig and its attributes. */
-struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; unsigned size[3]; } v; };
 struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
 
-static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, uint32_t shared, void *stream, void **params)
+static int launch_early(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t cluster, uint32_t threads, uint32_t shared, void *stream, void **params)
 {
-    struct launch_attribute early = {.id = PROGRAMMATIC_SERIALIZATION, .v.value = 1};
-    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .shared = shared, .stream = stream, .attribute = &early, .n_attribute = 1};
+    struct launch_attribute attribute[2] = {{.id = PROGRAMMATIC_SERIALIZATION, .v.value = 1}, {.id = CLUSTER_DIMENSION, .v.size = {cluster, 1, 1}}};
+    struct launch_config c = {.grid = {grid[0], grid[1], grid[2]}, .block = {threads, 1, 1}, .shared = shared, .stream = stream, .attribute = attribute,
+                              .n_attribute = cluster > 1 ? 2 : 1};
     if (!d->extra[LAUNCH_EX] || !d->has_early) return d->api.launch(fn, grid[0], grid[1], grid[2], threads, 1, 1, shared, stream, params, NULL);
     return ((int (*)(const struct launch_config *, void *, void **, void **))d->extra[LAUNCH_EX])(&c, fn, params, NULL);
+}
+
+static uint32_t clusters(struct rf_gpu_device *d, void *fn, uint32_t cluster, uint32_t threads, uint32_t shared)
+{
+    struct launch_attribute size = {.id = CLUSTER_DIMENSION, .v.size = {cluster, 1, 1}};
+    struct launch_config c = {.grid = {cluster, 1, 1}, .block = {threads, 1, 1}, .shared = shared, .attribute = &size, .n_attribute = 1};
+    int n = 0, (*ask)(int *, void *, const struct launch_config *) = (int (*)(int *, void *, const struct launch_config *))d->extra[CLUSTERS];
+    return ask && d->extra[LAUNCH_EX] && !ask(&n, fn, &c) && n > 0 ? (uint32_t)n : 0;
 }
 
 static const char *text(struct rf_gpu_device *d, int rc)
@@ -104,6 +114,7 @@ const struct rf_gpu_vendor rf_gpu_cuda = {
     .bind = bind,
     .allow_shared = allow_shared,
     .launch_early = launch_early,
+    .clusters = clusters,
     .text = text,
     .stream_flags = 1,
     .event_flags = 2,

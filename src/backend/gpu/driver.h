@@ -61,8 +61,11 @@ struct rf_gpu_vendor {
     void (*stop)(struct rf_gpu_device *d);
     int (*bind)(struct rf_gpu_device *d); /* the calling thread works with this device from now on */
     int (*allow_shared)(struct rf_gpu_device *d, void *fn, unsigned bytes); /* launches of fn may ask for so much shared memory */
-    /* A launch that may start before the one in front of it ends (kernels/dialect.h: g_pdl_wait); NULL: there is no such thing. */
-    int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t threads, uint32_t shared, void *stream, void **params);
+    /* A launch that may start before the one in front of it ends (kernels/dialect.h: g_pdl_wait), in clusters of so many blocks (more than 1
+     * only where `clusters` says that they run); NULL: there is no such thing. */
+    int (*launch_early)(struct rf_gpu_device *d, void *fn, const uint32_t grid[3], uint32_t cluster, uint32_t threads, uint32_t shared, void *stream, void **params);
+    /* How many clusters of so many blocks of fn run at once; 0 where the driver does not say. NULL where launch_early is. */
+    uint32_t (*clusters)(struct rf_gpu_device *d, void *fn, uint32_t cluster, uint32_t threads, uint32_t shared);
     const char *(*text)(struct rf_gpu_device *d, int rc);
     bool operands_shared; /* operands of the matrix unit change places by way of shared memory */
     unsigned stream_flags, event_flags; /* non-blocking; no timing */
@@ -82,7 +85,7 @@ struct rf_gpu_device {
     bool has_early;                      /* launches may start early */
     uint32_t processors;                 /* multiprocessors; 0: the driver does not say */
     uint32_t shared_max;                 /* bytes of shared memory that a block may have */
-    void (*extra[5])(void);              /* the vendor's own calls, cast where they are used */
+    void (*extra[6])(void);              /* the vendor's own calls, cast where they are used */
     char id[16], name[128], arch[32];    /* "cuda:0", "NVIDIA H100", "sm_90" ("" where the driver does not say) */
 };
 

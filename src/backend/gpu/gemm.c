@@ -7,7 +7,8 @@
 #include "base/mem.h"
 
 enum { GEMM_PAD = 256 }; /* both sides' tiles come in pairs */
-/* Up to so many rows k is cut where column tiles leave the chip idle; by what is the same for all numbers of rows. */
+/* Up to so many rows (where no weights are expanded: twice as many) k is cut where column tiles leave the chip idle; by what is the same for all numbers of rows up to
+ * 256, and for those above. */
 enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, MOST_SPLITS = 8 };
 #define W_SCRATCH ((uint64_t)64 << 20)
 #define X_SCRATCH ((uint64_t)128 << 20)
@@ -68,16 +69,21 @@ static void rests(const struct rf_matmul_args *a, bool *x, bool *w)
 static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_gpu_weight *w, const struct piece *p, uint32_t k_tiles)
 {
     struct gemm_w_args e = {.w = w->dev, .hi = p->hi, .lo = p->lo, .tile0 = p->from / 16, .chunks = w->n_chunk, .k_tiles = k_tiles};
-    return rf_gpu_launch(g, s, RF_GPU_K_gemm_w_f32 + rf_gpu_weight_number(w), (k_tiles + 3) / 4,
-                         (p->n + 15) / 16, 1, 256, &e);
+    return rf_gpu_launch_early(g, s, RF_GPU_K_gemm_w_f32 + rf_gpu_weight_number(w), (k_tiles + 3) / 4,
+                         (p->n + 15) / 16, 1, 256, 0, &e);
 }
+
+/* Most rows for which k is cut: pieces of what is expanded must not go by rows. */
+static uint32_t most_split(bool expands) { return expands ? SPLIT_ROWS : 2 * SPLIT_ROWS; }
 
 /* One product of all pieces; x is in its tiles. */
 static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, const struct piece *p, uint32_t n_piece, struct gemm_args *m)
 {
     const uint32_t whole_rows = a->rows; /* not those of a slice: the number of splits goes with the call */
     const struct gemm_shape *shape = &g->gemm.shape;
+    bool expands = false;
     m->n_w = n_piece;
+    for (uint32_t i = 0; i < a->n_w; i++) expands |= !resident(rf_gpu_weight_of(a->w[i]), m->w_terms);
     for (uint32_t i = 0; i < n_piece; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[p[i].w]);
         m->w[i] = p[i].hi ? p[i].hi : w->dev;
@@ -93,18 +99,19 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
     uint64_t blocks = (uint64_t)m->row_tiles * m->col_tiles;
     m->splits = 1;
     if (shape->persistent) {
-        if (whole_rows <= SPLIT_ROWS) m->splits = RF_MAX(RF_MIN(RF_MIN(shape->processors / m->col_tiles, m->k_tiles * m->terms / SPLIT_STEPS), (uint32_t)MOST_SPLITS), 1u);
+        const uint32_t pairs = (whole_rows + GEMM_PAD - 1) / GEMM_PAD, most = RF_MIN(m->k_tiles * m->terms / SPLIT_STEPS, MOST_SPLITS / pairs);
+        if (whole_rows <= most_split(expands)) m->splits = RF_MAX(RF_MIN(shape->processors / (m->col_tiles * pairs), most), 1u);
         blocks = RF_MIN((m->row_tiles + 1) / 2 * (uint64_t)m->col_tiles * m->splits, (uint64_t)(shape->processors & ~1u));
     }
-    RF_TRY(rf_gpu_launch_shared(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m));
-    return m->splits > 1 ? rf_gpu_launch(g, s, RF_GPU_K_gemm_sum, m->col_tiles, m->rows, 1, RF_GPU_GEMM_ROWS, m) : g->fault;
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m));
+    return m->splits > 1 ? rf_gpu_launch_early(g, s, RF_GPU_K_gemm_sum, m->col_tiles, m->rows, 1, RF_GPU_GEMM_ROWS, 0, m) : g->fault;
 }
 
 /* Sums of splits: as many as processors, or one launch alone, which has no more than MOST_SPLITS. */
-static uint64_t part_bytes(const struct gemm_shape *shape, uint32_t rows, uint64_t col_tiles)
+static uint64_t part_bytes(const struct gemm_shape *shape, uint32_t rows, uint64_t col_tiles, bool expands)
 {
-    if (!shape->persistent || rows > SPLIT_ROWS) return 0;
-    return RF_MIN((uint64_t)shape->processors, MOST_SPLITS * col_tiles) * SPLIT_ROWS * RF_GPU_GEMM_ROWS * sizeof(float);
+    if (!shape->persistent || rows > most_split(expands)) return 0;
+    return RF_MIN((uint64_t)shape->processors, MOST_SPLITS * col_tiles) * SPLIT_ROWS * RF_GPU_GEMM_ROWS * sizeof(float); /* of more rows half as many */
 }
 
 uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32_t left, uint32_t room)
@@ -131,7 +138,7 @@ static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf
     const uint64_t tile_row = (uint64_t)m->k_tiles * RF_GPU_GEMM_TILE;
     struct gemm_x_args x = {.x = a->x + (uint64_t)row0 * cols * sizeof(float), .hi = m->x, .lo = m->x_lo, .rows = rows, .cols = cols,
                             .k_tiles = m->k_tiles, .tile_rows = RF_GPU_GEMM_ROWS};
-    RF_TRY(rf_gpu_launch(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, &x));
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, 0, &x));
     m->rows = rows;
     m->row_tiles = (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS;
     struct piece p[RF_GPU_GEMM_W];
@@ -192,6 +199,7 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
     uint32_t step;
     RF_TRY(shape_get(g, s));
     rests(a, &x_rest, &w_rest);
+    if (rf_gpu_gemm_stream_takes(g, a)) return rf_gpu_gemm_stream(g, s, a);
     if (rf_gpu_gemm_few_takes(g, a)) return rf_gpu_gemm_few(g, s, a, x_rest, w_rest);
     for (uint32_t i = 0; i < a->n_w; i++) {
         if (rf_gpu_weight_of(a->w[i])->cols != rf_gpu_weight_of(a->w[0])->cols) return RF_INTERNAL;
@@ -200,7 +208,7 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
         tiles += resident(rf_gpu_weight_of(a->w[i]), w_rest) ? 0 : n;
     }
     /* Spare memory takes x if it can, and then weights: not where splits go by pieces, since how much is left goes by rows. */
-    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all);
+    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all, tiles);
     const uint64_t w_all = RF_MIN(tiles * tile_row * (w_rest ? 2 : 1), w_most(g, tile_row)), aside = x_all <= a->spare_bytes ? x_all : 0;
     RF_TRY(rf_gpu_scratch_need(g, &g->work, x_all - aside + part + w_all, "expanded weights and rounded activations"));
     const rf_dev work = g->work.dev, x = aside ? a->spare : work;

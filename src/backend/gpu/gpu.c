@@ -27,23 +27,37 @@ rf_status rf_gpu_slot(struct rf_gpu *g, int rc, const char *what)
 static const char *const kernel_names[] = {
 #define X(name, args) #name,
     RF_GPU_KERNELS(X)
+    RF_GPU_OTHER_KERNELS(X)
 #undef X
 };
 
+static int allow_shared(struct rf_gpu *g, enum rf_gpu_kernel k, uint32_t shared)
+{
+    int rc = g->dev.vendor->bind(&g->dev);
+    if (rc || shared <= g->shared[k]) return rc;
+    rc = g->dev.vendor->allow_shared(&g->dev, g->fn[k], shared);
+    if (!rc) g->shared[k] = shared;
+    return rc;
+}
+
+rf_status rf_gpu_allow_shared(struct rf_gpu *g, enum rf_gpu_kernel k, uint32_t shared)
+{
+    if (g->fault) return g->fault;
+    int rc = allow_shared(g, k, shared);
+    return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
+}
+
+/* cluster: blocks of one in a launch that may start early; 0: an ordinary launch. */
 static rf_status launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
-                        uint32_t shared, const void *args, bool early)
+                        uint32_t shared, const void *args, uint32_t cluster)
 {
     if (g->fault) return g->fault;
     if (!gx || !gy || !gz) return RF_OK;
     if (gx > INT32_MAX || gy > 65535 || gz > 65535) return RF_INTERNAL;
     void *params[] = {(void *)(uintptr_t)args};
-    int rc = g->dev.vendor->bind(&g->dev);
-    if (!rc && shared > g->shared[k]) {
-        rc = g->dev.vendor->allow_shared(&g->dev, g->fn[k], shared);
-        if (!rc) g->shared[k] = shared;
-    }
-    if (!rc && early && g->dev.vendor->launch_early)
-        rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, threads, shared, rf_gpu_stream(g, s), params);
+    int rc = allow_shared(g, k, shared);
+    if (!rc && cluster && g->dev.vendor->launch_early)
+        rc = g->dev.vendor->launch_early(&g->dev, g->fn[k], (uint32_t[]){(uint32_t)gx, gy, gz}, cluster, threads, shared, rf_gpu_stream(g, s), params);
     else if (!rc) rc = g->dev.api.launch(g->fn[k], (unsigned)gx, gy, gz, threads, 1, 1, shared, rf_gpu_stream(g, s), params, NULL);
     return rc ? rf_gpu_slot(g, rc, kernel_names[k]) : RF_OK;
 }
@@ -51,13 +65,19 @@ static rf_status launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kerne
 rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                                uint32_t shared, const void *args)
 {
-    return launch(g, s, k, gx, gy, gz, threads, shared, args, false);
+    return launch(g, s, k, gx, gy, gz, threads, shared, args, 0);
 }
 
 rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                               uint32_t shared, const void *args)
 {
-    return launch(g, s, k, gx, gy, gz, threads, shared, args, true);
+    return launch(g, s, k, gx, gy, gz, threads, shared, args, 1);
+}
+
+rf_status rf_gpu_launch_cluster(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t cluster, uint32_t threads, uint32_t shared,
+                                const void *args)
+{
+    return launch(g, s, k, gx, 1, 1, threads, shared, args, cluster);
 }
 
 rf_status rf_gpu_launch(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
@@ -303,7 +323,8 @@ static rf_status find_kernels(struct rf_gpu *g, struct rf_error *err)
     for (int i = 0; i < RF_GPU_N_KERNEL; i++) {
         int rc = 1;
         for (uint32_t m = 0; rc && m < g->n_module; m++) rc = g->dev.api.module_function(&g->fn[i], g->module[m], kernel_names[i]);
-        RF_TRY(rf_gpu_check(&g->dev, rc, kernel_names[i], err));
+        if (rc && i >= RF_GPU_N_COMMON) g->fn[i] = NULL;
+        else RF_TRY(rf_gpu_check(&g->dev, rc, kernel_names[i], err));
     }
     return RF_OK;
 }

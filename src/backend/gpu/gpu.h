@@ -14,6 +14,9 @@
 enum rf_gpu_kernel {
 #define X(name, args) RF_GPU_K_##name,
     RF_GPU_KERNELS(X)
+    RF_GPU_N_COMMON, /* every architecture has those before */
+    RF_GPU_LAST_COMMON = RF_GPU_N_COMMON - 1,
+    RF_GPU_OTHER_KERNELS(X)
 #undef X
     RF_GPU_N_KERNEL
 };
@@ -51,6 +54,7 @@ struct rf_gpu_scratch { rf_dev dev; uint64_t bytes; };
 
 struct rf_gpu_gemm { /* gemm.c */
     struct gemm_shape shape; /* threads 0: not asked yet */
+    uint32_t clusters[RF_GPU_STREAM_KINDS][RF_GPU_CLUSTER]; /* gemm_stream.c, of its kernels: 1 + how many clusters of 1 + i blocks run at once; 0: not asked yet */
     uint64_t w_most;         /* bytes that expanded weights may take; 0: as many as a plan counts with (tests take fewer) */
 };
 
@@ -139,6 +143,11 @@ rf_status rf_gpu_launch_shared(struct rf_gpu *g, struct rf_stream *s, enum rf_gp
 /* The same for kernels with a g_pdl_wait (dialect.h): they may start while the one before still runs. */
 rf_status rf_gpu_launch_early(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t gy, uint32_t gz, uint32_t threads,
                               uint32_t shared, const void *args);
+/* The same in clusters of so many blocks: 1, or fewer than vendor->clusters allows. */
+rf_status rf_gpu_launch_cluster(struct rf_gpu *g, struct rf_stream *s, enum rf_gpu_kernel k, uint64_t gx, uint32_t cluster, uint32_t threads, uint32_t shared,
+                                const void *args);
+/* Before something is asked of a kernel's launches with so much shared memory. */
+rf_status rf_gpu_allow_shared(struct rf_gpu *g, enum rf_gpu_kernel k, uint32_t shared);
 /* At least `bytes` of device memory and as much pinned host memory that may be written now. */
 rf_status rf_gpu_buffer_need(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes);
 rf_status rf_gpu_buffer_send(struct rf_gpu *g, struct rf_gpu_buffer *b, size_t bytes, struct rf_stream *s);
@@ -175,8 +184,11 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
 #define RF_GPU_FACTOR_ATTENTION 0.125f
 #define RF_GPU_FACTOR_GLU 0.0625f
 #define RF_GPU_FACTOR_ANY 0.25f
-/* The form of a product's x: what its maker left, or made now. Rows up to RF_GPU_FEW_MOST where some weights have a form for halves. */
+/* The form of a product's x, not in blobs: what its maker left, or made now. Rows up to RF_GPU_FEW_MOST where some weights have a form for halves. */
 rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at);
+/* Blobs of x for gemm_stream.c that its maker left; 0: there are none. */
+rf_dev rf_gpu_act_blobs(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, bool bf16);
+static inline uint32_t rf_gpu_pad_rows(uint32_t rows) { return (rows + 15) / 16 * 16; }
 /* The factor that the maker of a row at x chose for its form. */
 float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols);
 /* What was written at p is no longer what the form was made of. */
@@ -197,6 +209,10 @@ uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32
 /* gemm_few.c: the same for 9 to 64 rows, straight from packed weights. Takes: whether it can. shape: asked for before. */
 bool rf_gpu_gemm_few_takes(const struct rf_gpu *g, const struct rf_matmul_args *a);
 rf_status rf_gpu_gemm_few(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest);
+/* gemm_stream.c: the same on Hopper, for the types that it has. has: this device's code has such products. */
+static inline bool rf_gpu_has_stream(const struct rf_gpu *g) { return g->fn[RF_GPU_K_gemm_stream_bf16]; }
+bool rf_gpu_gemm_stream_takes(const struct rf_gpu *g, const struct rf_matmul_args *a);
+rf_status rf_gpu_gemm_stream(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
 rf_status rf_gpu_scratch_need(struct rf_gpu *g, struct rf_gpu_scratch *s, uint64_t bytes, const char *what);
 void rf_gpu_scratch_release(struct rf_gpu *g, struct rf_gpu_scratch *s);
 

@@ -31,6 +31,7 @@ static const struct layout {
 #define TYPE_q4_k RF_TYPE_Q4_K
 #define TYPE_q5_k RF_TYPE_Q5_K
 #define TYPE_q6_k RF_TYPE_Q6_K
+#define TYPE_f8 RF_TYPE_F8_E4M3
 #define X(t, values, bytes) {TYPE_##t, values, bytes, RF_GPU_K_embed_##t},
     RF_GPU_TYPES(X)
 #undef X
@@ -75,7 +76,8 @@ static rf_status upload(struct rf_gpu *g, const struct rf_gpu_weight *w, const s
         uint32_t n = (uint32_t)RF_MIN((uint64_t)rows, w->rows - r), tiles = (n + unit - 1) / unit * (unit / 16);
         struct rf_gpu_buffer *b = &g->staging[turn];
         RF_TRY(stage_need(g, b, (size_t)RF_MAX(rows * file_row, (uint64_t)STAGE), err));
-        memcpy(b->host, (const uint8_t *)d->data + r * file_row, (size_t)(n * file_row));
+        if (d->fetch) d->fetch(d->ctx, r, n, b->host, (size_t)file_row);
+        else memcpy(b->host, (const uint8_t *)d->data + r * file_row, (size_t)(n * file_row));
         int rc = g->dev.api.upload(b->dev, b->host, (size_t)(n * file_row), g->stream);
         if (!rc) rc = g->dev.api.event_record(b->sent, g->stream);
         RF_TRY(rf_gpu_check(&g->dev, rc, d->name, err));
@@ -152,21 +154,22 @@ uint64_t rf_gpu_weight_bytes(const struct rf_weight *weight) { return rf_gpu_wei
 
 /* ---- x for the matrix unit ---- */
 
-/* Room for as many rows as products from packed weights take (bf16 alone: for few), so that shapes of steps do not move it. */
-struct act_room { uint64_t blocks, form, half, need; };
-static struct act_room act_room(uint32_t cols, bool has_half, bool has_bf16)
+/* Room for as many rows as products from packed weights take (bf16 alone: for few, or for blobs), so that shapes of steps do not move it. */
+struct act_room { uint64_t blocks, half, bf16, need; };
+static struct act_room act_room(const struct rf_gpu *g, uint32_t cols, bool has_half, bool has_bf16)
 {
-    const uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, sets = has_half ? RF_GPU_FEW_MOST / 8 : 1, form = blocks * 1024, half = has_half ? sets * form : 0;
-    return (struct act_room){blocks, form, half, half + (has_bf16 ? form : 0) + sets * blocks * 32};
+    const uint64_t blocks = ((uint64_t)cols + 255) / 256 * 8, sets = has_half ? RF_GPU_FEW_MOST / 8 : 1, form = blocks * 1024;
+    const uint64_t half = has_half ? sets * form : 0, bf16 = !has_bf16 ? 0 : rf_gpu_has_stream(g) ? blocks * 64 * RF_GPU_FEW_MOST : form;
+    return (struct act_room){blocks, half, bf16, half + bf16 + sets * blocks * 32};
 }
 
-uint64_t rf_gpu_act_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d) { return g->has_mma ? act_room(d->cols, true, true).need : 0; }
+uint64_t rf_gpu_act_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d) { return g->has_mma ? act_room(g, d->cols, true, true).need : 0; }
 
 static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct act_args *at)
 {
     struct rf_gpu_act *a = &g->act;
-    const struct act_room room = act_room(cols, a->half, a->bf16);
-    const uint64_t need = room.need, half = room.half, form = room.form;
+    const struct act_room room = act_room(g, cols, a->half, a->bf16);
+    const uint64_t need = room.need;
     if (need > a->bytes) {
         a->of = 0;
         rf_gpu_free(g, a->dev, a->bytes); /* waits for work in flight */
@@ -176,7 +179,7 @@ static rf_status act_place(struct rf_gpu *g, uint32_t cols, float factor, struct
         int rc = g->dev.api.fill(a->dev, 0, need, g->stream); /* columns of rows that are not there are loaded, too */
         if (rc) return rf_gpu_slot(g, rc, "clearing activations");
     }
-    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + half : 0, .sum = a->dev + half + (a->bf16 ? form : 0),
+    *at = (struct act_args){.half = a->half ? a->dev : 0, .bf16 = a->bf16 ? a->dev + room.half : 0, .sum = a->dev + room.half + room.bf16,
                             .blocks = (unsigned)room.blocks, .factor = factor};
     return RF_OK;
 }
@@ -194,13 +197,15 @@ rf_status rf_gpu_act_make(struct rf_gpu *g, rf_dev of, uint32_t rows, uint32_t c
 {
     const struct rf_gpu_act *a = &g->act;
     *at = (struct act_args){0};
-    if (!g->has_mma || rows > (a->half ? (uint32_t)RF_GPU_FEW_MOST : (uint32_t)RF_GPU_FEW_ROWS) || (!a->half && !a->bf16)) {
+    const bool few = rows <= RF_GPU_FEW_ROWS, stream = !few && rf_gpu_has_stream(g);
+    if (!g->has_mma || rows > RF_GPU_FEW_MOST || !(a->half || (a->bf16 && (few || stream)))) {
         rf_gpu_act_drop(g, of);
         return RF_OK;
     }
-    if (rows == 1) at->factor = factor; /* products of one row make the form themselves */
+    if (rows == 1 || (stream && cols % 256)) at->factor = factor; /* products make the form themselves */
     else RF_TRY(act_place(g, cols, factor, at));
-    if (rows > RF_GPU_FEW_ROWS) at->bf16 = 0; /* products of so many rows take it otherwise */
+    if (stream && at->blocks) at->pad_rows = rf_gpu_pad_rows(rows);
+    else if (!few) at->bf16 = 0; /* products of so many rows take it otherwise */
     act_note(g, of, rows, cols, at);
     return RF_OK;
 }
@@ -212,6 +217,11 @@ void rf_gpu_act_drop(struct rf_gpu *g, rf_dev p)
 
 static bool act_is_of(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols) { return g->act.of == x && g->act.rows == rows && g->act.cols == cols; }
 
+rf_dev rf_gpu_act_blobs(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, bool bf16)
+{
+    return !act_is_of(g, x, rows, cols) || !g->act.at.pad_rows ? 0 : bf16 ? g->act.at.bf16 : g->act.at.half;
+}
+
 float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols)
 {
     return act_is_of(g, x, rows, cols) ? g->act.at.factor : RF_GPU_FACTOR_ANY;
@@ -220,7 +230,7 @@ float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_
 rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
 {
     *at = g->act.at;
-    if (act_is_of(g, x, rows, cols) && (at->half || at->bf16)) return RF_OK;
+    if (act_is_of(g, x, rows, cols) && (at->half || at->bf16) && !at->pad_rows) return RF_OK;
     struct act_row_args p = {.x = x, .cols = cols};
     RF_TRY(act_place(g, cols, rf_gpu_act_factor(g, x, rows, cols), &p.act));
     if (rows > RF_GPU_FEW_ROWS) p.act.bf16 = 0;

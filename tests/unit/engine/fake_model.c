@@ -433,7 +433,7 @@ rf_status rf_weights_read_side_file(const struct rf_weights *w, const char *name
 {
     return (void)w, (void)out, rf_fail(err, RF_NOT_FOUND, "%s: no such file", name);
 }
-const char *rf_type_name(uint32_t id) { return id == 12 ? "Q4_K" : "?"; }
+const char *rf_weights_type_name(uint32_t id) { return id == 12 ? "Q4_K" : "?"; }
 
 /* ---- tokenizer: bytes, three special tokens, a few words ---- */
 

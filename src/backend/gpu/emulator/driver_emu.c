@@ -301,6 +301,7 @@ N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name
 {
     (void)m;
     STEP();
+    if (!strncmp(name, "gemm_stream_", 12) && !number("RF_EMU_STREAM", 0)) return NOT_FOUND; /* Hopper's */
     for (size_t i = 0; i < rf_emu_n_kernels; i++)
         if (!strcmp(rf_emu_kernels[i].name, name)) {
             *f = (void *)(uintptr_t)&rf_emu_kernels[i];

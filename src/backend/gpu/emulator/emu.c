@@ -49,7 +49,7 @@ struct fiber {
 };
 
 struct warp { uint32_t n; int line; char met[2]; };
-struct shared { int id; void *p; };
+struct shared { int id; void *p; size_t bytes; };
 
 /* One device, used by one thread at a time, as a driver's default context is. */
 static struct {
@@ -290,8 +290,76 @@ void *rf_emu_shared(int id, size_t bytes)
 #ifdef RF_EMU_TSAN
     AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
 #endif
-    emu.shared[emu.n_shared++] = (struct shared){id, p};
+    emu.shared[emu.n_shared++] = (struct shared){id, p, bytes};
     return p;
+}
+
+/* Addresses of 32 bits: 1 + the array's number, and 24 bits of place. */
+uint32_t rf_emu_shared_at(const void *p)
+{
+    for (uint32_t i = 0; i < emu.n_shared; i++)
+        if ((const char *)p >= (char *)emu.shared[i].p && (const char *)p < (char *)emu.shared[i].p + emu.shared[i].bytes)
+            return (i + 1) << 24 | (uint32_t)((const char *)p - (char *)emu.shared[i].p);
+    die("an address that is not of shared memory");
+    return 0;
+}
+
+void *rf_emu_shared_of(uint32_t at, size_t bytes)
+{
+    uint32_t i = at >> 24, place = at & 0xffffff;
+    if (!i || i > emu.n_shared || place + bytes > emu.shared[i - 1].bytes) die("shared memory that is not there");
+    return (char *)emu.shared[i - 1].p + place;
+}
+
+/* A counting barrier (PTX: mbarrier) in 8 bytes of shared memory. A phase ends when all have arrived and all bytes that were announced are there. */
+struct bar { uint16_t count, pending; int32_t bytes; };
+enum { BAR_PHASE = 0x8000, BAR_TURNS = 1 << 22 };
+
+static struct bar bar_get(uint32_t at)
+{
+    struct bar b;
+    memcpy(&b, rf_emu_shared_of(at, sizeof b), sizeof b);
+    return b;
+}
+
+static void bar_put(uint32_t at, struct bar b)
+{
+    if (!(b.pending & ~BAR_PHASE) && !b.bytes) b.pending = (uint16_t)(((b.pending & BAR_PHASE) ^ BAR_PHASE) | b.count);
+    memcpy(rf_emu_shared_of(at, sizeof b), &b, sizeof b);
+}
+
+void rf_emu_bar_init(uint32_t at, uint32_t count)
+{
+    if (!count || count >= BAR_PHASE) die("a barrier of so many");
+    bar_put(at, (struct bar){(uint16_t)count, (uint16_t)count, 0});
+}
+
+void rf_emu_bar_arrive(uint32_t at, uint32_t bytes)
+{
+    struct bar b = bar_get(at);
+    publish(rf_emu_shared_of(at, 8));
+    if (!(b.pending & ~BAR_PHASE)) die("more arrivals than a barrier counts");
+    b.pending--;
+    b.bytes += (int32_t)bytes;
+    bar_put(at, b);
+}
+
+void rf_emu_bar_bytes(uint32_t at, uint32_t bytes)
+{
+    struct bar b = bar_get(at);
+    publish(rf_emu_shared_of(at, 8));
+    b.bytes -= (int32_t)bytes;
+    bar_put(at, b);
+}
+
+void rf_emu_bar_wait(uint32_t at, uint32_t parity, int line)
+{
+    emu.running->line = line;
+    for (int turn = 0; (bar_get(at).pending & BAR_PHASE) / BAR_PHASE == (parity & 1); turn++) {
+        if (turn == BAR_TURNS) die("a barrier's phase that never ends");
+        park(READY);
+    }
+    observe(rf_emu_shared_of(at, 8));
 }
 
 int rf_emu_decodes(void)

@@ -33,6 +33,13 @@ extern struct rf_emu_thread rf_emu_now; /* of the running fiber */
 enum rf_emu_order { RF_EMU_FORWARD, RF_EMU_BACKWARD, RF_EMU_RANDOM };
 
 void *rf_emu_shared(int id, size_t bytes);
+/* Shared memory by addresses of 32 bits, and counting barriers in it, as kernels/hopper.h wants them. */
+uint32_t rf_emu_shared_at(const void *p);
+void *rf_emu_shared_of(uint32_t at, size_t bytes);
+void rf_emu_bar_init(uint32_t at, uint32_t count);
+void rf_emu_bar_arrive(uint32_t at, uint32_t bytes); /* and announces so many bytes */
+void rf_emu_bar_bytes(uint32_t at, uint32_t bytes);  /* which are there */
+void rf_emu_bar_wait(uint32_t at, uint32_t parity, int line);
 int rf_emu_decodes(void); /* kernels/matrix.h: not where RF_EMU_DECODE is "plain" */
 size_t rf_emu_dynamic(void); /* bytes of shared memory that the launch asked for */
 void rf_emu_block_sync(int line);

@@ -4,12 +4,16 @@
  * For each 8 rows and each block of 32 values, 1 KiB: high parts [8 rows][4 lanes t][8 values], then low parts. half: values times a power of
  * two (factor) that whoever makes the row chooses so that none overflows f16, with 2^-25 of absolute error after it; sum: the scaled sums of blocks,
  * [blocks / 8][8 rows][4 lanes t]{high parts of blocks 2t and 2t + 1, low parts}, f16. bf16: not scaled. Blocks behind the row are zeros.
+ *
+ * Where Hopper's products of 9 to 64 rows are next (pad_rows), high parts alone go to the blobs that those want: [64 values of k][pad_rows] as matrix.h says,
+ * bf16 in k's own order, halves in that of gemm_x (RF_GPU_ORDER_OCTETS).
  */
 #ifndef RF_GPU_ACT_H
 #define RF_GPU_ACT_H
 
 #include "dialect.h"
 #include "args.h"
+#include "matrix.h"
 
 G_FN g_u64 act_at(g_u32 blocks, g_u32 row, g_u32 block, g_u32 t) { return ((g_u64)(row >> 3) * blocks + block) * 1024 + (row & 7) * 64 + t * 16; }
 G_FN g_u64 act_sum_at(g_u32 blocks, g_u32 row, g_u32 block)
@@ -42,11 +46,20 @@ G_FN void act_put_sum(g_u16 *to, float s)
     to[0] = g_f2h(s);
     to[2] = g_f2h(s - g_h2f(to[0]));
 }
+G_FN g_u64 act_blob_at(const struct act_args *a, g_u32 row, g_u32 block, g_u32 chunk)
+{
+    return (g_u64)(block >> 1) * a->pad_rows * 128 + g_blob_at(row, (block & 1) * 4 + chunk);
+}
 /* The 8 values of lane t in a block, in the order of octet_k (weights.h); called by whole groups of 4 lanes t, of which those that are not live store nothing. */
 G_FN void act_put_half(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v, g_u32 live)
 {
     struct g_u4 high, low;
     float pair[4];
+    if (a->pad_rows) {
+        for (g_u32 i = 0; live && i < 4; i++)
+            *(g_u32 *)(a->half + act_blob_at(a, row, block, i) + 4 * t) = g_f2h(v[2 * i] * a->factor) | (g_u32)g_f2h(v[2 * i + 1] * a->factor) << 16;
+        return;
+    }
     for (int i = 0; i < 4; i++) pair[i] = act_half2(v[2 * i] * a->factor, v[2 * i + 1] * a->factor, &high.v[i], &low.v[i]);
     float s = (pair[0] + pair[1]) + (pair[2] + pair[3]); /* halves of the octet first, then lanes: matmul_one.h adds in this order, too */
     g_u8 *to = (g_u8 *)a->half + act_at(a->blocks, row, block, t);
@@ -63,8 +76,9 @@ G_FN void act_put_bf16(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t
 {
     struct g_u4 high, low;
     for (int i = 0; i < 4; i++) act_bf16_2(v[2 * i], v[2 * i + 1], &high.v[i], &low.v[i]);
-    g_u8 *to = (g_u8 *)a->bf16 + act_at(a->blocks, row, block, t);
-    if (live) {
+    g_u8 *to = (g_u8 *)a->bf16 + (a->pad_rows ? act_blob_at(a, row, block, t) : act_at(a->blocks, row, block, t));
+    if (live && a->pad_rows) *(struct g_u4 *)to = high;
+    else if (live) {
         *(struct g_u4 *)to = high;
         *(struct g_u4 *)(to + 512) = low;
     }

@@ -19,7 +19,8 @@ enum { RF_GPU_ONE_HALVES = 2, RF_GPU_ONE_THREADS = 32 * RF_GPU_ONE_HALVES * RF_G
 /* X(type, values of a chunk along k, bytes of a chunk of 16 rows): weights.h. bf16 has a place of its own for chunks. */
 #define RF_GPU_TYPES(X)                                                                                                       \
     X(f32, 128, 8192) X(f16, 128, 4096) X(bf16, 64, 2048) X(q4_0, 128, 1152) X(q4_1, 128, 1280) X(q5_0, 128, 1408)            \
-    X(q5_1, 128, 1536) X(q8_0, 128, 2176) X(q2_k, 256, 1344) X(q3_k, 256, 1824) X(q4_k, 256, 2368) X(q5_k, 256, 2880) X(q6_k, 256, 3360)
+    X(q5_1, 128, 1536) X(q8_0, 128, 2176) X(q2_k, 256, 1344) X(q3_k, 256, 1824) X(q4_k, 256, 2368) X(q5_k, 256, 2880) X(q6_k, 256, 3360) \
+    X(f8, 128, 2112)
 
 /* The step's plan in device memory: int32 words; a table's place is in words from the plan's start. Then tokens, positions, .. (gpu.h). */
 enum { RF_GPU_PLAN_STRIDE, RF_GPU_PLAN_TABLE, RF_GPU_PLAN_HEAD = 32, RF_GPU_GROUPS = 16 }; /* most cache groups of a model */
@@ -29,8 +30,8 @@ enum { RF_GPU_PLAN_ROWS = 30, RF_GPU_PLAN_EDITS }; /* sample_row of each output;
 enum { RF_GPU_SPLITS = 32, RF_GPU_PLAIN_RUNS = 16, RF_GPU_DECODE_HEADS = 8, RF_GPU_DECODE_WARPS = 4, RF_GPU_DECODE_RING = 32, RF_GPU_DECODE_STEP = 16 };
 #define decode_heads(dim) ((dim) > 128 ? RF_GPU_DECODE_HEADS / 2u : RF_GPU_DECODE_HEADS + 0u) /* query heads of a block, by plain arithmetic */
 
-/* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. */
-struct act_args { rf_gpu_ptr half, bf16, sum; unsigned blocks; float factor; };
+/* act.h: a row's blocks of 32, those that pad to a multiple of 8 included; half, bf16: 0 where not wanted. pad_rows: not 0 for blobs of so many rows. */
+struct act_args { rf_gpu_ptr half, bf16, sum; unsigned blocks, pad_rows; float factor; unsigned pad; };
 
 struct probe_args { rf_gpu_ptr out; };
 struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
@@ -101,6 +102,13 @@ struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_
     RF_GPU_TYPE_KERNELS_(X, f32) RF_GPU_TYPE_KERNELS_(X, f16) RF_GPU_TYPE_KERNELS_(X, bf16)                                  \
     RF_GPU_TYPE_KERNELS_(X, q4_0) RF_GPU_TYPE_KERNELS_(X, q4_1) RF_GPU_TYPE_KERNELS_(X, q5_0)                                \
     RF_GPU_TYPE_KERNELS_(X, q5_1) RF_GPU_TYPE_KERNELS_(X, q8_0) RF_GPU_TYPE_KERNELS_(X, q2_k)                                \
-    RF_GPU_TYPE_KERNELS_(X, q3_k) RF_GPU_TYPE_KERNELS_(X, q4_k) RF_GPU_TYPE_KERNELS_(X, q5_k) RF_GPU_TYPE_KERNELS_(X, q6_k)
+    RF_GPU_TYPE_KERNELS_(X, q3_k) RF_GPU_TYPE_KERNELS_(X, q4_k) RF_GPU_TYPE_KERNELS_(X, q5_k) RF_GPU_TYPE_KERNELS_(X, q6_k)  \
+    RF_GPU_TYPE_KERNELS_(X, f8)
+
+/* Those that only some architectures' code has: a function that is not there is 0 in struct rf_gpu. */
+#define RF_GPU_OTHER_KERNELS(X)                                                                                              \
+    X(gemm_stream_f16, gemm_stream_args) X(gemm_stream_bf16, gemm_stream_args) X(gemm_stream_q4_0, gemm_stream_args)         \
+    X(gemm_stream_q5_0, gemm_stream_args) X(gemm_stream_q8_0, gemm_stream_args) X(gemm_stream_q4_k, gemm_stream_args)        \
+    X(gemm_stream_q5_k, gemm_stream_args) X(gemm_stream_q6_k, gemm_stream_args) X(gemm_stream_f8, gemm_stream_args)
 
 #endif

@@ -87,6 +87,11 @@ G_FN void few_open_q5_0(const struct raw_q5_0 *q, int j, g_u32 *a, float *scale)
         q45_expand(q->q[j >> 1].v[(j & 1) * 2 + r], 1, q->bit[j >> 1] >> (8 * (j & 1) + 4 * r), 0xe410e410u, 0xd500d500u, a, r);
     few_scales(scale, low_half(q->scale.v[j]), high_half(q->scale.v[j]));
 }
+G_FN void few_open_f8(const struct raw_f8 *q, int j, g_u32 *a, float *scale)
+{
+    f8_expand(&q->q[j], a);
+    few_scales(scale, g_asf(q->scale.v[0]) * F8_UNIT, g_asf(q->scale.v[1]) * F8_UNIT);
+}
 G_FN void few_open_f16(const struct raw_f16 *q, int j, g_u32 *a, float *scale)
 {
     (void)scale;

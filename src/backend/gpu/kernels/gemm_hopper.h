@@ -34,6 +34,7 @@ G_FN struct hop_work hop_work_at(const struct gemm_args *p, g_u32 i, g_u32 rank)
 
 G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 n_tile)
 {
+    g_pdl_wait();
     for (g_u32 t = g_bx() / 2; t < n_tile; t += g_grid_x() / 2) {
         const struct hop_work work = hop_work_at(p, t, rank);
         const struct gemm_col c = gemm_col_of(p, work.col_tile + rank);
@@ -124,6 +125,7 @@ G_KERNEL_CLUSTER(HOP_THREADS, 2) gemm(struct gemm_args p)
     G_SHARED(g_u64, bar, 2 * HOP_STAGES);
     const g_u32 rank = g_cluster_rank(), n_tile = (p.row_tiles + 1) / 2 * (p.col_tiles / 2) * p.splits, group = g_tid() / 128;
     struct hop_ring r = {g_shared_at(mem), g_shared_at(bar), g_shared_at(bar + HOP_STAGES), 0, 0};
+    g_pdl_launch();
     if (g_tid() == 0) {
         for (g_u32 s = 0; s < HOP_STAGES; s++) {
             g_bar_init(r.full + 8 * s, 1);

@@ -34,6 +34,8 @@ G_KERNEL(GEMM_THREADS) gemm(struct gemm_args p) /* grid: row tiles run fastest, 
     const g_u32 row_tile = g_bx() % p.row_tiles, col_tile = g_bx() / p.row_tiles, steps = p.k_tiles * p.terms;
     const g_u32 warp = g_tid() / G_WARP, m0 = warp % 2 * 64, n0 = warp / 2 * GEMM_COLS_W;
     const struct gemm_col col = gemm_col_of(&p, col_tile);
+    g_pdl_launch();
+    g_pdl_wait();
     struct g_mat_acc acc[4][GEMM_NJ];
     G_UNROLL(4)
     for (int i = 0; i < 4; i++)

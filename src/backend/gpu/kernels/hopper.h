@@ -1,5 +1,6 @@
 /* hopper.h - what only sm_90a has: warp-group products, copies by the copy engine counted on barriers, clusters. Vendor code, part of
- * the dialect; G_HOPPER says that it is there. Addresses of shared memory are 32-bit (g_shared_at). PTX ISA 8.0, chapters 9.7.8, 9.7.13, 9.7.15.
+ * the dialect; G_HOPPER says that it is there, G_STREAMS that as much is there as gemm_stream.h needs (in the emulator too: clusters of one block).
+ * Addresses of shared memory are 32-bit (g_shared_at). PTX ISA 8.0, chapters 9.7.8, 9.7.13, 9.7.15.
  */
 #ifndef RF_GPU_HOPPER_H
 #define RF_GPU_HOPPER_H
@@ -8,12 +9,14 @@
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(__clang__)
 #define G_HOPPER
+#define G_STREAMS
 #define G_KERNEL_CLUSTER(threads, n) extern "C" __global__ __cluster_dims__(n, 1, 1) __launch_bounds__(threads, 1) void
 
 struct __attribute__((aligned(8))) g_f2 { float v[2]; };
 
 G_FN g_u32 g_grid_x(void) { return gridDim.x; }
 G_FN g_u32 g_processors(void) { g_u32 n; asm("mov.u32 %0, %%nsmid;" : "=r"(n)); return n; }
+G_FN g_u32 g_cluster_size(void) { g_u32 n; asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(n)); return n; }
 G_FN g_u32 g_cluster_rank(void) { g_u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
 G_FN void g_cluster_sync(void)
 {
@@ -22,6 +25,14 @@ G_FN void g_cluster_sync(void)
 #define g_registers_more(n) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n))
 #define g_registers_less(n) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n))
 
+/* Four floats at the same place of shared memory in block `rank` of the cluster. */
+G_FN struct g_f4 g_shared_load4(g_u32 at, g_u32 rank)
+{
+    struct g_f4 f;
+    asm volatile("{\n.reg .b32 a;\nmapa.shared::cluster.u32 a, %4, %5;\nld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [a];\n}"
+                 : "=f"(f.v[0]), "=f"(f.v[1]), "=f"(f.v[2]), "=f"(f.v[3]) : "r"(at), "r"(rank) : "memory");
+    return f;
+}
 G_FN void g_bar_init(g_u32 bar, g_u32 count) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(count) : "memory"); }
 G_FN void g_bar_init_done(void) { asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory"); }
 G_FN void g_bar_expect(g_u32 bar, g_u32 bytes)
@@ -35,6 +46,7 @@ G_FN void g_bar_arrive_at(g_u32 bar, g_u32 rank)
     asm volatile("{\n.reg .b32 a;\nmapa.shared::cluster.u32 a, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [a];\n}" ::"r"(bar), "r"(rank)
                  : "memory");
 }
+G_FN void g_bar_arrive_here(g_u32 bar) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory"); }
 G_FN void g_bar_wait(g_u32 bar, g_u32 parity)
 {
     g_u32 done;
@@ -74,6 +86,72 @@ G_FN void g_wgmma_64x256(float *d, g_u64 x, g_u64 w, int more)
                  "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,"
                  "%122,%123,%124,%125,%126,%127}, %128, %129, p, 1, 1, 0, 0;\n}"
                  : G_D64(0), G_D64(64) : "l"(x), "l"(w), "r"(more));
+}
+/* d (64 x 64, 4 warps) += w x^T, 16 values of k. w: 64 rows as for g_wgmma_rows, or (f16) the lane's part of them, that of m16n8k16 (matrix.h) for the 16 rows of its warp;
+ * x: rows as before. d[4 j + i]: row 16 warp + lane / 4 + 8 (i / 2), column 8 j + 2 (lane % 4) + i % 2. */
+#define G_D_64X64 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}"
+G_FN void g_wgmma_64x64_bf16(float *d, g_u64 w, g_u64 x)
+{
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " G_D_64X64 ", %32, %33, 1, 1, 1, 0, 0;"
+                 : G_D8(0), G_D8(8), G_D8(16), G_D8(24) : "l"(w), "l"(x));
+}
+G_FN void g_wgmma_64x64_f16(float *d, const g_u32 *w, g_u64 x)
+{
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 " G_D_64X64 ", {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
+                 : G_D8(0), G_D8(8), G_D8(16), G_D8(24) : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
+}
+
+#elif defined(RF_GPU_EMU) && defined(G_MAT_NV)
+#define G_STREAMS
+#define g_cluster_size() 1u
+#define g_cluster_sync() rf_emu_block_sync(__LINE__)
+#define g_registers_more(n) ((void)0)
+#define g_registers_less(n) ((void)0)
+#define g_shared_at rf_emu_shared_at
+G_FN struct g_f4 g_shared_load4(g_u32 at, g_u32 rank)
+{
+    (void)rank;
+    return *(struct g_f4 *)rf_emu_shared_of(at, sizeof(struct g_f4));
+}
+#define g_bar_init rf_emu_bar_init
+#define g_bar_init_done() ((void)0)
+#define g_bar_expect rf_emu_bar_arrive
+#define g_bar_arrive_here(bar) rf_emu_bar_arrive(bar, 0)
+#define g_bar_wait(bar, parity) rf_emu_bar_wait(bar, parity, __LINE__)
+G_FN void g_bulk_load(g_u32 to, g_u64 from, g_u32 bytes, g_u32 bar)
+{
+    memcpy(rf_emu_shared_of(to, bytes), (const void *)(uintptr_t)from, bytes);
+    rf_emu_bar_bytes(bar, bytes);
+}
+/* An operand is its address: rows of 128 bytes in the order of g_blob_at, from the 16 values of k on that the last 7 bits say. */
+#define g_wgmma_rows(at) ((g_u64)(at))
+#define g_wgmma_begin() ((void)0)
+#define g_wgmma_commit() ((void)0)
+#define g_wgmma_wait(n) g_warp_join()
+/* The lane's words of 16 values of k: of row `row`, k 2 (lane % 4) and that + 8. */
+G_FN void emu_row_words(g_u64 rows, g_u32 row, g_u32 *w)
+{
+    const g_u32 base = (g_u32)rows & ~127u, chunk = ((g_u32)rows & 127u) >> 4;
+    for (g_u32 i = 0; i < 2; i++) w[i] = *(g_u32 *)rf_emu_shared_of(base + g_blob_at(row, chunk + i) + 4 * (g_lane() & 3), 4);
+}
+G_FN void g_wgmma_64x64_f16(float *d, const g_u32 *w, g_u64 x)
+{
+    for (g_u32 j = 0; j < 8; j++) {
+        g_u32 b[2];
+        emu_row_words(x, 8 * j + g_lane() / 4, b);
+        g_mma_f16(d + 4 * j, w, b);
+    }
+}
+G_FN void g_wgmma_64x64_bf16(float *d, g_u64 w, g_u64 x)
+{
+    g_u32 a[2][2], turned[4];
+    for (g_u32 r = 0; r < 2; r++) emu_row_words(w, g_tid() % 128 / 32 * 16 + g_lane() / 4 + 8 * r, a[r]);
+    for (g_u32 i = 0; i < 4; i++) turned[i] = a[i & 1][i >> 1];
+    for (g_u32 j = 0; j < 8; j++) {
+        g_u32 b[2];
+        emu_row_words(x, 8 * j + g_lane() / 4, b);
+        g_mma_bf16(d + 4 * j, turned, b);
+    }
 }
 #endif
 #endif

@@ -212,6 +212,35 @@ G_FN void step_q5_0(const struct raw_q5_0 *q, const struct mma_x *x, g_u32 c, fl
                      q45_expand(q->q[j >> 1].v[(j & 1) * 2 + r], 1, q->bit[j >> 1] >> (8 * (j & 1) + 4 * r), 0xe410e410u, 0xd500d500u, a, r))
 }
 
+/* ---- F8_E4M3: a scale for all of a chunk ---- */
+struct raw_f8 { struct g_u4 q[4]; struct g_u2 scale; };
+G_FN void raw_load_f8(struct raw_f8 *r, struct chunk k, g_u32 lane)
+{
+    for (int i = 0; i < 4; i++) r->q[i] = g_stream16(k.p + i * 512 + lane * 16);
+    r->scale = *(const struct g_u2 *)(k.super + (lane >> 2) * 8);
+}
+G_FN void f8_expand(const struct g_u4 *q, g_u32 *a)
+{
+    for (int i = 0; i < 4; i++) { /* half, row */
+        a[4 * (i >> 1) + (i & 1)] = f8_low(q->v[i]);
+        a[4 * (i >> 1) + 2 + (i & 1)] = f8_high(q->v[i]);
+    }
+}
+G_FN void step_f8(const struct raw_f8 *q, const struct mma_x *x, g_u32 c, float *total, int sets)
+{
+    const g_u8 *xc = x_chunk(x, c, 4);
+    const float s0 = g_asf(q->scale.v[0]) * F8_UNIT, s1 = g_asf(q->scale.v[1]) * F8_UNIT;
+    float acc[8];
+    for (int i = 0; i < 8; i++) acc[i] = 0;
+    G_UNROLL(4)
+    for (int j = 0; j < 4; j++) {
+        g_u32 a[8];
+        f8_expand(&q->q[j], a);
+        BLOCK_STEPS(acc, sets, a, j, 1)
+    }
+    for (int s = 0; s < sets; s++) scale_add(total + 4 * s, acc + 4 * s, s0, s1);
+}
+
 /* ---- 16-bit floats as they are ---- */
 struct raw_f16 { struct g_u4 q[8]; };
 G_FN void raw_load_f16(struct raw_f16 *r, struct chunk k, g_u32 lane)

@@ -2,8 +2,9 @@
  * file rows; formulas: src/quant. w = scale * q - min is one rounding here (g_fma), two on the CPU.
  *
  * A matrix is row tiles of 16 rows; a row tile is chunks of KC values along k (args.h: 256 for super-block types, else 128), rows and k padded with
- * zeros; a chunk is planes behind each other: codes, high bits, scales, mins, super-block factors. A tile is its chunks behind each other, but for super-block
- * factors: those of all its chunks come last, so that every chunk begins with a whole line of 128 bytes (half lines cost a fifth of memory's speed).
+ * zeros; a chunk is planes behind each other: codes, high bits, scales, mins, super-block factors (of F8_E4M3 its scales, f32, one a row). A tile is its
+ * chunks behind each other, but for super-block factors: those of all its chunks come last, so that every chunk begins with a whole line of 128 bytes
+ * (half lines cost a fifth of memory's speed).
  *
  * Lane l of 32 (g = l / 4, t = l % 4) owns rows g (r = 0) and g + 8 (r = 1). Of block j of 32 values it owns an octet:
  * value v = 4h + e (h = 0, 1; e = 0..3) is k = 32j + 16h + 4t + e. So its codes are successive words, and pairs of values
@@ -51,6 +52,7 @@ G_FN struct chunk chunk_at_bf16(g_u64 w, g_u32 tile, g_u32 c, g_u32 n_chunk, g_u
 #define CHUNK_q4_k chunk_at
 #define CHUNK_q5_k chunk_at
 #define CHUNK_q6_k chunk_at
+#define CHUNK_f8 chunk_at
 /* First k of an octet's halves, within its block of 32. */
 G_FN g_u32 octet_k(g_u32 lane, g_u32 h) { return 16 * h + 4 * (lane & 3); }
 G_FN g_u32 octet_k_bf16(g_u32 lane, g_u32 h) { return 8 * (lane & 3) + 4 * h; }
@@ -68,6 +70,7 @@ G_FN g_u32 octet_k_bf16(g_u32 lane, g_u32 h) { return 8 * (lane & 3) + 4 * h; }
 #define OCTET_K_q4_k octet_k
 #define OCTET_K_q5_k octet_k
 #define OCTET_K_q6_k octet_k
+#define OCTET_K_f8 octet_k
 
 /* ---- places of codes ---- */
 
@@ -87,6 +90,12 @@ G_FN g_u32 code6(g_u32 low, g_u32 high, g_u32 r, g_u32 v)
     g_u32 h = v >> 2, e = v & 3;
     return ((low >> (8 * e + 4 * h)) & 15u) | ((high >> (8 * e + 4 * h + 2 * r)) & 3u) << 4;
 }
+
+/* E4M3: value e of a word is its byte e / 2 + 2 (e % 2), so that a pair stands 16 bits apart. The same bits in a half, whose bias is 8 more, are the value
+ * over 256: exactly, also where the half is subnormal. NaN is not among them (src/format/fp8.h). */
+G_FN g_u32 f8_low(g_u32 word) { return (word << 8 & 0x80008000u) | (word << 7 & 0x3f803f80u); }  /* values 0, 1 as halves */
+G_FN g_u32 f8_high(g_u32 word) { return (word & 0x80008000u) | (word >> 1 & 0x3f803f80u); }      /* 2, 3 */
+#define F8_UNIT 256.0f
 
 /* ---- places of scales ---- */
 G_FN float scale32(const g_u8 *plane, g_u32 j, g_u32 lane, g_u32 r) { return g_h2f(((const g_u16 *)plane)[((lane >> 2) * 4 + j) * 2 + r]); }
@@ -151,6 +160,17 @@ G_FN void octet_q8_0(struct chunk k, g_u32 j, g_u32 lane, g_u32 r, float *w)
     for (g_u32 h = 0; h < 2; h++) {
         g_u32 u = ((const g_u32 *)k.p)[j * 128 + lane * 4 + 2 * h + r] ^ 0x80808080u; /* -128..127 as 0..255 */
         for (g_u32 e = 0; e < 4; e++) w[4 * h + e] = d * (byte_of(u, e) - 128.0f);
+    }
+}
+G_FN void octet_f8(struct chunk k, g_u32 j, g_u32 lane, g_u32 r, float *w)
+{
+    const float d = ((const float *)k.super)[super_at(row_of(lane, r))] * F8_UNIT;
+    for (g_u32 h = 0; h < 2; h++) {
+        const g_u32 u = ((const g_u32 *)k.p)[j * 128 + lane * 4 + 2 * h + r], low = f8_low(u), high = f8_high(u);
+        w[4 * h] = d * low_half(low);
+        w[4 * h + 1] = d * high_half(low);
+        w[4 * h + 2] = d * low_half(high);
+        w[4 * h + 3] = d * high_half(high);
     }
 }
 G_FN void octet_q2_k(struct chunk k, g_u32 j, g_u32 lane, g_u32 r, float *w)
