@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """gpu_isa.py [--table] BUILD... - what the compilers made of the GPU kernels, read from the code objects of build folders.
 
-For each architecture a line of TAP (ok, not ok): every kernel is there; matrix instructions are where EXPECTED says; no kernel keeps registers in
-memory (spilled vector registers, scratch, local memory) but those of ALLOWED, and those no more than it says. --table: a line a kernel. Where they
-were packed, a line more for each folder: the sum of their sizes is within the budget.
+For each architecture a line of TAP (ok, not ok): every kernel is there but those that ONLY keeps to other targets; matrix instructions are where
+EXPECTED says; no kernel keeps registers in memory (spilled vector registers, scratch, local memory) but those of ALLOWED, and those no more than it
+says. --table: a line a kernel. Where they were packed, a line more for each folder: the sum of their sizes is within the budget.
 Without code objects, or without llvm-readelf-19 and llvm-objdump-19 (Debian: llvm-19; for gfx950 llvm-22) for AMD's, the line is a SKIP.
 
 NVIDIA's cubins need no tool: instructions have 16 bytes and their kind in the lowest 12 bits, the same from sm_80 to sm_120.
@@ -19,9 +19,11 @@ import sys
 NEWER = ("gfx950",)  # LLVM 19 does not know them
 BUDGET = 25_000_000  # bytes packed; embed.py refuses to make more
 PTX_SINCE = {r"::no_allocate": 7.4, r"\.L2::": 7.4, r"\bgriddepcontrol\b": 7.8}  # PTX ISA, the version of each instruction's parts
-KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0x983: "LDL", 0x387: "STL"}  # of SASS: matrix units; loads and stores of local memory
+# Of SASS: matrix units (HGMMA with its left operand in shared memory, in registers); loads and stores of local memory.
+KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0xdf0: "HGMMA", 0x983: "LDL", 0x387: "STL"}
 ONE_FORM = "f8|f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
+ONLY = [(r"gemm_stream_.*", r"sm_90a")]  # kernels that no other target has (RF_GPU_OTHER_KERNELS)
 DECODE = r"attn_decode_\d+"  # not on RDNA: kernels/matrix.h
 
 # Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.
@@ -166,7 +168,9 @@ READERS = {".cubin": read_cubin, ".ptx": read_ptx, ".hsaco": read_hsaco}
 
 
 def faults_of(target, kernels, names):
-    found = [f"{n} is missing" for n in sorted(names - {k.name for k in kernels})]
+    elsewhere = {n for n in names for k, t in ONLY if re.fullmatch(k, n) and not re.fullmatch(t, target)}
+    found = [f"{n} is missing" for n in sorted(names - elsewhere - {k.name for k in kernels})]
+    found += [f"{k.name} is not for this target, says ONLY" for k in kernels if k.name in elsewhere]
     for k in sorted(kernels, key=lambda k: k.name):
         want = next((w for t, n, w in EXPECTED if re.fullmatch(t, target) and re.fullmatch(n, k.name)), "")
         if want and not any(c.startswith(want) for c in k.code if k.code[c]):
