@@ -461,6 +461,48 @@ TEST(attention_of_many_rows)
     free(x), free(v);
 }
 
+/* The table of angles grows with the positions that steps ask for; each of them as if sine and cosine had been asked. */
+TEST(rotation_at_any_position)
+{
+    enum { STYLES = 2, DIM = 64, FAR = 131072 };
+    static const int32_t at[] = {0, 1, 255, 256, 257, 1023, 1024, 5000, 70001, 131071, 3};
+    struct rf_error err = {0};
+    struct rf_kv_store *kv;
+    struct rf_kv_desc d = {.n_block = 1, .n_slot = 1, .n_kv_head = 1, .head_dim = DIM, .type = RF_KV_F32};
+    REQUIRE(gpu->mem->kv_create(gpu, &d, &kv, &err) == RF_OK);
+    struct rf_rng r = {seed};
+    int32_t *table = malloc(FAR / 16 * sizeof *table), first[] = {0, 1};
+    float *x = normal(DIM, &r, 1), got[DIM], want[DIM], inv_freq[DIM / 2];
+    REQUIRE(table != NULL);
+    memset(table, 0xff, FAR / 16 * sizeof *table);
+    for (int i = 0; i < DIM / 2; i++) inv_freq[i] = (float)pow(10000, -2.0 * i / DIM);
+    const int32_t *tables[] = {table};
+    rf_dev freq = put(gpu, inv_freq, sizeof inv_freq);
+    for (size_t k = 0; k < RF_COUNT(at) * STYLES; k++) {
+        const int32_t pos = at[k / STYLES];
+        const bool pairs = k % STYLES;
+        rf_dev q = put(gpu, x, sizeof got), other = put(gpu, x, sizeof got);
+        struct rf_batch batch = {.n_tok = 1, .n_seq = 1, .n_group = 1, .token = &pos, .pos = &pos, .seq_first = first, .block_table = tables, .table_stride = FAR / 16};
+        table[pos / 16] = 0;
+        CHECK_INT(gpu->ops->batch_begin(gpu, NULL, &batch), RF_OK);
+        CHECK_INT(gpu->ops->rope_kv(gpu, NULL, &(struct rf_rope_kv_args){.q = q, .k = other, .v = other, .q_stride = DIM, .kv_stride = DIM, .n_head = 1,
+            .n_kv_head = 1, .head_dim = DIM, .rot_dim = DIM, .style = pairs ? RF_ROPE_PAIRS : RF_ROPE_NEOX, .inv_freq = freq, .mscale = 1.25f, .kv = kv}), RF_OK);
+        get(gpu, got, q, sizeof got);
+        for (int i = 0; i < DIM / 2; i++) {
+            const int a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : i + DIM / 2;
+            const double angle = (double)pos * inv_freq[i], c = cos(angle) * 1.25, s = sin(angle) * 1.25;
+            want[a] = (float)(x[a] * c - x[b] * s);
+            want[b] = (float)(x[b] * c + x[a] * s);
+        }
+        check_near(got, want, DIM, 1e-6, 1e-6, pairs ? "pairs" : "halves");
+        table[pos / 16] = -1;
+        gpu->mem->free(gpu, q), gpu->mem->free(gpu, other);
+    }
+    gpu->mem->free(gpu, freq);
+    gpu->mem->kv_free(gpu, kv);
+    free(x), free(table);
+}
+
 TEST(kv_copy_and_missing_blocks)
 {
     struct rf_error err = {0};
@@ -523,6 +565,7 @@ int main(void)
     RUN(attention);
     RUN(attention_token_by_token);
     RUN(attention_of_many_rows);
+    RUN(rotation_at_any_position);
     RUN(kv_copy_and_missing_blocks);
     rf_backend_close(gpu);
     rf_backend_close(cpu);

@@ -141,17 +141,30 @@ void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes)
     }
 }
 
-static rf_status angles_fill(struct rf_gpu *g, struct rf_stream *s, struct rf_gpu_angles *t, float *table, float *freq)
+/* near: room for ANGLES_NEAR rows. A step waits for this, and sine and cosine take 40 ns: only positions below ANGLES_NEAR and its multiples
+ * ask for them, the others are turned from a multiple by one of those. */
+enum { ANGLES_NEAR = 256 };
+static rf_status angles_fill(struct rf_gpu *g, struct rf_stream *s, struct rf_gpu_angles *t, float *table, float *freq, double *near)
 {
     uint32_t half = t->rot_dim / 2;
     int rc = g->dev.api.download(freq, t->inv_freq, half * sizeof *freq, rf_gpu_stream(g, s));
     if (!rc) rc = g->dev.api.stream_sync(rf_gpu_stream(g, s));
     if (rc) return rf_gpu_slot(g, rc, "reading rotary frequencies");
-    for (uint32_t p = 0; p < t->n_pos; p++)
+    for (size_t p = 0; p < ANGLES_NEAR; p++)
         for (uint32_t i = 0; i < half; i++) {
-            double angle = (double)p * (double)freq[i];
-            table[(size_t)p * t->rot_dim + i] = (float)cos(angle) * t->mscale;
-            table[(size_t)p * t->rot_dim + half + i] = (float)sin(angle) * t->mscale;
+            const double angle = (double)p * (double)freq[i];
+            near[p * t->rot_dim + i] = cos(angle);
+            near[p * t->rot_dim + half + i] = sin(angle);
+        }
+    for (size_t first = 0; first < t->n_pos; first += ANGLES_NEAR) /* n_pos is a multiple */
+        for (uint32_t i = 0; i < half; i++) {
+            const double angle = (double)first * (double)freq[i], c = cos(angle), sn = sin(angle);
+            const double *by = near + i;
+            float *to = table + first * t->rot_dim + i;
+            for (uint32_t p = 0; p < ANGLES_NEAR; p++, by += t->rot_dim, to += t->rot_dim) {
+                to[0] = (float)(c * by[0] - sn * by[half]) * t->mscale;
+                to[half] = (float)(sn * by[0] + c * by[half]) * t->mscale;
+            }
         }
     rc = g->dev.api.upload(t->table, table, (size_t)t->n_pos * t->rot_dim * sizeof *table, rf_gpu_stream(g, s));
     if (!rc) rc = g->dev.api.stream_sync(rf_gpu_stream(g, s)); /* table goes away */
@@ -182,12 +195,14 @@ rf_status rf_gpu_angles_get(struct rf_gpu *g, struct rf_stream *s, const struct 
     rf_gpu_free(g, old.table, rf_gpu_angles_bytes(&old));
     RF_TRY(rf_gpu_alloc(g, n * sizeof(float), "rotary angles", &t->table, NULL));
     float *table = rf_alloc(n * sizeof *table), *freq = rf_alloc(a->rot_dim * sizeof *freq);
+    double *near = rf_alloc((size_t)ANGLES_NEAR * a->rot_dim * sizeof *near);
     t->inv_freq = a->inv_freq;
-    rf_status st = table && freq ? angles_fill(g, s, t, table, freq) : RF_NOMEM;
+    rf_status st = table && freq && near ? angles_fill(g, s, t, table, freq, near) : RF_NOMEM;
     if (st) t->inv_freq = 0;
     g->pos_limit = RF_MIN(g->pos_limit, n_pos);
     rf_free(table);
     rf_free(freq);
+    rf_free(near);
     *out = t->table;
     return st;
 }
