@@ -78,7 +78,7 @@ static rf_status replace_text(struct rf_str from, struct rf_str to, struct rf_bu
     struct rf_norm_step st = { .pattern = from, .content = to };
     struct rf_buf t;
     rf_buf_clear(b);
-    RF_TRY(rf_norm_replace(&st, rf_buf_str(a), a->len, b));
+    RF_TRY(rf_norm_replace(&st, rf_buf_str(a), a->len, NULL, b));
     t = *a, *a = *b, *b = t;
     return RF_OK;
 }
@@ -126,7 +126,7 @@ static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf
     case RF_DEC_STRIP: return dec_strip(d, a, b);
     case RF_DEC_REPLACE:
         rf_buf_clear(b);
-        RF_TRY(rf_norm_replace(&d->replace, s.s, s.n, b));
+        RF_TRY(rf_norm_replace(&d->replace, s.s, s.n, NULL, b));
         break;
     case RF_DEC_BYTE:
         byte = rf_tok_byte_piece(s);

@@ -88,7 +88,7 @@ static rf_status norm_replace(struct rf_tokenizer *t, const struct rf_jnode *n, 
     struct rf_str regex = rf_jtree_str(p, "Regex");
     s->pattern = rf_jtree_str(p, "String");
     s->content = rf_jtree_str(n, "content");
-    return regex.n ? rf_regex_compile(&s->regex, regex.s, regex.n, err) : RF_OK;
+    return s->pattern.n ? RF_OK : rf_regex_compile(&s->regex, regex.s, regex.n, err);
 }
 
 static int base64_value(char c)
@@ -229,7 +229,7 @@ static rf_status pre_split(struct rf_tokenizer *t, const struct rf_jnode *n, str
     bool invert = rf_jtree_bool(n, "invert", false);
     enum rf_split_how how;
     RF_TRY(parse_how(n, RF_ISOLATED, &how, err));
-    if (!rf_jtree_get(p, "Regex")) return add_literal(t, lit, how, invert, err);
+    if (lit.n) return add_literal(t, lit, how, invert, err);
     /* digits in threes from the right: lookahead over many characters, so not a pattern for the automaton */
     bool any = rf_str_is(re, "(?=(\\d{3})+(?!\\d))"), word = rf_str_is(re, "\\d{1,3}(?=(?:\\d{3})*\\b)");
     if ((any || word) && how == RF_ISOLATED && !invert && !after_bytes(t)) {
@@ -262,6 +262,7 @@ static rf_status pre_metaspace(struct rf_tokenizer *t, const struct rf_jnode *n,
     s->scheme = rf_str_is(scheme, "never") ? 0 : rf_str_is(scheme, "first") ? 1 : 2;
     if (!scheme.n && !rf_jtree_bool(n, "add_prefix_space", true)) s->scheme = 0;
     s->split = rf_jtree_bool(n, "split", true);
+    t->wants_first |= s->scheme == 1;
     return s->text.n ? RF_OK : rf_fail(err, RF_CORRUPT, "tokenizer.json: Metaspace: found an empty replacement");
 }
 
@@ -325,7 +326,7 @@ static rf_status dec_replace(struct rf_tokenizer *t, const struct rf_jnode *n, s
     struct rf_str regex = rf_jtree_str(p, "Regex"), none = { "", 0 };
     RF_TRY(dec_add(t, RF_DEC_REPLACE, none, &s, err));
     s->replace = (struct rf_norm_step){ .kind = RF_NORM_REPLACE, .pattern = rf_jtree_str(p, "String"), .content = rf_jtree_str(n, "content") };
-    return regex.n ? rf_regex_compile(&s->replace.regex, regex.s, regex.n, err) : RF_OK;
+    return s->replace.pattern.n ? RF_OK : rf_regex_compile(&s->replace.regex, regex.s, regex.n, err);
 }
 
 /* Behind Fuse there is one long text: only taking one space off its start can be done token by token. */

@@ -120,6 +120,49 @@ static rf_status normal_form(const char *s, size_t n, bool compose, bool compat,
     return fine ? out->bad : RF_NOMEM;
 }
 
+/* Do both start with the same character when taken apart? */
+static bool same_base(struct rf_str a, struct rf_str b)
+{
+    struct rf_str both[2] = { a, b };
+    int32_t base[2][32];
+    int last = 0;
+    for (int i = 0; i < 2; i++) {
+        uint32_t cp;
+        bool ok;
+        rf_uni_next(both[i].s, both[i].n, &cp, &ok);
+        if (utf8proc_decompose_char((utf8proc_int32_t)cp, base[i], 32, UTF8PROC_DECOMPOSE, &last) < 1) base[i][0] = (int32_t)cp;
+    }
+    return base[0][0] == base[1][0];
+}
+
+/* How much of the form became of s[0..first): its own form as far as that stands there, and what its end was composed into. */
+static rf_status form_first(const char *s, size_t *first, bool compose, bool compat, const struct rf_buf *form)
+{
+    struct rf_buf own = { .max = RF_TOK_MAX_TEXT };
+    rf_status st = normal_form(s, *first, compose, compat, &own);
+    struct rf_str a = { rf_buf_str(&own), own.len }, b = { rf_buf_str(form), form->len };
+    size_t k = 0;
+    for (uint32_t cp; !st && k < a.n && k < b.n;) {
+        bool ok;
+        unsigned len = rf_uni_next(a.s + k, a.n - k, &cp, &ok);
+        if (b.n - k < len || memcmp(a.s + k, b.s + k, len)) {
+            struct rf_str x = { a.s + k, a.n - k }, y = { b.s + k, b.n - k };
+            if (same_base(x, y)) k += rf_uni_next(y.s, y.n, &cp, &ok);
+            break;
+        }
+        k += len;
+    }
+    *first = k;
+    rf_buf_release(&own);
+    return st;
+}
+
+static rf_status form_step(const char *s, size_t n, bool compose, bool compat, size_t *first, struct rf_buf *out)
+{
+    RF_TRY(normal_form(s, n, compose, compat, out));
+    return *first ? form_first(s, first, compose, compat, out) : RF_OK;
+}
+
 /* ---- character by character ---- */
 
 static void put(struct rf_buf *out, uint32_t cp)
@@ -186,14 +229,17 @@ static void put_op(struct rf_buf *out, uint32_t cp, enum char_op op)
     }
 }
 
-static rf_status each_char(const char *s, size_t n, enum char_op op, struct rf_buf *out)
+static rf_status each_char(const char *s, size_t n, enum char_op op, size_t *first, struct rf_buf *out)
 {
+    size_t was = *first;
+    *first = 0;
     for (size_t i = 0; i < n && !out->bad;) {
         uint32_t cp;
         bool ok;
         unsigned len = rf_uni_next(s + i, n - i, &cp, &ok);
         if (ok) put_op(out, cp, op);
         else rf_buf_append(out, s + i, 1);
+        if (i < was) *first = out->len;
         i += len;
     }
     return out->bad;
@@ -201,37 +247,27 @@ static rf_status each_char(const char *s, size_t n, enum char_op op, struct rf_b
 
 /* ---- strings ---- */
 
-rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out)
+rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, size_t *first, struct rf_buf *out)
 {
-    size_t done = 0, at = 0;
-    uint64_t steps = 0;
+    struct rf_scan scan = { .regex = st->regex, .literal = st->pattern, .s = s, .n = n };
+    struct rf_regex_hit h;
+    size_t done = 0, was = first ? *first : 0, now = 0; /* what comes in belongs to the last character that it replaces */
+    rf_status r;
     if (st->regex && !rf_regex_is_linear(st->regex) && !rf_utf8_valid(s, n)) return RF_INVALID;
-    while (at <= n) {
-        struct rf_regex_hit h = { 0 };
-        if (st->regex) {
-            rf_status r = rf_regex_find(st->regex, s, n, at, RF_REGEX_UTF8, &steps, &h);
-            if (r == RF_NOT_FOUND) break;
-            if (r) return r;
-        } else {
-            const char *f = st->pattern.n && n - at >= st->pattern.n ? memmem(s + at, n - at, st->pattern.s, st->pattern.n) : NULL;
-            if (!f) break;
-            h.from = (size_t)(f - s);
-            h.to = h.from + st->pattern.n;
-        }
+    while (!(r = rf_scan_next(&scan, &h))) {
         RF_TRY(rf_buf_append(out, s + done, h.from - done));
+        if (done < was) now = out->len - (h.from > was ? h.from - was : 0);
         RF_TRY(rf_buf_append(out, st->content.s, st->content.n));
-        done = at = h.to;
-        if (h.from == h.to) { /* an empty match: on behind the next character */
-            uint32_t cp;
-            bool ok;
-            at += at < n ? rf_uni_next(s + at, n - at, &cp, &ok) : 1;
-        }
+        if (!h.to || h.to <= was) now = out->len;
+        done = h.to;
     }
-    return rf_buf_append(out, s + done, n - done);
+    if (r != RF_NOT_FOUND) return r;
+    RF_TRY(rf_buf_append(out, s + done, n - done));
+    if (first) *first = done < was ? out->len - (n - was) : now;
+    return RF_OK;
 }
 
-/* *start: the text still starts where the call's text does. */
-static rf_status strip(const char *s, size_t n, uint32_t flags, bool *start, struct rf_buf *out)
+static rf_status strip(const char *s, size_t n, uint32_t flags, size_t *first, struct rf_buf *out)
 {
     uint32_t cp;
     bool ok;
@@ -248,7 +284,7 @@ static rf_status strip(const char *s, size_t n, uint32_t flags, bool *start, str
         if (!ok || !rf_uni_in(cp, RF_SET_SPACE)) break;
         b = k;
     }
-    *start = *start && !a;
+    *first = *first > a ? RF_MIN(*first, b) - a : 0;
     return rf_buf_append(out, s + a, b - a);
 }
 
@@ -325,20 +361,71 @@ static bool map_put(const struct charsmap *m, const char *s, size_t n, bool shor
     return true;
 }
 
+/* Which characters of a map's result belong to the text's first was bytes: each to the next of the source, those by which a replacement is
+ * longer to the one before; what a shorter one leaves out goes with the last character that came out, if there is one. */
+struct trail {
+    const char *s;
+    size_t n, was, first;    /* first: bytes of the result so far */
+    size_t at;               /* where the next of the source stands */
+    size_t done;             /* bytes of the result that were looked at */
+    size_t len;              /* of the last character that came out, which waits; 0: none */
+    long change;             /* above 0: it is one more; below: so many of the source go with it */
+};
+
+static size_t trail_step(const struct trail *t, size_t at)
+{
+    uint32_t cp;
+    bool ok;
+    return at < t->n ? at + rf_uni_next(t->s + at, t->n - at, &cp, &ok) : at;
+}
+
+static void trail_flush(struct trail *t)
+{
+    if (!t->len) return;
+    if (t->change > 0 ? t->at <= t->was : t->at < t->was) t->first += t->len;
+    for (; t->change <= 0; t->change++) t->at = trail_step(t, t->at);
+    t->len = 0;
+}
+
+/* s[from..to) became what out has behind t->done. */
+static void trail_add(struct trail *t, size_t from, size_t to, const struct rf_buf *out)
+{
+    const char *o = rf_buf_str(out);
+    long old = 0, added = 0;
+    if (!t->was) return;
+    for (size_t i = from; i < to; old++) i = trail_step(t, i);
+    for (; t->done < out->len && !out->bad; added++) {
+        uint32_t cp;
+        bool ok;
+        trail_flush(t);
+        t->len = rf_uni_next(o + t->done, out->len - t->done, &cp, &ok);
+        t->change = added >= old;
+        t->done += t->len;
+    }
+    if (added < old && t->len) t->change -= old - added;
+}
+
 /* As `tokenizers` reads the map: a user-perceived character below 6 bytes becomes what the shortest key that it starts with becomes,
  * whatever else is in it; of others each code point by itself. */
-static void map_clusters(const struct charsmap *m, const char *s, size_t n, struct rf_buf *out)
+static void map_clusters(const struct charsmap *m, const char *s, size_t n, size_t *first, struct rf_buf *out)
 {
+    struct trail t = { .s = s, .n = n, .was = *first };
     for (size_t i = 0, k, len; i < n && !out->bad; i += k) {
         k = cluster(s + i, n - i);
-        if (k < 6 && map_put(m, s + i, k, true, &len, out)) continue;
+        if (k < 6 && map_put(m, s + i, k, true, &len, out)) {
+            trail_add(&t, i, i + k, out);
+            continue;
+        }
         for (size_t at = i, one; at < i + k; at += one) {
             uint32_t cp;
             bool ok;
             one = rf_uni_next(s + at, i + k - at, &cp, &ok);
             if (!map_put(m, s + at, one, true, &len, out)) rf_buf_append(out, s + at, one);
+            trail_add(&t, at, at + one, out);
         }
     }
+    trail_flush(&t);
+    *first = t.first;
 }
 
 /* An empty map where the blob is none. */
@@ -351,11 +438,11 @@ static struct charsmap map_of(struct rf_str blob)
     return (struct charsmap){ blob.s + 4, blob.s + 4 + trie_bytes, trie_bytes / 4, blob.n - 4 - trie_bytes };
 }
 
-static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size_t n, struct rf_buf *out)
+static rf_status charsmap(struct rf_str blob, bool clusters, const char *s, size_t n, size_t *first, struct rf_buf *out)
 {
     struct charsmap m = map_of(blob);
     if (!m.trie) return rf_buf_append(out, s, n);
-    if (clusters) map_clusters(&m, s, n, out);
+    if (clusters) map_clusters(&m, s, n, first, out);
     for (size_t i = 0, len; i < n && !clusters && !out->bad; i += len) {
         uint32_t cp;
         bool ok;
@@ -413,7 +500,7 @@ static rf_status sentencepiece(const struct rf_norm_step *st, const char *s, siz
 
 /* ---- the steps ---- */
 
-static rf_status bert(uint32_t flags, struct rf_buf *a, struct rf_buf *b)
+static rf_status bert(uint32_t flags, size_t *first, struct rf_buf *a, struct rf_buf *b)
 {
     static const struct { uint32_t flag; enum char_op op; } rows[] = {
         { RF_BERT_CLEAN, OP_BERT_CLEAN }, { RF_BERT_CJK, OP_BERT_CJK }, { RF_BERT_ACCENTS, OP_DROP_MN }, { RF_BERT_LOWER, OP_LOWER },
@@ -423,45 +510,55 @@ static rf_status bert(uint32_t flags, struct rf_buf *a, struct rf_buf *b)
         struct rf_buf t;
         if (rows[i].flag == RF_BERT_ACCENTS) {
             rf_buf_clear(b);
-            RF_TRY(normal_form(rf_buf_str(a), a->len, false, false, b));
+            RF_TRY(form_step(rf_buf_str(a), a->len, false, false, first, b));
             t = *a, *a = *b, *b = t;
         }
         rf_buf_clear(b);
-        RF_TRY(each_char(rf_buf_str(a), a->len, rows[i].op, b));
+        RF_TRY(each_char(rf_buf_str(a), a->len, rows[i].op, first, b));
         t = *a, *a = *b, *b = t;
     }
     return RF_OK;
 }
 
-/* *start: the text is the first of the call. */
-static rf_status apply(const struct rf_norm_step *st, bool *start, struct rf_buf *a, struct rf_buf *b)
+/* Bytes at the start that became of the first character, with `added` put before the text's n. */
+static size_t prepended(const struct rf_norm_step *st, const char *s, size_t n, size_t first)
+{
+    uint32_t cp;
+    bool ok;
+    if (!n || st->content.n) return first ? first + st->content.n : 0;
+    return RF_MAX(first, (size_t)rf_uni_next(s, n, &cp, &ok));
+}
+
+/* start: the text is the first of the call. *first: bytes at its start that became of the call's first character. */
+static rf_status apply(const struct rf_norm_step *st, bool start, size_t *first, struct rf_buf *a, struct rf_buf *b)
 {
     const char *s = rf_buf_str(a);
     size_t n = a->len;
     rf_buf_clear(b);
     switch (st->kind) {
-    case RF_NORM_NFC: return normal_form(s, n, true, false, b);
-    case RF_NORM_NFD: return normal_form(s, n, false, false, b);
-    case RF_NORM_NFKC: return normal_form(s, n, true, true, b);
-    case RF_NORM_NFKD: return normal_form(s, n, false, true, b);
-    case RF_NORM_LOWER: return each_char(s, n, OP_LOWER, b);
-    case RF_NORM_STRIP: return strip(s, n, st->flags, start, b);
-    case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, b);
-    case RF_NORM_REPLACE: return rf_norm_replace(st, s, n, b);
+    case RF_NORM_NFC: return form_step(s, n, true, false, first, b);
+    case RF_NORM_NFD: return form_step(s, n, false, false, first, b);
+    case RF_NORM_NFKC: return form_step(s, n, true, true, first, b);
+    case RF_NORM_NFKD: return form_step(s, n, false, true, first, b);
+    case RF_NORM_LOWER: return each_char(s, n, OP_LOWER, first, b);
+    case RF_NORM_STRIP: return strip(s, n, st->flags, first, b);
+    case RF_NORM_STRIP_ACCENTS: return each_char(s, n, OP_DROP_M, first, b);
+    case RF_NORM_REPLACE: return rf_norm_replace(st, s, n, first, b);
     case RF_NORM_PREPEND:
+        *first = prepended(st, s, n, *first);
         if (n) rf_buf_append(b, st->content.s, st->content.n);
         return rf_buf_append(b, s, n);
-    case RF_NORM_CHARSMAP: return charsmap(st->pattern, st->flags, s, n, b);
-    case RF_NORM_NMT: return each_char(s, n, OP_NMT, b);
+    case RF_NORM_CHARSMAP: return charsmap(st->pattern, st->flags, s, n, first, b);
+    case RF_NORM_NMT: return each_char(s, n, OP_NMT, first, b);
     case RF_NORM_SQUEEZE: return squeeze(s, n, b);
-    case RF_NORM_SENTENCEPIECE: return sentencepiece(st, s, n, *start, b);
+    case RF_NORM_SENTENCEPIECE: return sentencepiece(st, s, n, start, b);
     case RF_NORM_BERT: break;
     }
     rf_buf_append(b, s, n);
     struct rf_buf t = *a;
     *a = *b;
     *b = t;
-    rf_status r = bert(st->flags, a, b);
+    rf_status r = bert(st->flags, first, a, b);
     t = *a, *a = *b, *b = t;
     return r;
 }
@@ -484,12 +581,16 @@ static bool nfc_is_identity(const char *s, size_t n)
 rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_str *out)
 {
     const struct rf_tokenizer *t = c->t;
+    uint32_t cp;
+    bool ok;
+    size_t first = n && t->wants_first && c->text_start ? rf_uni_next(s, n, &cp, &ok) : 0;
     *out = (struct rf_str){ s, n };
+    c->first_end = s + first;
     if (!t->n_norm || (t->n_norm == 1 && t->norm[0].kind == RF_NORM_NFC && nfc_is_identity(s, n))) return RF_OK;
     struct rf_buf a = { .max = RF_TOK_MAX_TEXT }, b = { .max = RF_TOK_MAX_TEXT };
     rf_status st = rf_buf_append(&a, s, n);
     for (uint32_t i = 0; i < t->n_norm && !st; i++) {
-        st = apply(&t->norm[i], &c->text_start, &a, &b);
+        st = apply(&t->norm[i], c->text_start, &first, &a, &b);
         struct rf_buf x = a;
         a = b;
         b = x;
@@ -499,6 +600,7 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
         if (copy) memcpy(copy, rf_buf_str(&a), a.len);
         else st = RF_NOMEM;
         *out = (struct rf_str){ copy, a.len };
+        c->first_end = copy + (copy && c->text_start ? RF_MIN(first, a.len) : 0);
     }
     rf_buf_release(&a);
     rf_buf_release(&b);

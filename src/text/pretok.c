@@ -192,7 +192,8 @@ rf_status rf_pretok_by_name(struct rf_tokenizer *t, struct rf_str name, struct r
 
 /* ---- running ---- */
 
-struct piece { const char *s; size_t n; bool first; enum rf_regex_mode mode; };
+/* first: bytes at its start that became of the text's first character. */
+struct piece { const char *s; size_t n, first; enum rf_regex_mode mode; };
 
 static rf_status run_step(struct rf_tok_call *c, uint32_t k, struct piece p);
 
@@ -221,7 +222,7 @@ struct joiner {
 static rf_status hand_on(struct joiner *j, size_t from, size_t to)
 {
     if (from == to) return RF_OK;
-    struct piece p = { j->whole.s + from, to - from, j->whole.first && !from, j->whole.mode };
+    struct piece p = { j->whole.s + from, to - from, j->whole.first > from ? j->whole.first - from : 0, j->whole.mode };
     return run_step(j->c, j->k + 1, p);
 }
 
@@ -230,7 +231,7 @@ static rf_status join(struct joiner *j, size_t from, size_t to, bool match)
     bool glue = false;
     if (j->how == RF_ISOLATED) return hand_on(j, from, to);
     if (j->how == RF_REMOVED) return match ? RF_OK : hand_on(j, from, to);
-    if (from == to && !match) return RF_OK;
+    if (from == to && !match && j->how != RF_CONTIGUOUS) return RF_OK;
     if (j->held) {
         if (j->how == RF_CONTIGUOUS) glue = match == j->was_match;
         else if (j->how == RF_MERGED_PREV) glue = match && !j->was_match;
@@ -251,14 +252,6 @@ static rf_status join(struct joiner *j, size_t from, size_t to, bool match)
     }
     j->was_match = match;
     return RF_OK;
-}
-
-/* Behind the character at `at`; behind the end if there is none. */
-static size_t next_place(struct piece p, size_t at)
-{
-    uint32_t cp;
-    bool ok;
-    return at >= p.n || p.mode == RF_REGEX_BYTES ? at + 1 : at + rf_uni_next(p.s + at, p.n - at, &cp, &ok);
 }
 
 /* PCRE2 wants valid UTF-8: each invalid byte becomes a control character, so that places stay the same. */
@@ -284,31 +277,17 @@ static rf_status run_split(struct rf_tok_call *c, uint32_t k, struct piece p)
         if (!s_regex) return rf_fail_nomem(c->err, "text", p.n);
     }
     struct joiner j = { .c = c, .k = k, .whole = p, .how = st->how };
-    uint64_t steps = 0;
-    size_t at = 0, done = 0;
-    while (at <= p.n) {
-        struct rf_regex_hit hit;
-        rf_status s;
-        if (st->kind == RF_SPLIT_LITERAL) {
-            const char *f = st->text.n && p.n - at >= st->text.n ? memmem(p.s + at, p.n - at, st->text.s, st->text.n) : NULL;
-            s = f ? RF_OK : RF_NOT_FOUND;
-            if (f) hit.from = (size_t)(f - p.s), hit.to = hit.from + st->text.n;
-        } else {
-            s = rf_regex_find(st->regex, s_regex, p.n, at, p.mode, &steps, &hit);
-        }
-        if (s == RF_NOT_FOUND) break;
-        if (s == RF_NOMEM) return rf_fail_nomem(c->err, "pre-tokenizer", 0);
-        if (s) return rf_fail(c->err, s, "text: the pre-tokenizer's regex needs too much time for %zu bytes", p.n);
-        bool empty = hit.from == hit.to;
-        if (empty && hit.from == done && hit.from) {
-            at = next_place(p, hit.from);
-            continue;
-        }
+    struct rf_scan scan = { .regex = st->regex, .literal = st->text, .s = s_regex, .n = p.n, .mode = p.mode };
+    struct rf_regex_hit hit;
+    rf_status s;
+    size_t done = 0;
+    while (!(s = rf_scan_next(&scan, &hit))) {
         if (hit.from > done) RF_TRY(join(&j, done, hit.from, st->invert));
         RF_TRY(join(&j, hit.from, hit.to, !st->invert));
         done = hit.to;
-        at = empty ? next_place(p, hit.to) : hit.to;
     }
+    if (s == RF_NOMEM) return rf_fail_nomem(c->err, "pre-tokenizer", 0);
+    if (s != RF_NOT_FOUND) return rf_fail(c->err, s, "text: the pre-tokenizer's regex needs too much time for %zu bytes", p.n);
     if (done < p.n) RF_TRY(join(&j, done, p.n, st->invert));
     return j.held ? hand_on(&j, j.from, j.to) : RF_OK;
 }
@@ -365,6 +344,7 @@ static rf_status run_prefix_space(struct rf_tok_call *c, uint32_t k, struct piec
         memcpy(s + 1, p.s, p.n);
         p.s = s;
         p.n++;
+        p.first += p.first != 0;
     }
     return run_step(c, k + 1, p);
 }
@@ -372,7 +352,7 @@ static rf_status run_prefix_space(struct rf_tok_call *c, uint32_t k, struct piec
 static rf_status run_metaspace(struct rf_tok_call *c, uint32_t k, struct piece p)
 {
     const struct rf_split_step *st = &c->t->split[k];
-    size_t m = st->text.n, spaces = 0, cap, o = 0;
+    size_t m = st->text.n, spaces = 0, cap, o = 0, first = 0;
     for (size_t i = 0; i < p.n; i++) spaces += p.s[i] == ' ';
     if (!rf_mul(spaces + 1, m, &cap) || !rf_add(cap, p.n, &cap)) return rf_fail(c->err, RF_TOO_LARGE, "text: too long");
     char *s = rf_arena_alloc(&c->arena, cap);
@@ -389,9 +369,9 @@ static rf_status run_metaspace(struct rf_tok_call *c, uint32_t k, struct piece p
         } else {
             s[o++] = p.s[i];
         }
+        if (i < p.first) first = o;
     }
-    p.s = s;
-    p.n = o;
+    p = (struct piece){ s, o, first, p.mode };
     if (!st->split) return run_step(c, k + 1, p);
     size_t from = 0;
     struct joiner j = { .c = c, .k = k, .whole = p, .how = RF_ISOLATED };
@@ -423,5 +403,5 @@ static rf_status run_step(struct rf_tok_call *c, uint32_t k, struct piece p)
 
 rf_status rf_pretok_run(struct rf_tok_call *c, const char *s, size_t n)
 {
-    return run_step(c, 0, (struct piece){ s, n, c->text_start, RF_REGEX_UTF8 });
+    return run_step(c, 0, (struct piece){ s, n, s < c->first_end ? RF_MIN((size_t)(c->first_end - s), n) : 0, RF_REGEX_UTF8 });
 }

@@ -495,3 +495,30 @@ rf_status rf_regex_find(const struct rf_regex *re, const char *s, size_t n, size
     }
     return RF_NOT_FOUND;
 }
+
+static rf_status find_literal(const struct rf_scan *c, struct rf_regex_hit *hit)
+{
+    const char *f = c->literal.n && c->n - c->at >= c->literal.n ? memmem(c->s + c->at, c->n - c->at, c->literal.s, c->literal.n) : NULL;
+    if (!f) return RF_NOT_FOUND;
+    hit->from = (size_t)(f - c->s);
+    hit->to = hit->from + c->literal.n;
+    return RF_OK;
+}
+
+rf_status rf_scan_next(struct rf_scan *c, struct rf_regex_hit *hit)
+{
+    while (c->n && c->at <= c->n) {
+        rf_status st = c->regex ? rf_regex_find(c->regex, c->s, c->n, c->at, c->mode, &c->steps, hit) : find_literal(c, hit);
+        if (st) return st;
+        bool empty = hit->from == hit->to, again = empty && c->any && hit->from == c->last;
+        uint32_t cp;
+        bool ok;
+        c->at = hit->to;
+        if (empty) c->at += c->at == c->n || c->mode == RF_REGEX_BYTES ? 1 : rf_uni_next(c->s + c->at, c->n - c->at, &cp, &ok);
+        if (again) continue;
+        c->last = hit->to;
+        c->any = true;
+        return RF_OK;
+    }
+    return RF_NOT_FOUND;
+}

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/status.h"
 
 struct rf_regex;
@@ -36,5 +37,13 @@ struct rf_regex_hit { size_t from, to; };
  * look-ups (start at 0 per text) and may not exceed 64 per byte. */
 rf_status rf_regex_find(const struct rf_regex *re, const char *s, size_t n, size_t at, enum rf_regex_mode mode,
                         uint64_t *steps, struct rf_regex_hit *hit);
+
+/* All matches in s[0..n), one after another, of a pattern or of the literal where regex is NULL: none overlap, no empty one stands right
+ * behind another, and an empty text has none (`tokenizers`). Set the first line, leave the rest zero. */
+struct rf_scan {
+    const struct rf_regex *regex; struct rf_str literal; const char *s; size_t n; enum rf_regex_mode mode;
+    size_t at, last; bool any; uint64_t steps;
+};
+rf_status rf_scan_next(struct rf_scan *scan, struct rf_regex_hit *hit); /* as rf_regex_find */
 
 #endif

@@ -122,7 +122,7 @@ struct rf_split_step {
     enum rf_split_kind kind;
     enum rf_split_how how;
     bool invert;
-    uint8_t scheme;          /* METASPACE: 0 never, 1 first piece of the text, 2 always */
+    uint8_t scheme;          /* METASPACE: 0 never, 1 pieces that begin with what became of the text's first character, 2 always */
     bool split;              /* METASPACE: split before each replacement */
     struct rf_regex *regex;
     struct rf_str text;      /* LITERAL; METASPACE: the replacement */
@@ -151,6 +151,7 @@ struct rf_tokenizer {
     struct rf_added_set added, added_norm; /* on raw text; on normalized text */
     struct rf_added_set added_plain; /* `added` without those special ones that belong to normalized text, where places do not matter */
     bool late_special;       /* there are such */
+    bool wants_first;        /* some METASPACE asks what stands first in the text */
     struct rf_added_set keep; /* tokenizer.model's user-defined pieces: the normalizer leaves them whole, and BPE never merges them */
     struct rf_norm_step norm[RF_TOK_MAX_STEPS];
     uint32_t n_norm;
@@ -208,6 +209,7 @@ struct rf_tok_call {
     size_t cap_sym, cap_heap, n_heap;
     bool parse_special;
     bool text_start;         /* nothing was tokenized yet */
+    const char *first_end;   /* text below is what became of the call's first character: rf_norm_run */
 };
 
 rf_status rf_tok_push(struct rf_tok_call *c, uint32_t id);
@@ -231,9 +233,9 @@ rf_status rf_wordpiece_word(struct rf_tok_call *c, const char *s, size_t n);
 rf_status rf_wordlevel_word(struct rf_tok_call *c, const char *s, size_t n);
 /* Pre-tokenizes and runs the model. */
 rf_status rf_pretok_run(struct rf_tok_call *c, const char *s, size_t n);
-/* One REPLACE step: appends to out. */
-rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, struct rf_buf *out);
-/* *out is s itself or lies in c->arena. */
+/* One REPLACE step: appends to out. *first, where not NULL: bytes at the start that became of the text's first character, in s and then in out. */
+rf_status rf_norm_replace(const struct rf_norm_step *st, const char *s, size_t n, size_t *first, struct rf_buf *out);
+/* *out is s itself or lies in c->arena; sets c->first_end. */
 rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_str *out);
 
 /* ---- building ---- */

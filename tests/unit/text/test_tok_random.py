@@ -3,6 +3,7 @@
 Each is trained by PyPI `tokenizers` on seeded random Unicode text, saved, and read by ours: ids with special tokens parsed and
 not, with and without the post-processor's tokens, and decoded text must agree. RF_TOK_CONFIGS sets how many, RF_TEST_SEED the seed.
 """
+import base64
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 pytest.importorskip("tokenizers")
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from test_tok import ADD, GPT2, LLAMA3, PARSE, QWEN2, SEED, compare, decoded, folder, ours, split, text, texts, to_bytes  # noqa: E402
+from test_tok_models import charsmap  # noqa: E402
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
 
 P = pre_tokenizers
@@ -45,9 +47,8 @@ def random_split(rng):
     return split(rng.choice(PATTERNS), rng.choice(BEHAVIORS), flip(rng))
 
 
-def random_pre_tokenizer(rng, byte_level, plain):
-    """Metaspace's "first" goes by places in the text before normalizing, which ours does not keep: only where they are the same."""
-    schemes = ["always", "never", "first"] if plain else ["always", "never"]
+def random_pre_tokenizer(rng, byte_level):
+    schemes = ["always", "never", "first"]
     makers = [
         lambda: random_split(rng), lambda: random_split(rng), lambda: P.Digits(flip(rng)), lambda: P.Punctuation(rng.choice(BEHAVIORS)), P.Whitespace,
         P.WhitespaceSplit, P.BertPreTokenizer, lambda: P.CharDelimiterSplit(rng.choice("o -")),
@@ -57,7 +58,6 @@ def random_pre_tokenizer(rng, byte_level, plain):
     steps = []
     for _ in range(rng.choice([0, 1, 1, 2, 3])):
         steps.append(rng.choice(makers)())
-        schemes = ["always", "never"]
     if byte_level:
         steps.append(P.ByteLevel(add_prefix_space=flip(rng), use_regex=flip(rng)))
     return None if not steps else steps[0] if len(steps) == 1 else P.Sequence(steps)
@@ -90,7 +90,7 @@ def random_model(rng, corpus):
     norm = random_normalizer(rng)
     if norm is not None:
         tk.normalizer = norm
-    pre = random_pre_tokenizer(rng, kind == "byte-bpe", norm is None)
+    pre = random_pre_tokenizer(rng, kind == "byte-bpe")
     if pre is not None:
         tk.pre_tokenizer = pre
     tk.train_from_iterator(corpus, trainer)
@@ -175,6 +175,53 @@ def test_random_tokenizer(build, tmp_path, k):
     if want is not None:
         bad = [(i, w, g) for i, w, g in zip(ids, want, decoded(build, path, ids), strict=True) if g != w and "\ufffd" not in g + w]
         assert not bad, f"{len(bad)} decode otherwise, first (ids, theirs, ours) {bad[0]!a} {setup}"
+
+
+ACCENTED = ["e\u0301", "é", "q\u0307\u0323", "a\u0302\u0323", "â\u0323", "가", "\u1100\u1161\u11a8", "㈠", "ﬁ", "½", "İ", "中", " ", "  ", "\t", "\u3000", "x", "X", "_", "▁", ".", "-", "\u0301",
+            "\u200b", "\u00ad", "\x01", "<a>", "<b>", "\u212b", "Ⅷ", "ｶﾞ", "\n", "1", "e\u0301\u0323"]
+
+
+def pieces_shown(words):
+    """A model whose ids are the text's characters, first ones of words told from others."""
+    chars = sorted({c for f in ("NFC", "NFD", "NFKC", "NFKD") for w in words for c in unicodedata.normalize(f, w + w.lower())} | set("# ▁_x-i"))
+    return models.WordPiece({t: i for i, t in enumerate(["[UNK]", *chars, *["##" + c for c in chars]])}, unk_token="[UNK]", max_input_chars_per_word=1000)
+
+
+@pytest.fixture(scope="module")
+def blob(tmp_path_factory):
+    return base64.b64decode(charsmap(tmp_path_factory.mktemp("map")))
+
+
+def first_normalizer(rng, blob):
+    makers = [
+        normalizers.NFC, normalizers.NFD, normalizers.NFKC, normalizers.NFKD, normalizers.Lowercase, normalizers.StripAccents, normalizers.Nmt,
+        lambda: normalizers.Strip(True, flip(rng)), lambda: normalizers.Prepend(rng.choice(["▁", "x-", "", " "])), lambda: normalizers.Precompiled(blob),
+        lambda: normalizers.Replace(rng.choice([" ", "e", "x", ".", "", "<"]), rng.choice(["▁", "", "-x", "."])),
+        lambda: normalizers.Replace(Regex(rng.choice([r"\s+", r"x*", r"^", r"[xe]+", " {2,}", r"\p{M}", r"\p{L}?"])), rng.choice([" ", "", "-", "x."])),
+        lambda: normalizers.BertNormalizer(flip(rng), flip(rng), rng.choice([None, True, False]), flip(rng)),
+    ]
+    return normalizers.Sequence([rng.choice(makers)() for _ in range(rng.randrange(4))])
+
+
+@pytest.mark.parametrize("k", range(N_CONFIGS))
+def test_what_stands_first(build, tmp_path, blob, k):
+    """Metaspace's "first" goes by where a piece began in the text as it was given, whatever normalizers and steps before it made of that."""
+    rng = random.Random(SEED * 7919 + k)
+    tk = Tokenizer(pieces_shown(ACCENTED))
+    tk.normalizer = first_normalizer(rng, blob)
+    steps = [lambda: split(rng.choice([r"\s+", r"[xe]", r".", "", "x*", r"\p{M}"]), rng.choice(BEHAVIORS), flip(rng)), lambda: P.Punctuation(rng.choice(BEHAVIORS)), P.WhitespaceSplit,
+             lambda: P.Digits(True), lambda: P.Metaspace(rng.choice("▁_"), rng.choice(["first", "first", "always"]), flip(rng)), lambda: P.FixedLength(rng.choice([1, 2])),
+             lambda: P.Split(rng.choice(["x", "", "-"]), rng.choice(BEHAVIORS), flip(rng))]
+    tk.pre_tokenizer = P.Sequence([*[rng.choice(steps)() for _ in range(rng.randrange(3))], P.Metaspace("▁", "first", flip(rng))])
+    added = [AddedToken(t, lstrip=flip(rng), rstrip=flip(rng), normalized=flip(rng)) for t in rng.sample(["<a>", "<b>", "x", "▁", " ", "-"], rng.randrange(3))]
+    strings = ["".join(rng.choices(ACCENTED, k=rng.randrange(1, 7))) for _ in range(300)]
+    if theirs(tk.add_tokens, added) is None or theirs(tk.encode_batch, strings) is None:
+        pytest.skip("PyPI tokenizers fails on it")
+    try:
+        compare(build, folder(tmp_path / "hf", tk), tk, strings, PARSE)
+    except AssertionError as e:
+        setup = {k: v for k, v in json.loads(tk.to_str()).items() if k not in ("model", "version")}
+        raise AssertionError(f"{e} {setup}".replace(base64.b64encode(blob).decode(), "...")) from None
 
 
 # What Oniguruma and PCRE2 read differently, one pattern a construct; and what has no spelling that both read alike.
