@@ -100,7 +100,12 @@ static inline uint32_t bpe_key(const struct rf_tok_call *c, const char *w, size_
     return m->rank;
 }
 
-RF_DEFINE_MERGE(bpe, bpe_key)
+static inline void bpe_note(const struct rf_tok_call *c, const struct rf_sym *a, const struct rf_sym *b, uint32_t id)
+{
+    (void)c, (void)a, (void)b, (void)id;
+}
+
+RF_DEFINE_MERGE(bpe, bpe_key, bpe_note)
 
 /* The word in the printable alphabet, looked up whole. */
 static uint32_t find_whole(const struct rf_tokenizer *t, const char *s, size_t n)

@@ -2,6 +2,7 @@
  *
  * key(c, word, n, a, b, &id): 32-bit key of merging neighbours a and b (smaller first) and the token they become;
  * RF_TOK_NONE if they do not merge. Must depend on a, b and their place only.
+ * note(c, a, b, id): a and b have become neighbours that may merge; the pair to the left of a merge is told before the one to its right.
  */
 #ifndef RF_TEXT_MERGE_H
 #define RF_TEXT_MERGE_H
@@ -19,7 +20,7 @@ void rf_heap_make(struct rf_tok_call *c); /* of heap[0..n_heap) in any order */
 bool rf_word_recall(struct rf_tok_call *c, const char *s, size_t n, struct rf_word **slot, rf_status *st);
 
 /* In: sym[0..n_sym) with id and off. Out: a list from symbol 0 through next, ended by RF_TOK_NONE. */
-#define RF_DEFINE_MERGE(name, key)                                                                                     \
+#define RF_DEFINE_MERGE(name, key, note)                                                                               \
     static inline void name##_join(struct rf_sym *sym, uint32_t a, uint32_t id)                                        \
     {                                                                                                                  \
         uint32_t b = sym[a].next;                                                                                      \
@@ -28,12 +29,19 @@ bool rf_word_recall(struct rf_tok_call *c, const char *s, size_t n, struct rf_wo
         if (sym[b].next != RF_TOK_NONE) sym[sym[b].next].prev = a;                                                     \
         sym[b].prev = b; /* dead: nothing but symbol 0 has no prev, and 0 never dies */                                \
     }                                                                                                                  \
+    static inline uint32_t name##_ask(struct rf_tok_call *c, const char *w, size_t n, const struct rf_sym *a,          \
+                                      const struct rf_sym *b, uint32_t *id)                                            \
+    {                                                                                                                  \
+        uint32_t k = key(c, w, n, a, b, id);                                                                           \
+        if (k != RF_TOK_NONE) note(c, a, b, *id);                                                                      \
+        return k;                                                                                                      \
+    }                                                                                                                  \
     static void name##_merge_short(struct rf_tok_call *c, const char *w, size_t n, uint32_t n_sym)                     \
     {                                                                                                                  \
         struct rf_sym *sym = c->sym;                                                                                   \
         uint32_t rank[RF_MERGE_SHORT], to[RF_MERGE_SHORT];                                                             \
         for (uint32_t i = 0; i < n_sym; i++)                                                                           \
-            rank[i] = i + 1 < n_sym ? key(c, w, n, &sym[i], &sym[i + 1], &to[i]) : RF_TOK_NONE;                        \
+            rank[i] = i + 1 < n_sym ? name##_ask(c, w, n, &sym[i], &sym[i + 1], &to[i]) : RF_TOK_NONE;                 \
         for (;;) {                                                                                                     \
             uint32_t at = 0;                                                                                           \
             for (uint32_t i = sym[0].next; i != RF_TOK_NONE; i = sym[i].next)                                          \
@@ -41,8 +49,8 @@ bool rf_word_recall(struct rf_tok_call *c, const char *s, size_t n, struct rf_wo
             if (rank[at] == RF_TOK_NONE) return;                                                                       \
             name##_join(sym, at, to[at]);                                                                              \
             uint32_t nx = sym[at].next, pv = sym[at].prev;                                                             \
-            rank[at] = nx != RF_TOK_NONE ? key(c, w, n, &sym[at], &sym[nx], &to[at]) : RF_TOK_NONE;                    \
-            if (pv != RF_TOK_NONE) rank[pv] = key(c, w, n, &sym[pv], &sym[at], &to[pv]);                               \
+            if (pv != RF_TOK_NONE) rank[pv] = name##_ask(c, w, n, &sym[pv], &sym[at], &to[pv]);                        \
+            rank[at] = nx != RF_TOK_NONE ? name##_ask(c, w, n, &sym[at], &sym[nx], &to[at]) : RF_TOK_NONE;             \
         }                                                                                                              \
     }                                                                                                                  \
     static rf_status name##_merge(struct rf_tok_call *c, const char *w, size_t n, uint32_t n_sym)                      \
@@ -61,7 +69,7 @@ bool rf_word_recall(struct rf_tok_call *c, const char *s, size_t n, struct rf_wo
         c->n_heap = 0;                                                                                                 \
         uint32_t id = 0;                                                                                               \
         for (uint32_t i = 0; i + 1 < n_sym; i++) {                                                                     \
-            uint32_t k = key(c, w, n, &sym[i], &sym[i + 1], &id);                                                      \
+            uint32_t k = name##_ask(c, w, n, &sym[i], &sym[i + 1], &id);                                               \
             if (k != RF_TOK_NONE) c->heap[c->n_heap++] = (uint64_t)k << 32 | i;                                        \
         }                                                                                                              \
         rf_heap_make(c);                                                                                               \
@@ -72,10 +80,10 @@ bool rf_word_recall(struct rf_tok_call *c, const char *s, size_t n, struct rf_wo
             if (key(c, w, n, &sym[at], &sym[sym[at].next], &id) != (uint32_t)(top >> 32)) continue;                    \
             name##_join(sym, at, id);                                                                                  \
             uint32_t nx = sym[at].next, pv = sym[at].prev;                                                             \
-            if (nx != RF_TOK_NONE && (k = key(c, w, n, &sym[at], &sym[nx], &id)) != RF_TOK_NONE)                       \
-                rf_heap_push(c, (uint64_t)k << 32 | at);                                                               \
-            if (pv != RF_TOK_NONE && (k = key(c, w, n, &sym[pv], &sym[at], &id)) != RF_TOK_NONE)                       \
+            if (pv != RF_TOK_NONE && (k = name##_ask(c, w, n, &sym[pv], &sym[at], &id)) != RF_TOK_NONE)                \
                 rf_heap_push(c, (uint64_t)k << 32 | pv);                                                               \
+            if (nx != RF_TOK_NONE && (k = name##_ask(c, w, n, &sym[at], &sym[nx], &id)) != RF_TOK_NONE)                \
+                rf_heap_push(c, (uint64_t)k << 32 | at);                                                               \
         }                                                                                                              \
         return RF_OK;                                                                                                  \
     }

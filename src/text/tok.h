@@ -168,6 +168,7 @@ struct rf_tokenizer {
     struct rf_str word_first; /* WORDPIECE: before the first piece of a word ("▁" in GGUF) */
     uint32_t max_word_chars; /* WORDPIECE */
     uint32_t max_piece;      /* bytes of the longest piece */
+    bool splits_unused;      /* SPM: merges may end in unused pieces, which become the parts that they were merged from */
     uint8_t *space_after;    /* SPM: bit per code point & 0xFFFF: some piece has it right before "▁" */
     void *unigram;           /* unigram.c's trie */
     bool float_sums;         /* UNIGRAM: sums rounded to float, as SentencePiece's, which decides ties */
@@ -207,6 +208,7 @@ struct rf_tok_call {
     struct rf_sym *sym;
     uint64_t *heap;
     size_t cap_sym, cap_heap, n_heap;
+    uint32_t *unused_left;   /* [vocabulary] with splits_unused: bytes of an unused piece's left part, where merges last met it */
     bool parse_special;
     bool text_start;         /* nothing was tokenized yet */
     const char *first_end;   /* text below is what became of the call's first character: rf_norm_run */

@@ -288,6 +288,7 @@ static void call_release(struct rf_tok_call *c)
 {
     rf_arena_release(&c->arena);
     rf_free(c->cache);
+    rf_free(c->unused_left);
     rf_free(c->sym);
     rf_free(c->heap);
 }

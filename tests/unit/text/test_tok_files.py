@@ -6,8 +6,10 @@ where PyPI mistral-common is installed, its own data files against sentencepiece
 import base64
 import importlib.util
 import json
+import os
 import pathlib
 import random
+import struct
 import sys
 import unicodedata
 
@@ -233,6 +235,44 @@ def test_sentencepiece_user_pieces(build, tmp_path, kind, dummy, squeeze, fallba
     ids += [[i for i in rng.choices(range(3, sp.get_piece_size()), k=4) if not sp.is_byte(i)] for _ in range(N)]
     ids += [[sp.piece_to_id("▁")] * k + [sp.piece_to_id("the")] for k in range(4)] + [[0, 5], [5, 0]]
     assert [(i, w, g) for i, w, g in zip(ids, map(sp.decode, ids), decoded(build, path, ids), strict=True) if w != g] == []
+
+
+def field(number, wire, data):
+    def varint(x):
+        return bytes([x]) if x < 128 else bytes([x & 127 | 128]) + varint(x >> 7)
+    return varint(number << 3 | wire) + (varint(data) if wire == 0 else struct.pack("<f", data) if wire == 5 else varint(len(data)) + data)
+
+
+def model_proto(pieces, model_type, fallback, prefix):
+    """SentencePiece's ModelProto of (piece, score, type)."""
+    out = b"".join(field(1, 2, field(1, 2, p.encode()) + field(2, 5, score) + field(3, 0, kind)) for p, score, kind in pieces)
+    return out + field(2, 2, field(3, 0, model_type) + field(35, 0, fallback)) + field(3, 2, field(1, 2, b"identity") + field(3, 0, prefix) + field(4, 0, 0))
+
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+
+
+@pytest.mark.parametrize("k", range(int(os.environ.get("RF_TOK_CONFIGS", "40"))))
+def test_sentencepiece_types_of_pieces(build, tmp_path, k):
+    """Random pieces of random scores and types. What merges make of unused pieces comes apart again, into the parts met last in the text."""
+    spm = pytest.importorskip("sentencepiece")
+    rng = random.Random(SEED * 104729 + k)
+    letters = rng.choice(["ab", "abc", "abcé中", "▁ab"])
+    known = {"".join(rng.choices(letters, k=rng.choice([1, 2, 2, 3, 3, 4, 5]))) for _ in range(rng.choice([6, 15, 40, 120]))} | {"▁"}
+    for p in list(known):  # whole ladders, so that merges get there
+        known |= {p[:i] for i in range(1, len(p))} if rng.random() < 0.6 else set()
+    fallback = rng.random() < 0.5
+    kinds = rng.choice([[NORMAL, UNUSED], [NORMAL, NORMAL, UNUSED], [NORMAL, NORMAL, UNUSED, UNUSED, USER_DEFINED], [UNUSED], [NORMAL, UNUSED, CONTROL]])
+    scores = rng.choice([lambda: -float(rng.randrange(1, 4)), lambda: -rng.random() * 10])
+    pieces = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)] + [(f"<0x{b:02X}>", 0.0, BYTE) for b in range(256) if fallback]
+    for p in sorted(known):
+        kind = rng.choice(kinds)  # one letter that is a control piece would come out of text there, never here
+        pieces.append((p, scores(), NORMAL if kind == CONTROL and len(p) == 1 else kind))
+    model = model_proto(pieces, rng.choice([1, 2, 2, 2]), fallback, rng.random() < 0.5)
+    path = put(tmp_path / "hf")
+    (path / "tokenizer.model").write_bytes(model)
+    strings = ["".join(rng.choices(letters.replace("▁", " ") + " " + rng.choice(["", "x☃"]), k=rng.choice([3, 10, 30, 100, 400]))) for _ in range(60)]
+    check(build, path, strings, spm.SentencePieceProcessor(model_proto=model).encode(strings), 0)
 
 
 @pytest.mark.parametrize("dropout,fine", [(None, True), (0.0, True), (0.1, False), (1.0, False)])
