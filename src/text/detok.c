@@ -57,7 +57,7 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
     bool spelled = t->attr[id] == RF_TOKEN_CONTROL || t->attr[id] == RF_TOKEN_USER;
     if (!p.n) return 0;
     if (t->decode == RF_DECODE_WORDPIECE) return bytes_of_wordpiece(p, out);
-    if (t->attr[id] == RF_TOKEN_BYTE) {
+    if (t->attr[id] == RF_TOKEN_BYTE && !(t->n_dec && t->decode == RF_DECODE_BYTES)) {
         int b = rf_tok_byte_piece(p);
         if (b >= 0) {
             *out = (char)b;
@@ -66,7 +66,7 @@ static size_t bytes_of(const struct rf_tokenizer *t, uint32_t id, char *out)
     }
     if (t->decode == RF_DECODE_BYTES && !spelled) return rf_bytes_of_alphabet(p, out);
     if (t->unk_text.n && t->attr[id] == RF_TOKEN_UNKNOWN) p = t->unk_text;
-    else if (t->decode == RF_DECODE_SPM && t->attr[id] != RF_TOKEN_CONTROL) return bytes_of_meta(p, out);
+    else if (t->decode == RF_DECODE_SPM && (t->n_dec || t->attr[id] != RF_TOKEN_CONTROL)) return bytes_of_meta(p, out);
     memcpy(out, p.s, p.n);
     return p.n;
 }
@@ -86,9 +86,10 @@ static rf_status replace_text(struct rf_str from, struct rf_str to, struct rf_bu
 static rf_status dec_wordpiece(const struct rf_dec_step *d, bool first, struct rf_buf *a, struct rf_buf *b)
 {
     struct rf_buf t;
-    size_t cut = !first && a->len >= d->text.n && !memcmp(rf_buf_str(a), d->text.s, d->text.n) ? d->text.n : 0;
+    bool goes_on = !first && a->len >= d->text.n && !memcmp(rf_buf_str(a), d->text.s, d->text.n);
+    size_t cut = goes_on ? d->text.n : 0;
     rf_buf_clear(b);
-    if (!first && !cut) rf_buf_putc(b, ' ');
+    if (!first && !goes_on) rf_buf_putc(b, ' ');
     rf_buf_append(b, rf_buf_str(a) + cut, a->len - cut);
     t = *a, *a = *b, *b = t;
     for (size_t i = 0; i < RF_COUNT(tidy) && d->flag; i++)
@@ -109,7 +110,17 @@ static rf_status dec_strip(const struct rf_dec_step *d, struct rf_buf *a, struct
     return a->bad;
 }
 
-static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf *a, struct rf_buf *b)
+/* A sign before one digit counts as a digit there. */
+static int byte_of(struct rf_str s)
+{
+    char copy[6];
+    if (s.n != sizeof copy) return -1;
+    memcpy(copy, s.s, sizeof copy);
+    if (copy[3] == '+' && copy[4] != '+') copy[3] = '0';
+    return rf_tok_byte_piece((struct rf_str){ copy, sizeof copy });
+}
+
+static rf_status dec_step(const struct rf_dec_step *d, bool first, bool last, struct rf_buf *a, struct rf_buf *b)
 {
     static const struct rf_str space = { " ", 1 }, none = { "", 0 };
     struct rf_str s = { rf_buf_str(a), a->len };
@@ -121,7 +132,7 @@ static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf
         b->len = rf_bytes_of_alphabet(s, b->data);
         break;
     case RF_DEC_META: return replace_text(d->text, first && d->flag ? none : space, a, b);
-    case RF_DEC_SUFFIX: return replace_text(d->text, space, a, b);
+    case RF_DEC_SUFFIX: return replace_text(d->text, last ? none : space, a, b);
     case RF_DEC_WORDPIECE: return dec_wordpiece(d, first, a, b);
     case RF_DEC_STRIP: return dec_strip(d, a, b);
     case RF_DEC_REPLACE:
@@ -129,7 +140,7 @@ static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf
         RF_TRY(rf_norm_replace(&d->replace, s.s, s.n, NULL, b));
         break;
     case RF_DEC_BYTE:
-        byte = rf_tok_byte_piece(s);
+        byte = byte_of(s);
         if (byte < 0) return RF_OK;
         rf_buf_clear(b);
         rf_buf_putc(b, (char)byte);
@@ -145,12 +156,12 @@ static rf_status dec_step(const struct rf_dec_step *d, bool first, struct rf_buf
 }
 
 /* Token id at its place into *a; *b is scratch. A step that fails (a regex on bytes that are no text) is left out. */
-static rf_status chain(const struct rf_tokenizer *t, uint32_t id, bool first, struct rf_buf *a, struct rf_buf *b)
+static rf_status chain(const struct rf_tokenizer *t, uint32_t id, bool first, bool last, struct rf_buf *a, struct rf_buf *b)
 {
     rf_buf_clear(a);
     RF_TRY(rf_buf_append(a, t->vocab.piece[id].s, t->vocab.piece[id].n));
     for (uint32_t i = 0; i < t->n_dec; i++)
-        if (dec_step(&t->dec[i], first, a, b) == RF_NOMEM) return RF_NOMEM;
+        if (dec_step(&t->dec[i], first, last, a, b) == RF_NOMEM) return RF_NOMEM;
     return a->bad;
 }
 
@@ -160,7 +171,7 @@ static rf_status make_chain_bytes(struct rf_tokenizer *t, struct rf_error *err)
     rf_status st = RF_OK;
     for (uint32_t i = 0; i < t->vocab.n && !st; i++) {
         t->byte_off[i] = (uint32_t)all.len;
-        st = t->vocab.piece[i].n ? chain(t, i, false, &a, &b) : RF_OK;
+        st = t->vocab.piece[i].n ? chain(t, i, false, false, &a, &b) : RF_OK;
         if (!st && t->vocab.piece[i].n) st = rf_buf_append(&all, rf_buf_str(&a), a.len);
     }
     t->byte_off[t->vocab.n] = (uint32_t)all.len;
@@ -195,57 +206,94 @@ struct rf_str rf_tokenizer_bytes(const struct rf_tokenizer *t, int32_t id)
     return (struct rf_str){ t->bytes + t->byte_off[id], t->byte_off[id + 1] - t->byte_off[id] };
 }
 
-static bool ends_word(const struct rf_tokenizer *t, int32_t id)
-{
-    struct rf_str p = t->vocab.piece[id], s = t->decode_suffix;
-    return s.n && p.n >= s.n && !memcmp(p.s + p.n - s.n, s.s, s.n);
-}
-
 static bool spelled_space(const struct rf_tokenizer *t, int32_t id)
 {
     struct rf_str p = t->vocab.piece[id];
     return t->attr[id] != RF_TOKEN_UNKNOWN && t->attr[id] != RF_TOKEN_CONTROL && p.n >= 3 && !memcmp(p.s, SPACE, 3);
 }
 
-/* The token's bytes where the text stands, at its start or later; *space: one stands before them. tmp owns what has no
- * other home. */
-static struct rf_str next_bytes(struct rf_detok *d, int32_t id, bool *space, struct rf_buf tmp[2])
+static void feed(struct rf_detok *d, struct rf_str b, struct rf_buf *out);
+
+/* Where text goes: as it is (raw), or what is whole UTF-8. */
+struct sink { struct rf_detok *d; struct rf_buf *out, tmp[4]; bool raw; };
+
+static struct sink sink_of(struct rf_detok *d, struct rf_buf *out, bool raw)
 {
+    struct sink k = { .d = d, .out = out, .raw = raw };
+    for (size_t i = 0; i < RF_COUNT(k.tmp); i++) k.tmp[i].max = 1 << 24;
+    return k;
+}
+
+static void sink_release(struct sink *k)
+{
+    for (size_t i = 0; i < RF_COUNT(k->tmp); i++) rf_buf_release(&k->tmp[i]);
+}
+
+static void put_text(struct sink *k, uint32_t id, struct rf_str b)
+{
+    struct rf_detok *d = k->d;
     const struct rf_tokenizer *t = d->t;
-    struct rf_str b = rf_tokenizer_bytes(t, id), none = { 0 };
-    *space = false;
-    if (id < 0 || (uint32_t)id >= t->vocab.n || (d->skip_special && t->attr[id] == RF_TOKEN_CONTROL)) return none;
-    if (d->at_start && t->decode_first && t->vocab.piece[id].n) {
-        d->at_start = t->decode_strip;
-        if (chain(t, (uint32_t)id, true, &tmp[0], &tmp[1])) return none;
-        b = (struct rf_str){ rf_buf_str(&tmp[0]), tmp[0].len };
-    }
-    if (!b.n) return none;
+    if (!b.n) return;
     if (d->at_start && t->decode_strip && *b.s == ' ' && (!t->decode_spelled || spelled_space(t, id))) {
         b.s++;
         b.n--;
-        if (!b.n && t->decode_squeeze) return none;
+        if (!b.n && t->decode_squeeze) return;
     }
     d->at_start = false;
-    *space = d->owes_space;
-    d->owes_space = ends_word(t, id) && b.n && b.s[b.n - 1] == ' ';
-    b.n -= d->owes_space;
-    return b;
+    if (k->raw) rf_buf_append(k->out, b.s, b.n);
+    else feed(d, b, k->out);
+}
+
+/* The token's bytes at its place among the tokens; tmp owns what has no other home. */
+static struct rf_str bytes_at(const struct rf_tokenizer *t, uint32_t id, bool first, bool last, struct rf_buf tmp[2])
+{
+    if (!last && !(first && t->decode_first)) return rf_tokenizer_bytes(t, (int32_t)id);
+    if (chain(t, id, first, last, &tmp[0], &tmp[1])) return (struct rf_str){ 0 };
+    return (struct rf_str){ rf_buf_str(&tmp[0]), tmp[0].len };
+}
+
+/* What waited for whether another token comes. */
+static void put_owed(struct sink *k, bool last)
+{
+    struct rf_detok *d = k->d;
+    if (!d->owed) return;
+    struct rf_str b = bytes_at(d->t, d->owed - 1, d->owed_first, last, k->tmp);
+    size_t from = RF_MIN((size_t)d->owed_from, b.n);
+    put_text(k, d->owed - 1, (struct rf_str){ b.s + from, b.n - from });
+    d->owed = 0;
+}
+
+static void put_token(struct sink *k, int32_t id)
+{
+    struct rf_detok *d = k->d;
+    const struct rf_tokenizer *t = d->t;
+    if (id < 0 || (uint32_t)id >= t->vocab.n || !t->vocab.piece[id].n || (d->skip_special && t->attr[id] == RF_TOKEN_CONTROL)) return;
+    put_owed(k, false);
+    bool first = d->at_start && !d->began;
+    struct rf_str b = bytes_at(t, (uint32_t)id, first, false, k->tmp);
+    d->began = true;
+    if (t->decode_last) {
+        struct rf_str e = bytes_at(t, (uint32_t)id, first, true, k->tmp + 2);
+        size_t same = 0;
+        while (same < b.n && same < e.n && b.s[same] == e.s[same]) same++;
+        if (same < b.n || same < e.n) {
+            d->owed = (uint32_t)id + 1;
+            d->owed_first = first;
+            d->owed_from = (uint32_t)same;
+            b.n = same;
+        }
+    }
+    put_text(k, (uint32_t)id, b);
 }
 
 rf_status rf_tokenizer_decode(const struct rf_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct rf_buf *out)
 {
     struct rf_detok d;
-    struct rf_buf tmp[2] = { { .max = 1 << 24 }, { .max = 1 << 24 } };
+    struct sink k = sink_of(&d, out, true);
     rf_detok_init(&d, t, skip_special);
-    for (size_t i = 0; i < n && !out->bad; i++) {
-        bool space;
-        struct rf_str b = next_bytes(&d, ids[i], &space, tmp);
-        if (space) rf_buf_putc(out, ' ');
-        if (b.n) rf_buf_append(out, b.s, b.n);
-    }
-    rf_buf_release(&tmp[0]);
-    rf_buf_release(&tmp[1]);
+    for (size_t i = 0; i < n && !out->bad; i++) put_token(&k, ids[i]);
+    put_owed(&k, true);
+    sink_release(&k);
     return out->bad;
 }
 
@@ -321,18 +369,17 @@ static void feed(struct rf_detok *d, struct rf_str b, struct rf_buf *out)
 
 rf_status rf_detok_push(struct rf_detok *d, int32_t id, struct rf_buf *out)
 {
-    struct rf_buf tmp[2] = { { .max = 1 << 24 }, { .max = 1 << 24 } };
-    bool space;
-    struct rf_str b = next_bytes(d, id, &space, tmp);
-    if (space) feed(d, (struct rf_str){ " ", 1 }, out);
-    feed(d, b, out);
-    rf_buf_release(&tmp[0]);
-    rf_buf_release(&tmp[1]);
+    struct sink k = sink_of(d, out, false);
+    put_token(&k, id);
+    sink_release(&k);
     return out->bad;
 }
 
 rf_status rf_detok_finish(struct rf_detok *d, struct rf_buf *out)
 {
+    struct sink k = sink_of(d, out, false);
+    put_owed(&k, true);
+    sink_release(&k);
     if (d->n_held) rf_buf_append(out, "\xEF\xBF\xBD", 3);
     d->n_held = 0;
     return out->bad;

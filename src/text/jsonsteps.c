@@ -335,7 +335,7 @@ static rf_status dec_strip(struct rf_tokenizer *t, const struct rf_jnode *n, boo
     struct rf_dec_step *s;
     struct rf_str c = rf_jtree_str(n, "content");
     int64_t start = rf_jtree_int(n, "start", 0), stop = rf_jtree_int(n, "stop", 0);
-    if (start < 0 || stop < 0 || (fused && (stop || start > 1 || (start && !rf_str_is(c, " ")))))
+    if (start < 0 || stop < 0 || (fused && (stop || start > 1 || (start && (t->decode_strip || !rf_str_is(c, " "))))))
         return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found Strip of \"%.*s\", %lld at the start and %lld at the end%s, expected one space at the start",
                        (int)RF_MIN(c.n, (size_t)8), c.s, (long long)start, (long long)stop, fused ? " behind Fuse" : "");
     if (fused) {
@@ -357,6 +357,22 @@ rf_status rf_json_decoder_wordpiece(struct rf_tokenizer *t, struct rf_str prefix
     return RF_OK;
 }
 
+/* Decoders that do the same to bytes one by one as to the text that they are; ByteFallback and those behind it stay apart from others. */
+static bool goes_by_bytes(const struct rf_jnode *n, struct rf_str type)
+{
+    struct rf_str literal = rf_jtree_str(rf_jtree_get(n, "pattern"), "String");
+    uint32_t cp;
+    return rf_str_is(type, "Fuse") || rf_str_is(type, "Metaspace") || rf_str_is(type, "ByteFallback") ||
+           (rf_str_is(type, "Replace") && literal.n && rf_utf8_decode(literal.s, literal.n, &cp) == literal.n);
+}
+
+static bool after_byte(const struct rf_tokenizer *t)
+{
+    for (uint32_t i = 0; i < t->n_dec; i++)
+        if (t->dec[i].kind == RF_DEC_BYTE) return true;
+    return false;
+}
+
 static rf_status dec_read(struct rf_tokenizer *t, const struct rf_jnode *n, bool *fused, struct rf_error *err)
 {
     struct rf_str type = rf_jtree_str(n, "type"), none = { "", 0 };
@@ -366,7 +382,10 @@ static rf_status dec_read(struct rf_tokenizer *t, const struct rf_jnode *n, bool
         for (const struct rf_jnode *c = list ? list->child : NULL; c; c = c->next) RF_TRY(dec_read(t, c, fused, err));
         return RF_OK;
     }
-    if (rf_str_is(type, "Strip")) return dec_strip(t, n, *fused, err);
+    if (rf_str_is(type, "Strip") && (*fused || !after_byte(t))) return dec_strip(t, n, *fused, err);
+    if (!*fused && after_byte(t) && !goes_by_bytes(n, type))
+        return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found %.*s behind ByteFallback, expected Fuse, Metaspace or Replace of one character",
+                       (int)RF_MIN(type.n, (size_t)60), type.s);
     if (*fused && !rf_str_is(type, "Fuse"))
         return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found %.*s behind Fuse or ByteLevel, expected nothing but Strip", (int)RF_MIN(type.n, (size_t)60), type.s);
     if (rf_str_is(type, "Fuse")) *fused = true;
@@ -383,8 +402,9 @@ static rf_status dec_read(struct rf_tokenizer *t, const struct rf_jnode *n, bool
         RF_TRY(rf_json_decoder_wordpiece(t, rf_jtree_str(n, "prefix"), err));
         t->dec[t->n_dec - 1].flag = rf_jtree_bool(n, "cleanup", true);
     } else if (rf_str_is(type, "BPEDecoder")) {
-        t->decode_suffix = rf_jtree_str(n, "suffix");
-        return dec_add(t, RF_DEC_SUFFIX, t->decode_suffix, &s, err);
+        t->decode_last = true;
+        RF_TRY(dec_add(t, RF_DEC_SUFFIX, rf_jtree_str(n, "suffix"), &s, err));
+        if (!s->text.n) return rf_fail(err, RF_UNSUPPORTED, "tokenizer.json: decoder: found BPEDecoder with an empty suffix");
     } else return unknown(err, "decoder", type);
     return RF_OK;
 }

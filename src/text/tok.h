@@ -183,7 +183,7 @@ struct rf_tokenizer {
     bool decode_squeeze;     /* ... and the next piece's neither, until there is text */
     struct rf_str unk_text;  /* tokenizer.model: what the unknown token stands for in text */
     bool decode_first;       /* the first token goes through dec[] instead */
-    struct rf_str decode_suffix; /* end of word: its space stands only before another token */
+    bool decode_last;        /* the last token has other bytes than dec[] gives it elsewhere: BPEDecoder's suffix is a space, but none there */
     struct rf_dec_step *dec; /* [n_dec], tokenizer.json only */
     uint32_t n_dec;
     uint32_t *byte_off;      /* [n + 1] into bytes: a token in running text */

@@ -52,7 +52,9 @@ struct rf_str rf_tokenizer_bytes(const struct rf_tokenizer *t, int32_t id);
  * U+FFFD. The concatenation equals decoding all ids at once. All-zero plus init. */
 struct rf_detok {
     const struct rf_tokenizer *t;
-    bool skip_special, at_start, owes_space; /* owes: a word ended, its space comes with the next token */
+    bool skip_special, at_start, began; /* at_start: no text yet (a caller whose text goes on behind other clears it); began: some token came */
+    uint32_t owed, owed_from; /* a token, plus 1: its bytes from there on are others if it is the last one */
+    bool owed_first;
     unsigned n_held;
     char held[8];
 };

@@ -160,9 +160,9 @@ FILES = [SHARED / "vocab" / f"{n}.gguf" for n in ("gpt-2", "gpt-neox", "deepseek
 FILES += [MODELS / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"]
 
 
-def decoded(build, model, id_lists):
+def decoded(build, model, id_lists, how="decode-skip"):
     data = b"".join(struct.pack("<I", 4 * len(i)) + struct.pack(f"<{len(i)}i", *i) for i in id_lists)
-    raw = subprocess.run([build / "tests/unit/text/tok_cli", model, "decode-skip"], input=data, capture_output=True, check=True).stdout
+    raw = subprocess.run([build / "tests/unit/text/tok_cli", model, how], input=data, capture_output=True, check=True).stdout
     out, at = [], 0
     while at < len(raw):
         n = struct.unpack_from("<I", raw, at)[0]

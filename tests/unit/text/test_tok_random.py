@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import subprocess
 import sys
 import unicodedata
 
@@ -222,6 +223,45 @@ def test_what_stands_first(build, tmp_path, blob, k):
     except AssertionError as e:
         setup = {k: v for k, v in json.loads(tk.to_str()).items() if k not in ("model", "version")}
         raise AssertionError(f"{e} {setup}".replace(base64.b64encode(blob).decode(), "...")) from None
+
+
+SPELLINGS = ["a", "▁", "▁a", "▁▁a", "a▁b", "ab</w>", "a</w>b", "</w>", "</w></w>x", "##a", "##", "a##", "<0x41>", "<0xe2>", "<0xE2>", "<0x96>", "<0x81>", "<0xC3>", "<0xA9>", "<0xZZ>", "<0x+1>", "<0x0A>",
+             "Ġa", "é", "Ã", "©", "Ġ", "中", " .", "!", "n't", " n't", " do not", "'", "'s", ".", "xx", "xax", "aa", "aba", " ", "  b ", "E", "É", "[P]", "|", "x", "xxa", "ſ"]
+
+
+def any_decoder(rng):
+    D = decoders
+    return rng.choice([
+        lambda: D.Replace(rng.choice(["▁", "x", "a", " ", "", "##"]), rng.choice([" ", "", "E", "▁", "é"])),
+        lambda: D.Replace(Regex(rng.choice(["x*", "", "a?", "^", r"\p{Lu}", "[ax]+", "$", r"\b", "a|", "x*a?"])), rng.choice(["-", "", " ", "É"])),
+        D.ByteFallback, D.ByteLevel, D.Fuse, D.Fuse, lambda: D.Strip(rng.choice(" ax▁"), rng.randrange(3), rng.randrange(2)), lambda: D.Strip(" ", 1, 0),
+        lambda: D.Metaspace(rng.choice("▁x"), rng.choice(["always", "never", "first"]), flip(rng)), lambda: D.WordPiece(rng.choice(["##", "a", ""]), flip(rng)),
+        lambda: D.BPEDecoder(rng.choice(["</w>", "a", "x"])),
+    ])()
+
+
+@pytest.mark.parametrize("k", range(6 * N_CONFIGS))
+def test_random_decoders(build, tmp_path, k):
+    """Any decoders in any order over any tokens: equal, or refused by name. Alone, each is taken."""
+    rng = random.Random(SEED * 15485863 + k)
+    chain = [any_decoder(rng) for _ in range(rng.choice([1, 1, 2, 2, 3, 4]))]
+    tk = Tokenizer(models.BPE({s: i for i, s in enumerate(SPELLINGS)}, [], byte_fallback=flip(rng)))
+    tk.add_special_tokens(["<s>", "a▁</s>"])
+    tk.decoder = chain[0] if len(chain) == 1 else decoders.Sequence(chain)
+    path = folder(tmp_path / "hf", tk)
+    spec = json.loads(tk.to_str())["decoder"]
+    try:
+        decoded(build, path, [])
+    except subprocess.CalledProcessError as e:
+        assert b"decoder: found" in e.stderr + e.stdout and (len(chain) > 1 or spec["type"] == "Strip"), (spec, e.stdout, e.stderr)
+        pytest.skip("refused by name")
+    ids = [rng.choices(range(tk.get_vocab_size()), k=rng.randrange(1, 8)) for _ in range(150)]
+    bytes_ = "ByteFallback" in json.dumps(spec)  # of a run of bytes that is no text, its text stays text here
+    for how in ("decode-skip", "decode", "decode-stream"):
+        want = [theirs(tk.decode, i, skip_special_tokens=how != "decode") for i in ids]
+        got = decoded(build, path, ids, how)
+        bad = [(list(map(tk.id_to_token, i)), w, g) for i, w, g in zip(ids, want, got, strict=True) if w is not None and w != g and not (bytes_ and "\ufffd" in w + g)]
+        assert not bad, f"seed {SEED}: {len(bad)} of {len(ids)} differ, first (tokens, theirs, ours) {min(bad, key=lambda b: len(b[0]))!a} {spec}"
 
 
 # What Oniguruma and PCRE2 read differently, one pattern a construct; and what has no spelling that both read alike.

@@ -1,7 +1,7 @@
 /* tok_cli MODEL FLAGS - the tokenizer as a filter, for comparison with other implementations.
  *
  * stdin: records of a 4-byte little-endian length and that many bytes. stdout, per record: the ids, space-separated, on one
- * line (FLAGS as a number: enum rf_tokenize_flags), or with FLAGS = "decode" the record is int32 ids and the answer is
+ * line (FLAGS as a number: enum rf_tokenize_flags), or with FLAGS = "decode", "decode-skip" or "decode-stream" the record is int32 ids and the answer is
  * again length and bytes. "bench": the whole of stdin is one text; prints ids per second of encode. stderr: load time, by the
  * clock and of the processor.
  */
@@ -74,14 +74,21 @@ int main(int argc, char **argv)
     if (!strcmp(argv[2], "bench")) {
         rc = bench(t);
     } else {
-        bool decode = !strcmp(argv[2], "decode") || !strcmp(argv[2], "decode-skip");
+        bool decode = !strncmp(argv[2], "decode", 6);
         char *s;
         struct rf_ids ids = { 0 };
         struct rf_buf b = { 0 };
         for (uint32_t n; (s = read_record(&n)); free(s)) {
             if (decode) {
                 rf_buf_clear(&b);
-                rf_tokenizer_decode(t, (const int32_t *)(void *)s, n / 4, !strcmp(argv[2], "decode-skip"), &b);
+                struct rf_detok d;
+                rf_detok_init(&d, t, true);
+                if (!strcmp(argv[2], "decode-stream")) {
+                    for (uint32_t i = 0; i < n / 4; i++) rf_detok_push(&d, ((const int32_t *)(void *)s)[i], &b);
+                    rf_detok_finish(&d, &b);
+                } else {
+                    rf_tokenizer_decode(t, (const int32_t *)(void *)s, n / 4, !strcmp(argv[2], "decode-skip"), &b);
+                }
                 uint32_t len = (uint32_t)b.len;
                 fwrite(&len, 4, 1, stdout);
                 fwrite(rf_buf_str(&b), 1, b.len, stdout);
