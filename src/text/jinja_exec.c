@@ -482,7 +482,8 @@ static rf_status exec_captured(struct rf_jinja *J, const struct rf_jnode *n) /* 
     J->line = n->line;
     if (n->b) RF_TRY(rf_jinja_eval_filters(J, n->b, v, &v));
     if (n->kind == RF_JN_SETBLOCK) return rf_jinja_assign(J, n->a, v);
-    RF_TRY(rf_jinja_str(J, v, &v));
+    RF_TRY(rf_jinja_use(J, v));
+    if (v.kind != RF_JV_STR) return rf_jinja_fail(J, "a filter block must give a string, not '%s'", rf_jinja_type(v)); /* Jinja joins it with the text around */
     return rf_jinja_emit(J, v.s);
 }
 

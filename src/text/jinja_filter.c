@@ -433,6 +433,7 @@ FILTER(f_int) /* default, base */
         return RF_OK;
     } else if (v.kind == RF_JV_FLOAT) {
         f = v.f;
+        if (isinf(f)) return rf_jinja_fail(J, "cannot convert float infinity to integer");
     }
     if (!ok && isfinite(f)) {
         ok = true;

@@ -321,6 +321,7 @@ struct formatter {
     struct rf_jinja *J;
     const struct rf_jargs *args;
     int64_t auto_index; /* next {}; -1 once numbers were used */
+    bool markup;
 };
 
 static rf_status format_into(struct formatter *f, const struct rf_jstr *fmt, struct rf_jsb *b, unsigned depth);
@@ -474,7 +475,17 @@ static rf_status format_one(struct formatter *f, const struct rf_jstr *fmt, size
     } else if (conversion) {
         return rf_jinja_fail(J, "Unknown conversion specifier '%c'", conversion);
     }
-    return format_value(J, v, spec.s, b);
+    if (!f->markup) return format_value(J, v, spec.s, b);
+    /* Markup's format escapes each field; what is Markup itself it takes as it is, without a specification */
+    const bool as_it_is = !conversion && v.kind == RF_JV_STR && v.s->markup;
+    if (as_it_is && spec.s->len) return rf_jinja_fail(J, "Unsupported format specification for Markup.");
+    if (as_it_is) return format_value(J, v, spec.s, b);
+    sb = (struct rf_jsb){.J = J};
+    RF_TRY(format_value(J, v, spec.s, &sb));
+    RF_TRY(rf_jinja_sb_done(&sb, &v));
+    RF_TRY(rf_jinja_escape(J, v.s, &v));
+    rf_jinja_sb_slice(b, v.s, 0, v.s->len);
+    return b->bad;
 }
 
 static rf_status format_into(struct formatter *f, const struct rf_jstr *fmt, struct rf_jsb *b, unsigned depth)
@@ -511,7 +522,7 @@ static rf_status format_into(struct formatter *f, const struct rf_jstr *fmt, str
 
 rf_status rf_jinja_format(struct rf_jinja *J, const struct rf_jstr *fmt, const struct rf_jargs *args, struct rf_jv *out)
 {
-    struct formatter f = {.J = J, .args = args};
+    struct formatter f = {.J = J, .args = args, .markup = fmt->markup};
     struct rf_jsb b = {.J = J};
     RF_TRY(format_into(&f, fmt, &b, 0));
     RF_TRY(rf_jinja_sb_done(&b, out));

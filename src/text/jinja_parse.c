@@ -360,6 +360,8 @@ static rf_status parse_block(struct parser *ps, struct rf_jnode **out)
         if (p->name->len == ps->tok->len && !memcmp(p->name->p, ps->tok->p, ps->tok->len))
             return FAIL(ps, "the block '%s' is defined twice", ps->tok->line, rf_jp_tok_text(ps->tok, buf));
     RF_TRY(rf_jp_text(ps, ps->tok->p, ps->tok->len, &part->name));
+    part->next = ps->t->parts; /* known before its body: a block in it must have another name */
+    ps->t->parts = part;
     rf_jp_next(ps);
     (*out)->op = !rf_jp_skip_word(ps, "scoped");
     if (rf_jp_is_word(ps, "required")) return FAIL(ps, "a 'required' block cannot be shown: no template extends this one", ps->tok->line);
@@ -372,8 +374,6 @@ static rf_status parse_block(struct parser *ps, struct rf_jnode **out)
     rf_jp_next(ps);
     if (rf_jp_is(ps, RF_JT_NAME) && ps->tok->len == part->name->len && !memcmp(ps->tok->p, part->name->p, part->name->len)) rf_jp_next(ps);
     part->body = (*out)->c;
-    part->next = ps->t->parts;
-    ps->t->parts = part;
     return RF_OK;
 }
 

@@ -363,6 +363,14 @@ static rf_status cmp_lists(struct rf_jinja *J, const struct rf_jlist *a, const s
     return RF_OK;
 }
 
+/* -1, 0, 1; 2: no order. */
+static int order_floats(double x, double y) { return x < y ? -1 : x > y ? 1 : x == y ? 0 : 2; }
+static int order_mixed(int64_t i, double f) /* exact, as in Python: 2^53 + 1 is more than 2^53 as a float */
+{
+    if (!(f >= -0x1p63 && f < 0x1p63)) return order_floats(0, f);
+    return i != (int64_t)f ? order(i, (int64_t)f) : order_floats(0, f - (double)(int64_t)f);
+}
+
 rf_status rf_jinja_cmp(struct rf_jinja *J, struct rf_jv a, struct rf_jv b, const char *op, int *out)
 {
     RF_TRY(rf_jinja_step(J, 0));
@@ -371,8 +379,8 @@ rf_status rf_jinja_cmp(struct rf_jinja *J, struct rf_jv a, struct rf_jv b, const
     if (rf_jv_is_int(a) && rf_jv_is_int(b)) {
         *out = order(rf_jv_i64(a), rf_jv_i64(b));
     } else if (rf_jv_is_num(a) && rf_jv_is_num(b)) {
-        double x = rf_jv_f64(a), y = rf_jv_f64(b);
-        *out = x < y ? -1 : x > y ? 1 : x == y ? 0 : 2;
+        *out = rf_jv_is_int(a) ? order_mixed(rf_jv_i64(a), b.f) : rf_jv_is_int(b) ? order_mixed(rf_jv_i64(b), a.f) : order_floats(a.f, b.f);
+        if (rf_jv_is_int(b) && *out != 2) *out = -*out;
     } else if (a.kind == RF_JV_STR && b.kind == RF_JV_STR) { /* UTF-8 sorts as its code points do */
         RF_TRY(rf_jinja_step(J, RF_MIN(a.s->len, b.s->len)));
         int c = memcmp(a.s->p, b.s->p, RF_MIN(a.s->len, b.s->len));

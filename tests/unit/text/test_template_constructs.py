@@ -509,6 +509,24 @@ end
 {% block a %}{{ self.a() }}{% endblock %}
 {{ self['a'] }}
 {{ self.a.super }}
+{% block a %}1{% block a %}2{% endblock %}{% endblock %}
+{% block a %}1{% block b %}2{% endblock %}{% endblock %}{% block b %}{% endblock %}
+{% block a %}1{% block b %}2{% endblock %}{% endblock %}{{ self.a() }}{{ self.b() }}
+{% filter length %}abc{% endfilter %}
+{% filter list %}abc{% endfilter %}
+{% filter int %}12{% endfilter %}
+{% filter first %}{% endfilter %}
+{% filter map('upper') %}abc{% endfilter %}
+{% filter e %}{{ html }}{% endfilter %}|{% filter upper %}{{ html|e }}{% endfilter %}|{% filter default('x', true) %}{% endfilter %}|{% filter tojson %}a"b{% endfilter %}
+{{ 9007199254740993 > 9007199254740992.0 }}|{{ 9007199254740992.0 < 9007199254740993 }}|{{ 9007199254740993 <= 9007199254740992.0 }}|{{ [9007199254740993, 9007199254740992.0]|min }}
+{{ -5 < -4.5 }}|{{ -5 > -5.5 }}|{{ 5 < 5.5 }}|{{ 5 >= 5.0 }}|{{ 5.5 > 5 }}|{{ true < 1.5 }}|{{ 1 < 1e300 * 1e300 }}|{{ 1 > -1e300 * 1e300 }}
+{% set f = 1e300 %}{% set nan = f * f - f * f %}{{ 3 < nan }}|{{ nan < 3 }}|{{ 3 > nan }}|{{ nan >= 3 }}
+{% set f = 1e300 %}{{ (f * f)|int }}
+{% set f = 1e300 %}{{ (f * f)|int(3) }}
+{% set f = 1e300 %}{{ (f * f)|string|int(3) }}|{{ (f * f - f * f)|int(3) }}
+{{ ('{} {x} {d[k]}'|safe).format(html, x=html, d={'k': '<'}) }}|{{ ('{!s}|{}|{!r}'|safe).format(html|safe, 5, html) }}|{{ ('{:>40}|{!s}'|safe).format(html, html|e) }}|{{ '{}'.format(html|safe) }}
+{{ ('{:>9}'|safe).format(html|e) }}
+{{ ('{a}'|safe).format_map({'a': '<'}) }}|{{ ('{:{w}}'|safe).format('<', w=9) }}
 {{ "it's a long string with words and words and words and words, and then more of them\nsecond line that is also quite long, longer than eighty characters for sure, yes"|pprint }}
 {{ [long, long]|pprint }}|{{ {'k': long, 'a': [long, {'z': text}]}|pprint }}|{{ (long,)|pprint }}|{{ ((1,),)|pprint }}|{{ [[]]|pprint }}|{{ {}|pprint }}
 {{ nothing|pprint }}|{{ none|pprint }}|{{ 1.5|pprint }}|{{ (html|e)|pprint }}|{{ html|pprint }}|{{ text|pprint }}|{{ ''|pprint }}|{{ u|pprint }}|{{ q|pprint }}
