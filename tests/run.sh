@@ -209,6 +209,8 @@ for pass in $passes; do
             :
         elif [ $pass = asan ]; then
             c_tests build-asan .
+            say "what Hopper alone has, emulated"
+            RF_EMU_HOPPER=1 RF_EMU_ORDER=random c_tests build-asan '/kernels/test_gpu_gemm'
         else
             py_start asan-models build-asan -m "not slow" tests/golden tests/unit
             py_start asan-outside build-asan -m "not slow" tests/api tests/e2e tests/fault
@@ -225,8 +227,8 @@ for pass in $passes; do
         done
         say "single tokens by plain arithmetic, as on chips that do not attend on their matrix unit"
         RF_EMU_DECODE=plain RF_TEST_DEVICE=hip:0 c_tests build '/kernels/test_gpu_ops'
-        say "Hopper's products of 9 to 64 rows"
-        RF_EMU_STREAM=1 RF_EMU_ORDER=random RF_TEST_DEVICE=cuda:0 c_tests build '/kernels/test_gpu_gemm'
+        say "what Hopper alone has: its products of many rows, clusters"
+        RF_EMU_HOPPER=1 RF_EMU_ORDER=random RF_TEST_DEVICE=cuda:0 c_tests build '/kernels/test_gpu_gemm'
         case " $passes " in *" gpu_code "*) ;; *) gpu_isa ;; esac
         ;;
     gpu_code)
@@ -238,7 +240,7 @@ for pass in $passes; do
         export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=0 # 512 threads of a block have a history each
         build build-tsan $tsan_args &&
             RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/unit/(backend|engine|serve)/|/kernels/test_gpu_' &&
-            RF_EMU_STREAM=1 RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/kernels/test_gpu_gemm'
+            RF_EMU_HOPPER=1 RF_TEST_QUICK=1 RF_TEST_SMALL=1 c_tests build-tsan '/kernels/test_gpu_gemm'
         ;;
     lint)
         say lint

@@ -6,7 +6,7 @@
  * RF_EMU_FAIL_AT=k (the k-th driver call from then on fails, as a sticky device fault does), RF_EMU_DEVICES, RF_EMU_INIT (what the
  * driver's init returns), RF_EMU_NO_CODE=k (cards up to k take no code object), RF_EMU_FAULT (a file: while it is there, waiting for the
  * device fails, or, if the file begins with h, hangs), RF_EMU_STATS (a file that gets, when the process ends, "allocations N peak BYTES
- * live BYTES calls N").
+ * live BYTES calls N"), RF_EMU_HOPPER=1 (NVIDIA: the kernels that Hopper alone has, clusters).
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -28,6 +28,11 @@
 enum { MAX_SHARED = 64 << 10 };
 #else
 enum { MAX_SHARED = 227 << 10 };
+#endif
+#ifdef RF_EMU_TSAN
+enum { MOST_CLUSTER = 2 }; /* each thread is one of TSan's, which has 8,128 */
+#else
+enum { MOST_CLUSTER = 8 };
 #endif
 enum { FAULT = 700, BAD = 1, NO_MEMORY = 2, NOT_FOUND = 500, NO_BINARY = 209 };
 static int current; /* the card that was opened last */
@@ -297,24 +302,30 @@ N(cuModuleUnload, hipModuleUnload)(void *m)
     (void)m;
     return 0;
 }
+static const struct rf_emu_kernel *find(const struct rf_emu_kernel *all, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(all[i].name, name)) return &all[i];
+    return NULL;
+}
 N(cuModuleGetFunction, hipModuleGetFunction)(void **f, void *m, const char *name)
 {
     (void)m;
     STEP();
-    if (!strncmp(name, "gemm_stream_", 12) && !number("RF_EMU_STREAM", 0)) return NOT_FOUND; /* Hopper's */
-    for (size_t i = 0; i < rf_emu_n_kernels; i++)
-        if (!strcmp(rf_emu_kernels[i].name, name)) {
-            *f = (void *)(uintptr_t)&rf_emu_kernels[i];
-            return 0;
-        }
-    return NOT_FOUND;
+    const struct rf_emu_kernel *k = NULL;
+#ifndef RF_EMU_HIP
+    if (number("RF_EMU_HOPPER", 0)) k = find(rf_emu_hopper, rf_emu_n_hopper, name);
+#endif
+    if (!k) k = find(rf_emu_kernels, rf_emu_n_kernels, name);
+    *f = (void *)(uintptr_t)k;
+    return k ? 0 : NOT_FOUND;
 }
 /* Recorded launches: a list with copies of their arguments. */
-struct node { struct node *next; const struct rf_emu_kernel *e; unsigned grid[3], threads, shared; void *args; };
+struct node { struct node *next; const struct rf_emu_kernel *e; unsigned grid[3], cluster, threads, shared; void *args; };
 struct graph { struct node *first, **end; atomic_int uses; };
 static struct graph *capturing;
 
-static struct node *node_new(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned threads, unsigned shared, const void *args)
+static struct node *node_new(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned cluster, unsigned threads, unsigned shared, const void *args)
 {
     struct node *n = calloc(1, sizeof *n);
     if (!n || !(n->args = malloc(e->bytes))) {
@@ -323,7 +334,7 @@ static struct node *node_new(const struct rf_emu_kernel *e, const unsigned grid[
     }
     memcpy(n->args, args, e->bytes);
     memcpy(n->grid, grid, sizeof n->grid);
-    n->e = e, n->threads = threads, n->shared = shared;
+    n->e = e, n->cluster = cluster, n->threads = threads, n->shared = shared;
     return n;
 }
 static void node_free(struct node *n)
@@ -331,7 +342,7 @@ static void node_free(struct node *n)
     free(n->args);
     free(n);
 }
-static int node_run(const struct node *n) { return rf_emu_launch(n->e->call, n->args, n->grid, n->threads, n->shared) ? 0 : BAD; }
+static int node_run(const struct node *n) { return rf_emu_launch(n->e->call, n->args, n->grid, n->cluster, n->threads, n->shared) ? 0 : BAD; }
 static int run_node(void *data)
 {
     int rc = node_run(data);
@@ -347,29 +358,46 @@ static void graph_release(struct graph *g)
     }
     free(g);
 }
-N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                                         unsigned shared, void *stream, void **params, void **extra)
+/* cluster: 0 where the launch does not say it. */
+static int launch(const struct rf_emu_kernel *e, const unsigned grid[3], unsigned cluster, unsigned threads, unsigned shared, const void *args)
 {
-    (void)stream;
     STEP();
-    if (by != 1 || bz != 1 || shared > MAX_SHARED || extra) return BAD;
-    const struct rf_emu_kernel *e = f;
-    struct node *n = node_new(e, (unsigned[]){gx, gy, gz}, bx, shared, params[0]);
+    if (shared > MAX_SHARED || (cluster && e->cluster && cluster != e->cluster)) return BAD;
+    struct node *n = node_new(e, grid, e->cluster ? e->cluster : cluster ? cluster : 1, threads, shared, args);
     if (!n) return NO_MEMORY;
     if (!capturing) return rf_emu_queue_add(run_node, n) ? 0 : NO_MEMORY;
     *capturing->end = n;
     capturing->end = &n->next;
     return 0;
 }
+N(cuLaunchKernel, hipModuleLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                                         unsigned shared, void *stream, void **params, void **extra)
+{
+    (void)stream;
+    return by != 1 || bz != 1 || extra ? BAD : launch(f, (unsigned[]){gx, gy, gz}, 0, bx, shared, params[0]);
+}
 
 #ifndef RF_EMU_HIP
-struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; } v; };
+enum { CLUSTER_DIMENSION = 4, PROGRAMMATIC_SERIALIZATION = 6 }; /* the second changes no result */
+struct launch_attribute { int id; char pad[4]; union { char bytes[64]; int value; unsigned size[3]; } v; };
 struct launch_config { unsigned grid[3], block[3], shared; void *stream; struct launch_attribute *attribute; unsigned n_attribute; };
 EXPORT int cuLaunchKernelEx(const struct launch_config *c, void *f, void **params, void **extra)
 {
-    for (unsigned i = 0; i < c->n_attribute; i++)
-        if (c->attribute[i].id != 6) return BAD; /* programmatic stream serialization, which changes no result */
-    return cuLaunchKernel(f, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared, c->stream, params, extra);
+    unsigned cluster = 0;
+    for (unsigned i = 0; i < c->n_attribute; i++) {
+        const struct launch_attribute *a = &c->attribute[i];
+        if (a->id == CLUSTER_DIMENSION && a->v.size[0] && a->v.size[1] == 1 && a->v.size[2] == 1) cluster = a->v.size[0];
+        else if (a->id != PROGRAMMATIC_SERIALIZATION) return BAD;
+    }
+    return c->block[1] != 1 || c->block[2] != 1 || extra ? BAD : launch(f, c->grid, cluster, c->block[0], c->shared, params[0]);
+}
+EXPORT int cuOccupancyMaxActiveClusters(int *n, void *f, const struct launch_config *c)
+{
+    (void)f;
+    STEP();
+    if (c->n_attribute != 1 || c->attribute->id != CLUSTER_DIMENSION || !c->attribute->v.size[0]) return BAD;
+    *n = c->attribute->v.size[0] <= MOST_CLUSTER ? (int)(RF_EMU_PROCESSORS / c->attribute->v.size[0]) : 0;
+    return 0;
 }
 #endif
 

@@ -5,16 +5,10 @@
 #define X(name, args) \
     static void call_##name(const void *a) { name(*(const struct args *)a); }
 RF_GPU_KERNELS(X)
-#if defined(G_STREAMS)
-RF_GPU_OTHER_KERNELS(X)
-#endif
 #undef X
 const struct rf_emu_kernel rf_emu_kernels[] = {
-#define X(name, args) {#name, call_##name, sizeof(struct args)},
+#define X(name, args) {#name, call_##name, sizeof(struct args), 0},
     RF_GPU_KERNELS(X)
-#if defined(G_STREAMS)
-    RF_GPU_OTHER_KERNELS(X)
-#endif
 #undef X
 };
 const size_t rf_emu_n_kernels = sizeof rf_emu_kernels / sizeof *rf_emu_kernels;

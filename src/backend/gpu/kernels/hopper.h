@@ -1,5 +1,5 @@
 /* hopper.h - what only sm_90a has: warp-group products, copies by the copy engine counted on barriers, clusters. Vendor code, part of
- * the dialect; G_HOPPER says that it is there, G_STREAMS that as much is there as gemm_stream.h needs (in the emulator too: clusters of one block).
+ * the dialect; G_HOPPER says that it is there.
  * Addresses of shared memory are 32-bit (g_shared_at). PTX ISA 8.0, chapters 9.7.8, 9.7.13, 9.7.15.
  */
 #ifndef RF_GPU_HOPPER_H
@@ -9,10 +9,7 @@
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) && !defined(__clang__)
 #define G_HOPPER
-#define G_STREAMS
 #define G_KERNEL_CLUSTER(threads, n) extern "C" __global__ __cluster_dims__(n, 1, 1) __launch_bounds__(threads, 1) void
-
-struct __attribute__((aligned(8))) g_f2 { float v[2]; };
 
 G_FN g_u32 g_grid_x(void) { return gridDim.x; }
 G_FN g_u32 g_processors(void) { g_u32 n; asm("mov.u32 %0, %%nsmid;" : "=r"(n)); return n; }
@@ -68,8 +65,6 @@ G_FN void g_bulk_load_all(g_u32 to, g_u64 from, g_u32 bytes, g_u32 bar, g_u32 ma
                  : "memory");
 }
 
-/* Operand of wgmma: rows of 128 bytes in the order of g_blob_at, eight rows a group of 1024 bytes. */
-G_FN g_u64 g_wgmma_rows(g_u32 at) { return (g_u64)((at & 0x3ffff) >> 4) | (g_u64)1 << 16 | (g_u64)(1024 >> 4) << 32 | (g_u64)1 << 62; }
 G_FN void g_wgmma_begin(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 G_FN void g_wgmma_commit(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 #define g_wgmma_wait(n) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(n) : "memory")
@@ -101,57 +96,37 @@ G_FN void g_wgmma_64x64_f16(float *d, const g_u32 *w, g_u64 x)
                  : G_D8(0), G_D8(8), G_D8(16), G_D8(24) : "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]), "l"(x));
 }
 
-#elif defined(RF_GPU_EMU) && defined(G_MAT_NV)
-#define G_STREAMS
-#define g_cluster_size() 1u
-#define g_cluster_sync() rf_emu_block_sync(__LINE__)
-#define g_registers_more(n) ((void)0)
-#define g_registers_less(n) ((void)0)
+#elif defined(RF_EMU_HOPPER)
+#define G_HOPPER
+#define G_KERNEL_CLUSTER(threads, n) enum { emu_cluster = n }; G_KERNEL(threads)
+G_FN g_u32 g_grid_x(void) { return rf_emu_now.grid_x; }
+G_FN g_u32 g_processors(void) { return RF_EMU_PROCESSORS; }
+G_FN g_u32 g_cluster_size(void) { return rf_emu_now.ranks; }
+G_FN g_u32 g_cluster_rank(void) { return rf_emu_now.rank; }
+#define g_cluster_sync() rf_emu_cluster_sync(__LINE__)
+#define g_registers_more rf_emu_registers
+#define g_registers_less rf_emu_registers
 #define g_shared_at rf_emu_shared_at
-G_FN struct g_f4 g_shared_load4(g_u32 at, g_u32 rank)
-{
-    (void)rank;
-    return *(struct g_f4 *)rf_emu_shared_of(at, sizeof(struct g_f4));
-}
+G_FN struct g_f4 g_shared_load4(g_u32 at, g_u32 rank) { return *(struct g_f4 *)rf_emu_shared_of(at, rank, sizeof(struct g_f4)); }
 #define g_bar_init rf_emu_bar_init
 #define g_bar_init_done() ((void)0)
-#define g_bar_expect rf_emu_bar_arrive
-#define g_bar_arrive_here(bar) rf_emu_bar_arrive(bar, 0)
+#define g_bar_expect(bar, bytes) rf_emu_bar_arrive(bar, g_cluster_rank(), bytes)
+#define g_bar_arrive_at(bar, rank) rf_emu_bar_arrive(bar, rank, 0)
+#define g_bar_arrive_here(bar) rf_emu_bar_arrive(bar, g_cluster_rank(), 0)
 #define g_bar_wait(bar, parity) rf_emu_bar_wait(bar, parity, __LINE__)
-G_FN void g_bulk_load(g_u32 to, g_u64 from, g_u32 bytes, g_u32 bar)
-{
-    memcpy(rf_emu_shared_of(to, bytes), (const void *)(uintptr_t)from, bytes);
-    rf_emu_bar_bytes(bar, bytes);
-}
-/* An operand is its address: rows of 128 bytes in the order of g_blob_at, from the 16 values of k on that the last 7 bits say. */
-#define g_wgmma_rows(at) ((g_u64)(at))
-#define g_wgmma_begin() ((void)0)
-#define g_wgmma_commit() ((void)0)
-#define g_wgmma_wait(n) g_warp_join()
-/* The lane's words of 16 values of k: of row `row`, k 2 (lane % 4) and that + 8. */
-G_FN void emu_row_words(g_u64 rows, g_u32 row, g_u32 *w)
-{
-    const g_u32 base = (g_u32)rows & ~127u, chunk = ((g_u32)rows & 127u) >> 4;
-    for (g_u32 i = 0; i < 2; i++) w[i] = *(g_u32 *)rf_emu_shared_of(base + g_blob_at(row, chunk + i) + 4 * (g_lane() & 3), 4);
-}
-G_FN void g_wgmma_64x64_f16(float *d, const g_u32 *w, g_u64 x)
-{
-    for (g_u32 j = 0; j < 8; j++) {
-        g_u32 b[2];
-        emu_row_words(x, 8 * j + g_lane() / 4, b);
-        g_mma_f16(d + 4 * j, w, b);
-    }
-}
-G_FN void g_wgmma_64x64_bf16(float *d, g_u64 w, g_u64 x)
-{
-    g_u32 a[2][2], turned[4];
-    for (g_u32 r = 0; r < 2; r++) emu_row_words(w, g_tid() % 128 / 32 * 16 + g_lane() / 4 + 8 * r, a[r]);
-    for (g_u32 i = 0; i < 4; i++) turned[i] = a[i & 1][i >> 1];
-    for (g_u32 j = 0; j < 8; j++) {
-        g_u32 b[2];
-        emu_row_words(x, 8 * j + g_lane() / 4, b);
-        g_mma_bf16(d + 4 * j, turned, b);
-    }
-}
+#define g_bulk_load(to, from, bytes, bar) rf_emu_bulk_load(to, from, bytes, bar, 1u << g_cluster_rank())
+#define g_bulk_load_all rf_emu_bulk_load
+#define g_wgmma_begin rf_emu_wgmma_begin
+#define g_wgmma_commit rf_emu_wgmma_commit
+#define g_wgmma_wait(n) rf_emu_wgmma_wait(n, __LINE__)
+#define g_wgmma_64x256(d, x, w, more) rf_emu_wgmma(256, d, 0, x, w, 0, more, __LINE__)
+#define g_wgmma_64x64_bf16(d, w, x) rf_emu_wgmma(64, d, 0, w, x, 0, 1, __LINE__)
+#define g_wgmma_64x64_f16(d, w, x) rf_emu_wgmma(64, d, w, 0, x, 1, 1, __LINE__)
+#endif
+
+#if defined(G_HOPPER)
+struct __attribute__((aligned(8))) g_f2 { float v[2]; };
+/* Operand of wgmma: rows of 128 bytes in the order of g_blob_at, eight rows a group of 1024 bytes. */
+G_FN g_u64 g_wgmma_rows(g_u32 at) { return (g_u64)((at & 0x3ffff) >> 4) | (g_u64)1 << 16 | (g_u64)(1024 >> 4) << 32 | (g_u64)1 << 62; }
 #endif
 #endif
