@@ -161,6 +161,8 @@ def shapes(m):
     tensor("unknown type", type=99)
     tensor("type 2^31", type=2**31)
     tensor("type 60", "has type ?, which this build cannot compute", type=60)  # F8_E4M3 inside the engine, nothing in a file
+    tensor("type 65549", "has type ?, which this build cannot compute", type=(1 << 16) + 13)  # that of safetensors inside the engine
+    tensor("type 65551", "has type ?, which this build cannot compute", type=(1 << 16) + 15)
     tensor("offset 1", offset=1)
     tensor("offset near 2^64", offset=MAX64 - 31)
     tensor("offset behind the file", offset=2**40)
