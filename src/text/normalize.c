@@ -585,7 +585,7 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
     bool ok;
     size_t first = n && t->wants_first && c->text_start ? rf_uni_next(s, n, &cp, &ok) : 0;
     *out = (struct rf_str){ s, n };
-    c->first_end = s + first;
+    c->first_end = first ? s + first : s;
     if (!t->n_norm || (t->n_norm == 1 && t->norm[0].kind == RF_NORM_NFC && nfc_is_identity(s, n))) return RF_OK;
     struct rf_buf a = { .max = RF_TOK_MAX_TEXT }, b = { .max = RF_TOK_MAX_TEXT };
     rf_status st = rf_buf_append(&a, s, n);
@@ -600,7 +600,7 @@ rf_status rf_norm_run(struct rf_tok_call *c, const char *s, size_t n, struct rf_
         if (copy) memcpy(copy, rf_buf_str(&a), a.len);
         else st = RF_NOMEM;
         *out = (struct rf_str){ copy, a.len };
-        c->first_end = copy + (copy && c->text_start ? RF_MIN(first, a.len) : 0);
+        c->first_end = copy && c->text_start ? copy + RF_MIN(first, a.len) : copy;
     }
     rf_buf_release(&a);
     rf_buf_release(&b);

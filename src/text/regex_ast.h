@@ -43,6 +43,8 @@ bool rx_parse(struct rx *r, const char *pat, size_t n);
 /* Appends to out what PCRE2 reads as Oniguruma reads pat. NULL, or what stands there that has no such spelling (out is then of no use). */
 struct rf_buf;
 const char *rx_vet(const char *pat, size_t n, struct rf_buf *out);
+/* The categories of \p{name}; false: no such property of categories. */
+bool rx_prop_cats(const char *name, uint32_t *cats);
 /* Do these two letters fold as one character does (U+00DF, U+FB00 to U+FB06)? Oniguruma then matches that too under (?i). */
 bool rx_fold_together(uint32_t a, uint32_t b);
 /* Is a character of category cat at cp in the class? */

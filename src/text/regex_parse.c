@@ -105,6 +105,16 @@ static const struct { const char *name; uint32_t cats; } props[] = {
 };
 
 /* \p{Name} behind the letter p or P. Adds to the class. */
+bool rx_prop_cats(const char *name, uint32_t *cats)
+{
+    for (size_t i = 0; i < sizeof props / sizeof *props; i++)
+        if (!strcmp(name, props[i].name)) {
+            *cats = props[i].cats;
+            return true;
+        }
+    return false;
+}
+
 static void parse_prop(struct parser *p, uint32_t cls, bool neg)
 {
     char name[24];
@@ -122,12 +132,9 @@ static void parse_prop(struct parser *p, uint32_t cls, bool neg)
         for (size_t i = 0; i < sizeof han / sizeof *han; i++) item_add(p, cls, RX_I_RANGE, han[i][0], han[i][1]);
         return;
     }
-    for (size_t i = 0; i < sizeof props / sizeof *props; i++)
-        if (!strcmp(name, props[i].name)) {
-            item_add(p, cls, RX_I_CATS, neg ? ~props[i].cats : props[i].cats, 0);
-            return;
-        }
-    p->bad = true;
+    uint32_t cats;
+    if (rx_prop_cats(name, &cats)) item_add(p, cls, RX_I_CATS, neg ? ~cats : cats, 0);
+    else p->bad = true;
 }
 
 static uint32_t parse_hex(struct parser *p, unsigned digits)

@@ -33,6 +33,9 @@ enum {
 unsigned rf_uni_cat(uint32_t cp); /* any number; above U+10FFFF is RF_CAT_CN */
 static inline bool rf_uni_in(uint32_t cp, uint32_t set) { return set >> rf_uni_cat(cp) & 1; }
 
+/* The i-th range, all of one category, in which Unicode 15 to 16 assigned characters (or moved one, U+1171E). False: no more. */
+bool rf_uni_added(size_t i, uint32_t *lo, uint32_t *hi);
+
 /* UTS #18 \w: letters, marks, decimal digits, letter numbers, connectors, letters in circles, joiners. */
 bool rf_uni_is_word(uint32_t cp);
 

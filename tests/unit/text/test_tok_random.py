@@ -330,6 +330,44 @@ def test_what_would_not_be_equal_is_refused_by_name(build, tmp_path, change, why
         ours(build, path, 0, ["x"])
 
 
+CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co".split()
+SCRIPTS = "Han Hiragana Katakana Hangul Latin Greek Cyrillic Arabic Hebrew Thai Devanagari Bengali Tamil Telugu Armenian Georgian Khmer Lao Myanmar Tibetan Ethiopic Mongolian Emoji".split()
+B = normalizers.BertNormalizer
+# All code points but the planes without any, of which each 977th. Private ones stand for what a set was found as.
+POINTS = [c for c in range(1, 0x110000) if not 0xd800 <= c < 0xf8ff and (c < 0x40000 or 0xe0000 <= c < 0xf0010 or c % 977 == 0)]
+
+
+def found_as(patterns):
+    return normalizers.Sequence([normalizers.Replace(Regex(p), chr(0xe000 + i)) for i, p in enumerate(patterns)])
+
+
+SETS = {
+    "own engine": lambda: found_as([rf"\p{{{c}}}" for c in CATEGORIES if c != "Co"]), "PCRE2": lambda: found_as([rf"(?m)\p{{{c}}}" for c in CATEGORIES if c != "Co"]),
+    "scripts": lambda: found_as([rf"\p{{{s}}}" for s in SCRIPTS]), "not scripts": lambda: found_as([rf"\P{{{s}}}\b" for s in ("Han", "Lao", "Cyrillic")]),
+    "words": lambda: found_as([r"(?m)\w"]), "no words": lambda: found_as([r"(?m)\W"]), "words in classes": lambda: found_as([r"(?m)[\w-]"]), "own words": lambda: found_as([r"\w", r"\s"]),
+    "edges": lambda: found_as([r"\b"]), "digits": lambda: found_as([r"(?m)[\D7]"]), "punctuation": lambda: found_as(["[[:punct:]]", r"(?m)[[:space:]\d]"]),
+    "larger": lambda: found_as([r"(?m)[^\p{L}\p{M}\s]", r"(?m)\p{M}"]), "apart": lambda: found_as([r"(?m)[\p{Mn}x]"]), "not apart": lambda: found_as([r"(?m)[^\P{Mc}\P{Han}]", r"(?m)\P{Mn}"]),
+    "letter case": lambda: found_as([r"(?i:[a-z])"]), "NFC": normalizers.NFC, "NFD": normalizers.NFD, "NFKC": normalizers.NFKC, "NFKD": normalizers.NFKD, "Lowercase": normalizers.Lowercase,
+    "StripAccents": normalizers.StripAccents, "Nmt": normalizers.Nmt, "Bert": lambda: B(True, True, False, False), "Bert accents": lambda: B(False, False, True, True),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_code_point(build, tmp_path, name):
+    """Sets of characters, normal forms and cases know the Unicode versions that PyPI tokenizers knows, whichever engine a pattern goes to."""
+    alphabet = sorted(P.ByteLevel.alphabet())
+    tk = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tk.normalizer, tk.pre_tokenizer = SETS[name](), to_bytes()
+    strings = ["".join(f"a\u0316{chr(c)}\u0301e" if name[0] in "NLSB" else chr(c) for c in POINTS[i:i + 512]) for i in range(0, len(POINTS), 512)]
+    plain = {c: b for b, c in ((b, chr(b)) for b in [*range(0x21, 0x7f), *range(0xa1, 0xad), *range(0xae, 0x100)])}
+    rest = iter(range(0x100, 0x200))
+    byte = plain | {chr(next(rest)): b for b in range(256) if chr(b) not in plain}
+    got = [bytes(byte[alphabet[i]] for i in ids).decode() for ids in ours(build, folder(tmp_path / "hf", tk), 0, strings)]
+    bad = [(s, w, g) for s, w, g in zip(strings, map(tk.normalizer.normalize_str, strings), got, strict=True) if w != g]
+    first = next(((hex(ord(a)), hex(ord(b))) for _, w, g in bad for a, b in zip(w, g) if a != b), None)
+    assert not bad, f"{len(bad)} of {len(strings)} runs of 512 differ, first (theirs, ours) {first}"
+
+
 def test_every_character(build, tmp_path):
     """Normalizers and character classes agree on every character that is no plain letter or unassigned, and on each seventh of those."""
     alphabet = sorted(P.ByteLevel.alphabet())
