@@ -135,24 +135,37 @@ static bool same_base(struct rf_str a, struct rf_str b)
     return base[0][0] == base[1][0];
 }
 
-/* How much of the form became of s[0..first): its own form as far as that stands there, and what its end was composed into. */
+static size_t skip_chars(struct rf_str s, size_t at, size_t count)
+{
+    uint32_t cp;
+    bool ok;
+    for (; count && at < s.n; count--) at += rf_uni_next(s.s + at, s.n - at, &cp, &ok);
+    return at;
+}
+
+static size_t count_chars(struct rf_str s)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < s.n; n++) at = skip_chars(s, at, 1);
+    return n;
+}
+
+/* How much of the form became of s[0..first): its own form as far as that stands there, and what its end was composed into. Marks that were
+ * put in order count by their places, and what stands first came of the first. */
 static rf_status form_first(const char *s, size_t *first, bool compose, bool compat, const struct rf_buf *form)
 {
     struct rf_buf own = { .max = RF_TOK_MAX_TEXT };
     rf_status st = normal_form(s, *first, compose, compat, &own);
-    struct rf_str a = { rf_buf_str(&own), own.len }, b = { rf_buf_str(form), form->len };
-    size_t k = 0;
-    for (uint32_t cp; !st && k < a.n && k < b.n;) {
-        bool ok;
-        unsigned len = rf_uni_next(a.s + k, a.n - k, &cp, &ok);
-        if (b.n - k < len || memcmp(a.s + k, b.s + k, len)) {
-            struct rf_str x = { a.s + k, a.n - k }, y = { b.s + k, b.n - k };
-            if (same_base(x, y)) k += rf_uni_next(y.s, y.n, &cp, &ok);
-            break;
-        }
-        k += len;
+    struct rf_str was = { s, *first }, a = { rf_buf_str(&own), own.len }, b = { rf_buf_str(form), form->len };
+    size_t k = 0, next;
+    for (; k < a.n && k < b.n; k = next) {
+        next = skip_chars(a, k, 1);
+        if (b.n >= next && !memcmp(a.s + k, b.s + k, next - k)) continue;
+        if (same_base((struct rf_str){ a.s + k, a.n - k }, (struct rf_str){ b.s + k, b.n - k })) k = skip_chars(b, k, 1);
+        else if (count_chars(was) == count_chars(a)) k = skip_chars(b, 0, count_chars(was));
+        break;
     }
-    *first = k;
+    *first = RF_MAX(k, skip_chars(b, 0, 1));
     rf_buf_release(&own);
     return st;
 }
