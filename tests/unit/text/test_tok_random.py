@@ -172,10 +172,11 @@ def test_random_tokenizer(build, tmp_path, k):
     # a normalized added token comes back in its normalized spelling there, in its own here
     renamed = {t["id"] for t in spec["added_tokens"] if tk.id_to_token(t["id"]) != t["content"]}
     ids = [e.ids for e in tk.encode_batch(strings, add_special_tokens=True) if not renamed & set(e.ids)]
-    want = theirs(tk.decode_batch, ids, skip_special_tokens=True)
-    if want is not None:
-        bad = [(i, w, g) for i, w, g in zip(ids, want, decoded(build, path, ids), strict=True) if g != w and "\ufffd" not in g + w]
-        assert not bad, f"{len(bad)} decode otherwise, first (ids, theirs, ours) {bad[0]!a} {setup}"
+    for how in ("decode-skip", "decode"):
+        want = theirs(tk.decode_batch, ids, skip_special_tokens=how == "decode-skip")
+        if want is not None:
+            bad = [(i, w, g) for i, w, g in zip(ids, want, decoded(build, path, ids, how), strict=True) if g != w and "\ufffd" not in g + w]
+            assert not bad, f"{len(bad)} {how} otherwise, first (ids, theirs, ours) {bad[0]!a} {setup}"
 
 
 ACCENTED = ["e\u0301", "é", "q\u0307\u0323", "a\u0302\u0323", "â\u0323", "가", "\u1100\u1161\u11a8", "㈠", "ﬁ", "½", "İ", "中", " ", "  ", "\t", "\u3000", "x", "X", "_", "▁", ".", "-", "\u0301",
