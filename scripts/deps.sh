@@ -45,6 +45,7 @@ libcurl4|/usr/lib/*/libcurl.so.4|talks to other servers (run --server)
 binutils|cmd:strip|measures the stripped binary
 libclang-rt-dev|/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-x86_64.a|sanitizers
 gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc|compiles the ARM kernels
+libc6-dev-arm64-cross|/usr/aarch64-linux-gnu/include/stdio.h|their C library
 qemu-user|cmd:qemu-aarch64|runs them
 chromium|cmd:chromium|opens the page in the tests
 chromium-driver|cmd:chromedriver|steers it

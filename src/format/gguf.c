@@ -273,7 +273,8 @@ static rf_status tensor_info(struct scan *s, struct rf_tensor_view *t, uint64_t 
                 s->name, q.s, (unsigned long long)at, d, (unsigned long long)t->dim[d]);
     }
     RF_TRY(number(s, 4, q.s, &v));
-    t->type = v < RF_TYPE_OWN ? (uint32_t)v : RF_TYPE_MAX; /* from there on numbers are our own, and safetensors' (RF_TYPE_FOREIGN) */
+    const bool ours = (v >= RF_TYPE_OWN && v < RF_TYPE_MAX) || v >= RF_TYPE_FOREIGN; /* numbers that mean something here and nothing in a file */
+    t->type = ours ? RF_TYPE_MAX : (uint32_t)v;
     RF_TRY(number(s, 8, q.s, offset));
     if (*offset % s->alignment)
         return rf_fail(s->err, RF_CORRUPT, "%s: tensor \"%s\": offset %llu, expected a multiple of the alignment %llu",
