@@ -255,7 +255,7 @@ def test_random_decoders(build, tmp_path, k):
         decoded(build, path, [])
     except subprocess.CalledProcessError as e:
         assert b"decoder: found" in e.stderr + e.stdout and (len(chain) > 1 or spec["type"] == "Strip"), (spec, e.stdout, e.stderr)
-        pytest.skip("refused by name")
+        return  # three chains in ten
     ids = [rng.choices(range(tk.get_vocab_size()), k=rng.randrange(1, 8)) for _ in range(150)]
     bytes_ = "ByteFallback" in json.dumps(spec)  # of a run of bytes that is no text, its text stays text here
     for how in ("decode-skip", "decode", "decode-stream"):
