@@ -449,6 +449,21 @@ static rf_status int_pow(struct rf_jinja *J, int64_t x, int64_t y, struct rf_jv 
     return RF_OK;
 }
 
+/* x / y rounded once, as Python does, where both as doubles would be rounded first. */
+static double quotient(int64_t x, int64_t y)
+{
+    const int64_t exact = (int64_t)1 << 53;
+    if (!x || (x >= -exact && x <= exact && y >= -exact && y <= exact)) return (double)x / (double)y;
+    const uint64_t a = x < 0 ? -(uint64_t)x : (uint64_t)x, b = y < 0 ? -(uint64_t)y : (uint64_t)y;
+    const int up = __builtin_clzll(a);
+    const unsigned __int128 n = (unsigned __int128)(a << up) << 64;
+    unsigned __int128 q = n / b; /* 2^64 or more */
+    const int down = 64 - __builtin_clzll((uint64_t)(q >> 64));
+    const bool rest = n % b || q << (128 - down);
+    const double r = ldexp((double)((uint64_t)(q >> down) | rest), down - 64 - up); /* 64 bits, the lowest also for what was left: one rounding */
+    return (x < 0) != (y < 0) ? -r : r;
+}
+
 static rf_status int_op(struct rf_jinja *J, enum rf_jtok_kind op, int64_t x, int64_t y, struct rf_jv *out)
 {
     int64_t r = 0;
@@ -457,7 +472,10 @@ static rf_status int_op(struct rf_jinja *J, enum rf_jtok_kind op, int64_t x, int
     case RF_JT_ADD: bad = __builtin_add_overflow(x, y, &r); break;
     case RF_JT_SUB: bad = __builtin_sub_overflow(x, y, &r); break;
     case RF_JT_MUL: bad = __builtin_mul_overflow(x, y, &r); break;
-    case RF_JT_DIV: return float_op(J, op, (double)x, (double)y, out);
+    case RF_JT_DIV:
+        if (!y) return rf_jinja_fail(J, "division by zero");
+        *out = rf_jv_float(quotient(x, y));
+        return RF_OK;
     case RF_JT_POW: return int_pow(J, x, y, out);
     default:
         if (!y) return rf_jinja_fail(J, "integer division or modulo by zero");

@@ -502,8 +502,11 @@ FILTER(f_round) /* precision, method */
     if (a[0].kind != RF_JV_MISSING) RF_TRY(rf_jinja_to_int(J, a[0], &digits));
     if (!ceiling && !flooring) {
         RF_TRY(round_common(J, v, digits, out));
+    } else if (rf_jv_is_int(v) && digits >= 0) {
+        *out = rf_jv_float((double)rf_jv_i64(v)); /* Python's v * 10 ** digits is whole */
     } else {
         double unit = pow(10, (double)digits), x = rf_jv_f64(v) * unit;
+        if (unit == 0) return rf_jinja_fail(J, "float division by zero");
         if (!isfinite(x)) return rf_jinja_fail(J, "cannot convert this float to an integer");
         *out = rf_jv_float((ceiling ? ceil(x) : floor(x)) / unit + 0.0);
     }

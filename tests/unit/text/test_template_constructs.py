@@ -512,6 +512,10 @@ end
 {% block a %}1{% block a %}2{% endblock %}{% endblock %}
 {% block a %}1{% block b %}2{% endblock %}{% endblock %}{% block b %}{% endblock %}
 {% block a %}1{% block b %}2{% endblock %}{% endblock %}{{ self.a() }}{{ self.b() }}
+{{ 9007199254740993 / 3 }}|{{ 9223372036854775807 / 9007199254740993 }}|{{ -9223372036854775807 / 7 }}|{{ 1 / 9223372036854775807 }}|{{ 9007199254740993 / -1 }}|{{ 9223372036854775807 / 9223372036854775806 }}
+{{ 9007199254740993|round(2, 'ceil') }}|{{ 5|round(400, 'ceil') }}|{{ 17|round(-1, 'floor') }}|{{ 1.25|round(1, 'ceil') }}
+{{ 5|round(-400, 'ceil') }}
+{{ 5 / 0 }}
 {% filter length %}abc{% endfilter %}
 {% filter list %}abc{% endfilter %}
 {% filter int %}12{% endfilter %}
