@@ -159,7 +159,7 @@ static rf_status partition(struct rf_jinja *J, struct rf_jv self, struct rf_jv *
     struct rf_jstr *s = self.s;
     RF_TRY(want_str(J, a[0]));
     RF_TRY(rf_jinja_split(J, s, a[0], 1, right, &parts));
-    RF_TRY(rf_jinja_str_from(J, "", 0, true, &p[right ? 0 : 2]));
+    RF_TRY(rf_jinja_str_slice(J, s, 0, 0, &p[right ? 0 : 2])); /* empty, and Markup if s is */
     p[1] = p[right ? 0 : 2];
     p[right ? 2 : 0] = parts.l->v[0];
     if (parts.l->n == 2) {

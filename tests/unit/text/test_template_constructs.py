@@ -516,6 +516,7 @@ end
 {{ 9007199254740993|round(2, 'ceil') }}|{{ 5|round(400, 'ceil') }}|{{ 17|round(-1, 'floor') }}|{{ 1.25|round(1, 'ceil') }}
 {{ 5|round(-400, 'ceil') }}
 {{ 5 / 0 }}
+{{ (html|e).rpartition('@') }}|{{ (html|e).partition('@') }}|{{ (html|e).partition('&') }}|{{ 'ab'.rpartition('x') }}|{{ ('ab'|safe).partition('b') }}
 {% filter length %}abc{% endfilter %}
 {% filter list %}abc{% endfilter %}
 {% filter int %}12{% endfilter %}

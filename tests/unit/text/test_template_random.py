@@ -23,11 +23,21 @@ FILTERS = ["abs", "capitalize", "center(9)", "count", "default('d')", "default(1
            "replace('a', 'bb')", "reverse|list", "round", "round(1)", "safe", "select|list", "reject|list", "select('number')|list",
            "sort", "string", "striptags", "sum", "title", "tojson", "tojson(indent=1)", "trim", "truncate(5)", "unique|list", "upper",
            "urlencode", "wordcount", "batch(2)|list", "slice(2)|list", "indent", "map(attribute='a')|list", "selectattr('a')|list",
-           "wordwrap(6)", "filesizeformat", "xmlattr", "forceescape"]
+           "wordwrap(6)", "filesizeformat", "xmlattr", "forceescape", "tojson(indent=2, sort_keys=true)", "tojson(ensure_ascii=true)",
+           "tojson(separators=(',', ':'))", "groupby('a')|list", "groupby('a', default='w')|map('first')|list", "sort(attribute='a', reverse=true)",
+           "sum(attribute='a')", "dictsort(true, 'value')", "map('tojson')|join", "unique(attribute='a')|list", "pprint", "attr('a')", "rejectattr('a')|list"]
 METHODS = ["upper()", "lower()", "strip()", "title()", "capitalize()", "split()", "split(',')", "split('l', 1)", "rsplit('l', 1)",
            "replace('l', 'L')", "startswith('H')", "endswith('d')", "find('l')", "count('l')", "get('a')", "keys()|list", "items()|list",
            "values()|list", "index(1)", "splitlines()", "lstrip()", "rstrip('d')", "zfill(5)", "isdigit()", "isalpha()", "partition('l')",
            "rpartition('l')", "center(8, '*')", "ljust(7)", "join(['a', 'b'])", "format(1)", "swapcase()", "copy()", "a", "name", "x", "append(1)"]
+
+
+LOOPS = ["{{ loop.index }}", "{{ loop.first }}{{ loop.last }}", "{{ loop.cycle('o', 'p', 'q') }}", "{{ loop.changed(x) }}", "{{ loop.previtem }}",
+         "{{ loop.nextitem is defined }}", "{{ loop.revindex }}/{{ loop.length }}", "{{ loop.depth }}", "{% if loop.index > 2 %}{% break %}{% endif %}",
+         "{% if loop.first %}{% continue %}{% endif %}"]
+TREE = "[[1, [[2, []], [3, [[4, []]]]]], [5, []]]"
+HEAD = ("{% macro m1(a) %}[{{ a }}]{{ varargs }}{% endmacro %}{% macro m2(a, b=2) %}{{ a }}-{{ b }}{{ kwargs }}{% endmacro %}"
+        "{% macro m3(x) %}<{{ caller(x, 7) }}>{{ caller() if x else '' }}{% endmacro %}")
 
 
 class Maker:
@@ -78,6 +88,13 @@ class Maker:
                 f"{b} for x in words if x {e}\n  {body}{b} else {e}none{b} endfor {e}",
                 f"{b} set x = {ex} {e}\n", f"{b} set x {e}{body}{b} endset {e}{{{{ x }}}}",
                 f"{b} macro mm(a, x=1) {e}{body}{{{{ a }}}}{b} endmacro {e}{{{{ mm({ex}) }}}}",
+                f"{b} for x in {ex} {e}{r.choice(LOOPS)}{body}{b} endfor {e}",
+                f"{b} for k, x in {r.choice(['[[1, 2], [3, 4]]', '{1: 2}|items', '{1: 2}.items()', ex])} {e}{body}{b} endfor {e}",
+                f"{b} for x in {TREE} recursive {e}{{{{ x[0] }}}}{{{{ loop.depth }}}}({{{{ loop(x[1]) }}}}){body}{b} endfor {e}",
+                f"{b} call{r.choice(['', '(i)', '(i, j=2)', '(i, j)'])} m3({ex}) {e}{body}{b} endcall {e}",
+                f"{{{{ m1({ex}, 5) }}}}", f"{{{{ m2({ex}, z=3) }}}}", f"{{{{ m2({ex}) }}}}", "\r\n", "{%- raw %} {{ x }}{% endraw %}",
+                f"{b} set x, k = {r.choice(['1, 2', ex])} {e}{{{{ k }}}}", f"{b} set x | trim | upper {e}{body}{b} endset {e}{{{{ x }}}}",
+                f"{b} generation {e}{body}{b} endgeneration {e}",
                 f"{b} with x = {ex} {e}{body}{b} endwith {e}", f"{b} filter upper {e}{body}{b} endfilter {e}\n",
                 f"{b} set ns = namespace(v={ex}) {e}{b} for x in [1, 2] {e}{b} set ns.v = x {e}{{{{ x }}}}{b} endfor {e}{{{{ ns.v }}}}",
             ]))
@@ -119,4 +136,4 @@ def test_expressions():
 
 
 def test_statements():
-    run(lambda m: m.statements(2), N // 5, SEED)
+    run(lambda m: HEAD + m.statements(2), N // 3, SEED)
