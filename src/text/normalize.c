@@ -377,26 +377,19 @@ static bool map_put(const struct charsmap *m, const char *s, size_t n, bool shor
 /* Which characters of a map's result belong to the text's first was bytes: each to the next of the source, those by which a replacement is
  * longer to the one before; what a shorter one leaves out goes with the last character that came out, if there is one. */
 struct trail {
-    const char *s;
-    size_t n, was, first;    /* first: bytes of the result so far */
+    struct rf_str s;
+    size_t was, first;       /* first: bytes of the result so far */
     size_t at;               /* where the next of the source stands */
     size_t done;             /* bytes of the result that were looked at */
     size_t len;              /* of the last character that came out, which waits; 0: none */
     long change;             /* above 0: it is one more; below: so many of the source go with it */
 };
 
-static size_t trail_step(const struct trail *t, size_t at)
-{
-    uint32_t cp;
-    bool ok;
-    return at < t->n ? at + rf_uni_next(t->s + at, t->n - at, &cp, &ok) : at;
-}
-
 static void trail_flush(struct trail *t)
 {
     if (!t->len) return;
     if (t->change > 0 ? t->at <= t->was : t->at < t->was) t->first += t->len;
-    for (; t->change <= 0; t->change++) t->at = trail_step(t, t->at);
+    for (; t->change <= 0; t->change++) t->at = skip_chars(t->s, t->at, 1);
     t->len = 0;
 }
 
@@ -406,7 +399,7 @@ static void trail_add(struct trail *t, size_t from, size_t to, const struct rf_b
     const char *o = rf_buf_str(out);
     long old = 0, added = 0;
     if (!t->was) return;
-    for (size_t i = from; i < to; old++) i = trail_step(t, i);
+    for (size_t i = from; i < to; old++) i = skip_chars(t->s, i, 1);
     for (; t->done < out->len && !out->bad; added++) {
         uint32_t cp;
         bool ok;
@@ -422,7 +415,7 @@ static void trail_add(struct trail *t, size_t from, size_t to, const struct rf_b
  * whatever else is in it; of others each code point by itself. */
 static void map_clusters(const struct charsmap *m, const char *s, size_t n, size_t *first, struct rf_buf *out)
 {
-    struct trail t = { .s = s, .n = n, .was = *first };
+    struct trail t = { .s = { s, n }, .was = *first };
     for (size_t i = 0, k, len; i < n && !out->bad; i += k) {
         k = cluster(s + i, n - i);
         if (k < 6 && map_put(m, s + i, k, true, &len, out)) {
@@ -533,7 +526,7 @@ static rf_status bert(uint32_t flags, size_t *first, struct rf_buf *a, struct rf
     return RF_OK;
 }
 
-/* Bytes at the start that became of the first character, with `added` put before the text's n. */
+/* Bytes at the start that became of the first character, with the step's content put before the text. */
 static size_t prepended(const struct rf_norm_step *st, const char *s, size_t n, size_t first)
 {
     uint32_t cp;

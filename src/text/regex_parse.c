@@ -104,7 +104,6 @@ static const struct { const char *name; uint32_t cats; } props[] = {
     { "Cf", RF_CATS(CF) }, { "Cc", RF_CATS(CC) | RF_CATS(CC_SPACE) }, { "Co", RF_CATS(CO) }, { "Cn", RF_CATS(CN) },
 };
 
-/* \p{Name} behind the letter p or P. Adds to the class. */
 bool rx_prop_cats(const char *name, uint32_t *cats)
 {
     for (size_t i = 0; i < sizeof props / sizeof *props; i++)
@@ -115,6 +114,7 @@ bool rx_prop_cats(const char *name, uint32_t *cats)
     return false;
 }
 
+/* \p{Name} behind the letter p or P. Adds to the class. */
 static void parse_prop(struct parser *p, uint32_t cls, bool neg)
 {
     char name[24];

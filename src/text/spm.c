@@ -182,7 +182,7 @@ static bool has_parts(const struct rf_tokenizer *t, struct rf_str p)
     return false;
 }
 
-/* Finds the characters that stand right before a "▁" inside some piece. */
+/* Finds out whether unused pieces have to come apart, and the characters that stand right before a "▁" inside some piece. */
 rf_status rf_spm_prepare(struct rf_tokenizer *t, struct rf_error *err)
 {
     for (uint32_t i = 0; i < t->vocab.n && t->model == RF_TOK_SPM && !t->splits_unused; i++)
