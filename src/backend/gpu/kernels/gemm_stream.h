@@ -254,7 +254,7 @@ G_FN void stream_store(const struct gemm_stream_args *p, const struct stream_til
     }                                                                                                                                                            \
     if (PACKED && g_tid() < 16 * p.stages) g_bar_init(r.w + 8 * g_tid(), 1);                                                                                     \
     g_bar_init_done();                                                                                                                                           \
-    g_sync();                                                                                                                                                    \
+    stream_meet_all(); /* no copy of one block before the barriers of all, whatever its place in its own */                                                      \
     if (warp >= 16) {                                                                                                                                            \
         g_registers_less(24);                                                                                                                                    \
         if (g_tid() == 512) stream_produce(&p, &t, &s, r, from, to);                                                                                             \
