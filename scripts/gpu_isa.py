@@ -23,7 +23,7 @@ PTX_SINCE = {r"::no_allocate": 7.4, r"\.L2::": 7.4, r"\bgriddepcontrol\b": 7.8} 
 KINDS = {0x23c: "HMMA", 0x9f0: "HGMMA", 0xdf0: "HGMMA", 0x983: "LDL", 0x387: "STL"}
 ONE_FORM = "f8|f16|bf16|q4_0|q5_0|q8_0|q4_k|q5_k|q6_k|q4_k_q6_k"  # weights whose rows go through the matrix unit on NVIDIA (matmul.gpu)
 LARGE = r"gemm|gemm_few_(?!sum).*|flash_.*"
-ONLY = [(r"gemm_stream_.*", r"sm_90a")]  # kernels that no other target has (RF_GPU_OTHER_KERNELS)
+ONLY = [(r"gemm_stream_.*|gemm_sum", r"sm_90a")]  # kernels that no other target has (RF_GPU_OTHER_KERNELS)
 DECODE = r"attn_decode_\d+"  # not on RDNA: kernels/matrix.h
 
 # Target, kernels, the instruction that each of them must have. First match wins; None: must have no matrix instruction.
@@ -57,7 +57,7 @@ ALLOWED = [
     (r"sm_1[02]0", r"matmul_q6_k_1", 25, "two chunks of Q6_K on their way (matmul_one.h)"),
     (r"sm_90a", r"matmul_q[56]_k_8", 6, EIGHT),
     (r"sm_1[02]0", r"matmul_q[456]_k_8", 24, EIGHT),
-    (r"ptx-clang", r"gemm|gemm_sum", 35, COPIED),
+    (r"ptx-clang", r"gemm", 35, COPIED),
     (r"ptx-clang", r"matmul_(f8|f16|bf16|q[458]_0|q[456]_k|q4_k_q6_k)_1", 102, COPIED),
     (r"ptx-clang", r"attn", 525, "running results of 16 rows, indexed by a loop that clang does not unroll"),
     (r"ptx-clang", r"pack_rows_(f32|bf16)", 1, "16 bytes of a file's row, taken by address"),

@@ -113,6 +113,9 @@ TEST(shapes)
         {RF_TYPE_F16, 255, 320, {40, 250}, 250, true},         {RF_TYPE_Q8_0, 256, 1056, {129}, 131, false},          {RF_TYPE_Q4_K, 300, 768, {386, 129, 3}, 386, false},
         {RF_TYPE_Q6_K, 130, 1280, {7, 255}, 256, true},        {RF_TYPE_F8_E4M3, 384, 224, {256, 130}, 256, false},   {RF_TYPE_F8_E4M3, 70, 1056, {33, 128}, 128, true},
         {RF_TYPE_F32, 100, 520, {64, 200}, 200, false},        {RF_TYPE_BF16, 20, 1032, {200}, 200, false},
+        {RF_TYPE_BF16, 65, 5952, {513}, 513, false},          /* four clusters share three pieces: runs end where pieces do not */
+        {RF_TYPE_BF16, 66, 1544, {1030, 250}, 1030, false},   /* a fifth piece and a sixth are shared when four are done */
+        {RF_TYPE_BF16, 258, 1600, {300, 100}, 300, false},    /* two groups of two clusters: three pieces each */
         {RF_TYPE_BF16, 20, 776, {257, 512, 300}, 512, false}, /* so many tiles share nothing out: their ring turns */
         {RF_TYPE_Q8_0, 64, 1056, {255, 256, 3}, 256, false},
         {RF_TYPE_Q4_K, 33, 1280, {200}, 203, false},           {RF_TYPE_F16, 9, 2088, {17}, 18, false},               {RF_TYPE_F8_E4M3, 40, 1184, {300, 31}, 300, false},
@@ -181,19 +184,20 @@ TEST(mixed_weights)
 /* A row's bits: at the front and at the back, among few and among many rows of the same kind of product. */
 TEST(rows_stand_alone)
 {
-    static const struct { uint32_t type, few, many; } kinds[] = {{RF_TYPE_Q4_K, 9, 64}, {RF_TYPE_Q4_K, 300, 700}, {RF_TYPE_BF16, 11, 40}, {RF_TYPE_BF16, 300, 420},
-                                                                    {RF_TYPE_F8_E4M3, 9, 64}};
+    static const struct { uint32_t type, few, many, cols; } kinds[] = {
+        {RF_TYPE_Q4_K, 9, 64, 512}, {RF_TYPE_Q4_K, 300, 700, 512}, {RF_TYPE_BF16, 11, 40, 512}, {RF_TYPE_BF16, 300, 420, 1600}, {RF_TYPE_F8_E4M3, 9, 64, 512}};
     struct rf_rng r = {seed};
     for (size_t k = 0; k < RF_COUNT(kinds); k++) {
-        enum { COLS = 512, OUT = 65, STRIDE = 66 };
-        void *data = encoded(kinds[k].type, OUT, COLS, &r);
-        float *x = normal((size_t)kinds[k].many * COLS, &r, 1), *bias = normal(STRIDE, &r, 1);
+        enum { OUT = 65, STRIDE = 66 };
+        const uint32_t cols = kinds[k].cols;
+        void *data = encoded(kinds[k].type, OUT, cols, &r);
+        float *x = normal((size_t)kinds[k].many * cols, &r, 1), *bias = normal(STRIDE, &r, 1);
         float *some = floats((size_t)kinds[k].many * STRIDE), *all = floats((size_t)kinds[k].many * STRIDE);
-        struct product p = {.rows = kinds[k].many, .cols = COLS, .n_w = 1, .n_out = {OUT}, .w = {weight(gpu, kinds[k].type, OUT, COLS, data)}};
+        struct product p = {.rows = kinds[k].many, .cols = cols, .n_w = 1, .n_out = {OUT}, .w = {weight(gpu, kinds[k].type, OUT, cols, data)}};
         multiply(&p, x, bias, STRIDE, all);
         p.rows = kinds[k].few;
         for (uint32_t from = 0; from + p.rows <= kinds[k].many; from += kinds[k].many - p.rows) {
-            multiply(&p, x + (size_t)from * COLS, bias, STRIDE, some);
+            multiply(&p, x + (size_t)from * cols, bias, STRIDE, some);
             for (uint32_t m = 0; m < p.rows; m++)
                 if (memcmp(some + (size_t)m * STRIDE, all + (size_t)(from + m) * STRIDE, OUT * 4)) CHECK_FAIL_("kind %zu: row %u from %u has other bits", k, m, from);
         }

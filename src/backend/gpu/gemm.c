@@ -7,19 +7,21 @@
 #include "base/mem.h"
 
 enum { GEMM_PAD = 256 }; /* both sides' tiles come in pairs */
-/* Up to so many rows (where no weights are expanded: twice as many) k is cut where column tiles leave the chip idle; by what is the same for all numbers of rows up to
- * 256, and for those above. */
-enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, MOST_SPLITS = 8 };
+/* Up to so many rows (where no weights are expanded: twice as many) k is cut where pieces leave the chip idle; by what is the same for all numbers of rows up to
+ * 256, and for those above, and the same way for the first 256 rows and the next. In steps of k (0.7 us on an H200): the fewest of a run, and what adding runs costs, and
+ * what it costs more where they do not end with their pieces. */
+enum { SPLIT_ROWS = 256, SPLIT_STEPS = 8, SUM_STEPS = 7, UNEVEN_STEPS = 16 };
 #define W_SCRATCH ((uint64_t)64 << 20)
 #define X_SCRATCH ((uint64_t)128 << 20)
-#define PART_SCRATCH ((uint64_t)24 << 20) /* splits go as far as there are processors: this is more than they take */
+#define PART_SCRATCH ((uint64_t)36 << 20) /* runs go as far as there are processors: this is more than they take */
 
 /* A piece of a weight: rows from..from+n, column tiles of the product from `first` on. hi: where it is expanded to (lo: with what rounding leaves), 0: it lies ready. */
 struct piece { uint32_t w, from, n, first; rf_dev hi, lo; };
 /* Memory that takes so many tiles of expanded weights. */
 struct room { rf_dev hi, lo; uint32_t tiles; };
 
-static uint32_t tiles_of(uint32_t n) { return (n + GEMM_PAD - 1) / GEMM_PAD * 2; }
+static uint32_t pairs_of(uint32_t n) { return (n + GEMM_PAD - 1) / GEMM_PAD; }
+static uint32_t tiles_of(uint32_t n) { return pairs_of(n) * 2; }
 /* bf16 lies as the product wants it; with rests wanted it is expanded as the others are. */
 static bool resident(const struct rf_gpu_weight *w, bool rest) { return w->type == RF_TYPE_BF16 && !rest; }
 
@@ -73,13 +75,29 @@ static rf_status expand(struct rf_gpu *g, struct rf_stream *s, const struct rf_g
                          (p->n + 15) / 16, 1, 256, 0, &e);
 }
 
+/* Who does what of a product of `pieces` pieces a group: gemm_args.h. clusters: of a group, at work at once. */
+static void share_out(struct gemm_args *m, uint32_t pieces, uint32_t clusters)
+{
+    const uint32_t steps = m->k_tiles * m->terms, rest = pieces % clusters, times = rest ? RF_MIN(clusters / rest, steps / SPLIT_STEPS) : 0;
+    m->whole = pieces;
+    m->shares = 0;
+    if (!rest || (uint64_t)rest * steps * clusters > UINT32_MAX) return; /* the kernel counts in 32 bits */
+    const uint32_t all = RF_MIN(clusters, rest * steps / SPLIT_STEPS);
+    uint32_t best = steps;
+    if (times > 1 && (steps + times - 1) / times + SUM_STEPS < best) {
+        best = (steps + times - 1) / times + SUM_STEPS;
+        m->shares = rest * times;
+    }
+    if (all > rest && (rest * steps + all - 1) / all + SUM_STEPS + UNEVEN_STEPS < best) m->shares = all;
+    if (m->shares) m->whole = pieces - rest;
+}
+
 /* Most rows for which k is cut: pieces of what is expanded must not go by rows. */
 static uint32_t most_split(bool expands) { return expands ? SPLIT_ROWS : 2 * SPLIT_ROWS; }
 
 /* One product of all pieces; x is in its tiles. */
 static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, const struct piece *p, uint32_t n_piece, struct gemm_args *m)
 {
-    const uint32_t whole_rows = a->rows; /* not those of a slice: the number of splits goes with the call */
     const struct gemm_shape *shape = &g->gemm.shape;
     bool expands = false;
     m->n_w = n_piece;
@@ -96,27 +114,35 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
         m->first[i] = p[i].first;
         m->col_tiles = p[i].first + tiles_of(p[i].n);
     }
-    uint64_t blocks = (uint64_t)m->row_tiles * m->col_tiles;
-    m->splits = 1;
-    if (shape->persistent) {
-        const uint32_t pairs = (whole_rows + GEMM_PAD - 1) / GEMM_PAD, most = RF_MIN(m->k_tiles * m->terms / SPLIT_STEPS, MOST_SPLITS / pairs);
-        if (whole_rows <= most_split(expands)) m->splits = RF_MAX(RF_MIN(shape->processors / (m->col_tiles * pairs), most), 1u);
-        blocks = RF_MIN((m->row_tiles + 1) / 2 * (uint64_t)m->col_tiles * m->splits, (uint64_t)(shape->processors & ~1u));
+    if (!shape->persistent) return rf_gpu_launch_early(g, s, RF_GPU_K_gemm, (uint64_t)m->row_tiles * m->col_tiles, 1, 1, shape->threads, shape->shared, m);
+    const uint32_t pairs = (m->row_tiles + 1) / 2, col_pairs = m->col_tiles / 2;
+    uint32_t clusters = RF_MAX(shape->processors / 2, 1u);
+    if (a->rows <= most_split(expands)) { /* by the call's rows, not those of a slice */
+        m->groups = pairs;
+        clusters = RF_MAX(clusters / pairs_of(a->rows), 1u);
+        share_out(m, col_pairs, clusters);
+        clusters = pairs * (m->whole ? RF_MIN(clusters, RF_MAX(m->whole, m->shares)) : m->shares);
+    } else {
+        m->groups = 1;
+        m->whole = pairs * col_pairs;
+        m->shares = 0;
+        clusters = RF_MIN(clusters, m->whole);
     }
-    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm, blocks, 1, 1, shape->threads, shape->shared, m));
-    return m->splits > 1 ? rf_gpu_launch_early(g, s, RF_GPU_K_gemm_sum, m->col_tiles, m->rows, 1, RF_GPU_GEMM_ROWS, 0, m) : g->fault;
+    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm, 2 * (uint64_t)clusters, 1, 1, shape->threads, shape->shared, m));
+    const uint32_t slices = (RF_MIN(m->rows, (uint32_t)GEMM_PAD) + 63) / 64 * (32 / RF_GPU_SUM_QUADS);
+    return m->shares ? rf_gpu_launch_early(g, s, RF_GPU_K_gemm_sum, slices, pairs * (col_pairs - m->whole), 1, 128, 0, m) : g->fault;
 }
 
-/* Sums of splits: as many as processors, or one launch alone, which has no more than MOST_SPLITS. */
-static uint64_t part_bytes(const struct gemm_shape *shape, uint32_t rows, uint64_t col_tiles, bool expands)
+/* Parts of sums: two a cluster at most, and as many as runs and pieces allow. */
+static uint64_t part_bytes(const struct gemm_shape *shape, uint32_t rows, uint64_t col_tiles, uint64_t steps, bool expands)
 {
     if (!shape->persistent || rows > most_split(expands)) return 0;
-    return RF_MIN((uint64_t)shape->processors, MOST_SPLITS * col_tiles) * SPLIT_ROWS * RF_GPU_GEMM_ROWS * sizeof(float); /* of more rows half as many */
+    return RF_MIN((uint64_t)shape->processors, pairs_of(rows) * (col_tiles / 2) * (1 + steps / SPLIT_STEPS)) * RF_GPU_GEMM_PART;
 }
 
 uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32_t left, uint32_t room)
 {
-    const uint64_t pairs = (rows + GEMM_PAD - 1) / GEMM_PAD, chip = shape->processors / 2; /* blocks work in pairs, on 256 x 256 results at a time */
+    const uint64_t pairs = pairs_of(rows), chip = shape->processors / 2; /* blocks work in pairs, on 256 x 256 results at a time */
     uint32_t best = RF_MIN(left, room);
     uint64_t best_work = 0, best_turns = 1;
     if (left <= room || !shape->persistent || rows <= SPLIT_ROWS || !chip) return best; /* splits go by pieces, and must not go by rows */
@@ -208,7 +234,7 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
         tiles += resident(rf_gpu_weight_of(a->w[i]), w_rest) ? 0 : n;
     }
     /* Spare memory takes x if it can, and then weights: not where splits go by pieces, since how much is left goes by rows. */
-    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all, tiles);
+    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all, (uint64_t)k_tiles * (1u + x_rest + w_rest), tiles);
     const uint64_t w_all = RF_MIN(tiles * tile_row * (w_rest ? 2 : 1), w_most(g, tile_row)), aside = x_all <= a->spare_bytes ? x_all : 0;
     RF_TRY(rf_gpu_scratch_need(g, &g->work, x_all - aside + part + w_all, "expanded weights and rounded activations"));
     const rf_dev work = g->work.dev, x = aside ? a->spare : work;
@@ -228,6 +254,6 @@ uint64_t rf_gpu_gemm_scratch(const struct rf_gpu *g, const struct rf_scratch_des
     uint64_t x = x_bytes(d->rows, tile_row, terms, &step), x_split = x_bytes(split_rows, tile_row, terms, &step);
     if (x <= d->spare) x = x_bytes(d->rows, bare_row, terms, &step);
     if (x_split <= d->spare) x_split = x_bytes(split_rows, bare_row, terms, &step);
-    const uint64_t part = RF_MIN(PART_SCRATCH, MOST_SPLITS * SPLIT_ROWS * widest * RF_GPU_GEMM_ROWS * sizeof(float));
+    const uint64_t part = RF_MIN(PART_SCRATCH, pairs_of(d->rows) * widest / 2 * (1 + k_tiles_of(d->cols) * (d->precise ? 3 : 1) / SPLIT_STEPS) * RF_GPU_GEMM_PART);
     return RF_MIN(w_most(g, tile_row), 2 * widest * tile_row) + RF_MAX(x, x_split + part);
 }

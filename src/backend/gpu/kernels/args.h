@@ -107,6 +107,7 @@ struct sample_args { rf_gpu_ptr logits, plan, strip, group, list, top, out, out_
 
 /* Those that only some architectures' code has: a function that is not there is 0 in struct rf_gpu. */
 #define RF_GPU_OTHER_KERNELS(X)                                                                                              \
+    X(gemm_sum, gemm_args)                                                                                                       \
     X(gemm_stream_f16, gemm_stream_args) X(gemm_stream_bf16, gemm_stream_args) X(gemm_stream_q4_0, gemm_stream_args)         \
     X(gemm_stream_q5_0, gemm_stream_args) X(gemm_stream_q8_0, gemm_stream_args) X(gemm_stream_q4_k, gemm_stream_args)        \
     X(gemm_stream_q5_k, gemm_stream_args) X(gemm_stream_q6_k, gemm_stream_args) X(gemm_stream_f8, gemm_stream_args)

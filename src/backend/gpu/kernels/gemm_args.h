@@ -7,6 +7,7 @@
 #define RF_GPU_GEMM_ARGS_H
 
 enum { RF_GPU_GEMM_ROWS = 128, RF_GPU_GEMM_K = 64, RF_GPU_GEMM_TILE = 16384, RF_GPU_GEMM_W = 3 };
+enum { RF_GPU_GEMM_PART = 256 * 256 * 4, RF_GPU_SUM_QUADS = 4 }; /* bytes of a part of a piece, where k is shared out; gemm_sum's share of a thread */
 
 /* What this build's gemm kernel wants: written by gemm_shape. */
 struct gemm_shape { unsigned threads, shared, tile_cols, persistent, processors; };
@@ -18,13 +19,14 @@ struct gemm_x_args { rf_gpu_ptr x, hi, lo; unsigned rows, cols, k_tiles, tile_ro
 /* Packed weight rows from row tile (of 16) tile0 on to tiles of 128 rows. */
 struct gemm_w_args { rf_gpu_ptr w, hi, lo; unsigned tile0, chunks, k_tiles; };
 /* out[i][m][n] = sum over terms of x w[i]^T (+ bias): column tile t belongs to the last i with first[i] <= t. A term takes x or what x's
- * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even. splits > 1 (where the shape says that it can): each
- * split's share of k goes to part[split][row][128 * col_tiles], and gemm_sum adds them. */
+ * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even.
+ * Where the shape says that blocks are persistent, clusters come in `groups`, and each goes over every groups-th piece of 256 x 256 results: the first `whole` of these in
+ * turns; the steps of all others, one piece's behind the other's, are cut into `shares` equal runs, whose sums lie in part (gemm_hopper.h) until gemm_sum adds them. */
 struct gemm_args {
     rf_gpu_ptr part;
     rf_gpu_ptr x, x_lo, w[RF_GPU_GEMM_W], w_lo[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];
     unsigned n[RF_GPU_GEMM_W], stride[RF_GPU_GEMM_W], first[RF_GPU_GEMM_W], n_w;
-    unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms, splits;
+    unsigned rows, row_tiles, col_tiles, k_tiles, terms, x_terms, w_terms, groups, whole, shares;
 };
 
 /* Up to 64 rows of x (tiles of pad_rows rows) times packed weights of one type: w[i] ends before row tile end[i] of the launch. splits > 1:
@@ -61,7 +63,7 @@ struct flash_args {
 };
 
 #define RF_GPU_GEMM_KERNELS(X)                                                                                                  \
-    X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args) X(gemm_sum, gemm_args)                                                    \
+    X(gemm_shape, gemm_shape_args) X(gemm_x, gemm_x_args) X(gemm, gemm_args)                                                                            \
     X(gemm_w_f32, gemm_w_args) X(gemm_w_f16, gemm_w_args) X(gemm_w_bf16, gemm_w_args) X(gemm_w_q4_0, gemm_w_args)               \
     X(gemm_w_q4_1, gemm_w_args) X(gemm_w_q5_0, gemm_w_args) X(gemm_w_q5_1, gemm_w_args) X(gemm_w_q8_0, gemm_w_args)             \
     X(gemm_w_q2_k, gemm_w_args) X(gemm_w_q3_k, gemm_w_args) X(gemm_w_q4_k, gemm_w_args) X(gemm_w_q5_k, gemm_w_args)             \

@@ -2,7 +2,8 @@
  *
  * Two blocks (a cluster) make 256 x 256 results: each its own 128 rows and both the same 256 columns, so each fetches its tile of x and half
  * of the tiles of w, which the copy engine delivers to both. In a block one thread feeds a ring of four stages; two warp groups take
- * 64 rows each. Blocks stay: while results are stored, the next tiles come in.
+ * 64 rows each. Blocks stay: while results are stored, the next tiles come in. Pieces that do not fill the chip once more share their steps of k among all clusters (gemm_args.h);
+ * a cluster's part of a piece goes to memory as the groups hold it, [part][block of the cluster][group][16 pairs of 8 columns][128 threads][4], and gemm_sum adds parts in the order of k.
  */
 #define HOP_STAGES 4
 #define HOP_STAGE_BYTES (3 * RF_GPU_GEMM_TILE) /* x: 128 rows, w: 256 rows */
@@ -23,24 +24,56 @@ G_FN void hop_next(struct hop_ring *r)
     r->phase ^= 1;
 }
 
-/* Piece of work i: splits run fastest, then pairs of row tiles. Steps from..to of the sum. */
-struct hop_work { g_u32 row_tile, col_tile, split, from, to; };
-G_FN struct hop_work hop_work_at(const struct gemm_args *p, g_u32 i, g_u32 rank)
+/* What a cluster has before it: its group, the next piece of the group that it takes whole, the steps at..end of those that are shared, its own number there. */
+struct hop_turn { g_u32 group, piece, at, end, cluster; };
+/* Steps of all pieces of a group that are shared; where cluster i's run of them begins, and which cluster's run has step `at`. Runs end with a piece wherever they can. */
+G_FN g_u32 hop_shared(const struct gemm_args *p) { return (p->col_tiles / 2 - p->whole) * p->k_tiles * p->terms; }
+G_FN g_u32 hop_run(const struct gemm_args *p, g_u32 i) { return hop_shared(p) * i / p->shares; }
+G_FN g_u32 hop_run_of(const struct gemm_args *p, g_u32 at) { return ((at + 1) * p->shares - 1) / hop_shared(p); }
+G_FN struct hop_turn hop_begin(const struct gemm_args *p)
 {
-    const g_u32 pairs = (p->row_tiles + 1) / 2, tile = i / p->splits, split = i % p->splits, steps = p->k_tiles * p->terms;
-    struct hop_work w = {tile % pairs * 2 + rank, tile / pairs * 2, split, steps * split / p->splits, steps * (split + 1) / p->splits};
+    const g_u32 c = g_bx() / 2, i = c / p->groups;
+    struct hop_turn t = {c % p->groups, i, 0, 0, i};
+    if (i < p->shares) t.at = hop_run(p, i), t.end = hop_run(p, i + 1);
+    return t;
+}
+/* A piece's tiles, and steps from..to of its sum; part: 1 + where they go, 0 where they are all. */
+struct hop_work { g_u32 row_tile, col_tile, part, from, to; };
+G_FN struct hop_work hop_piece(const struct gemm_args *p, g_u32 group, g_u32 piece)
+{
+    const g_u32 pairs = (p->row_tiles + 1) / 2, i = piece * p->groups + group;
+    struct hop_work w = {i % pairs * 2, i / pairs * 2, 0, 0, p->k_tiles * p->terms};
     return w;
 }
-
-G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 n_tile)
+/* Parts in the order of clusters and pieces: of two successive ones the cluster, the piece or both are the next. */
+G_FN g_u32 hop_part(const struct gemm_args *p, g_u32 group, g_u32 cluster, g_u32 shared) { return (cluster + shared) * p->groups + group; }
+G_FN g_u32 hop_next_work(const struct gemm_args *p, struct hop_turn *t, struct hop_work *w)
 {
+    if (t->piece < p->whole) {
+        *w = hop_piece(p, t->group, t->piece);
+        t->piece += g_grid_x() / 2 / p->groups;
+        return 1;
+    }
+    if (t->at >= t->end) return 0;
+    const g_u32 steps = p->k_tiles * p->terms, shared = t->at / steps;
+    *w = hop_piece(p, t->group, p->whole + shared);
+    w->part = 1 + hop_part(p, t->group, t->cluster, shared);
+    w->from = t->at - shared * steps;
+    w->to = t->end - shared * steps < steps ? t->end - shared * steps : steps;
+    t->at += w->to - w->from;
+    return 1;
+}
+
+G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank)
+{
+    struct hop_turn t = hop_begin(p);
+    struct hop_work work;
     g_pdl_wait();
-    for (g_u32 t = g_bx() / 2; t < n_tile; t += g_grid_x() / 2) {
-        const struct hop_work work = hop_work_at(p, t, rank);
+    while (hop_next_work(p, &t, &work)) {
         const struct gemm_col c = gemm_col_of(p, work.col_tile + rank);
         for (g_u32 i = work.from; i < work.to; i++, hop_next(&r)) {
             const g_u32 to = r.mem + r.stage * HOP_STAGE_BYTES, full = r.full + 8 * r.stage;
-            const struct gemm_step s = gemm_step_at(p, work.row_tile, &c, i);
+            const struct gemm_step s = gemm_step_at(p, work.row_tile + rank, &c, i);
             g_bar_wait(r.empty + 8 * r.stage, r.phase ^ 1);
             g_bar_expect(full, HOP_STAGE_BYTES);
             g_bulk_load(to, s.x, RF_GPU_GEMM_TILE, full);
@@ -49,21 +82,37 @@ G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank, 
     }
 }
 
-G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 col_tile, g_u32 split)
+/* Rows m and m + 8 of columns n and n + 1. */
+G_FN void hop_put(const struct gemm_args *p, const struct gemm_col *o, const float *v, g_u32 m, g_u32 n)
 {
-    const g_u32 m = m0 + g_tid() % 128 / 32 * 16 + g_lane() / 4;
+    if (n >= o->n) return;
+    const float b0 = o->bias ? o->bias[n] : 0.0f, b1 = o->bias && n + 1 < o->n ? o->bias[n + 1] : 0.0f;
+    G_UNROLL(2)
+    for (g_u32 r = 0; r < 2; r++) {
+        if (m + 8 * r >= p->rows) continue;
+        float *to = o->out + (g_u64)(m + 8 * r) * o->stride + n;
+        if (((o->stride | o->n) & 1) == 0) *(struct g_f2 *)to = (struct g_f2){{v[2 * r] + b0, v[2 * r + 1] + b1}};
+        else {
+            to[0] = v[2 * r] + b0;
+            if (n + 1 < o->n) to[1] = v[2 * r + 1] + b1;
+        }
+    }
+}
+G_FN g_u32 hop_row(g_u32 m0) { return m0 + g_tid() % 128 / 32 * 16 + g_lane() / 4; }
+/* Where a thread's quads of a part begin. */
+G_FN struct g_f4 *hop_part_at(const struct gemm_args *p, g_u32 part, g_u32 rank, g_u32 group)
+{
+    return (struct g_f4 *)p->part + (((g_u64)part * 2 + rank) * 2 + group) * 32 * 128 + g_tid() % 128;
+}
+
+G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 col_tile)
+{
+    const g_u32 m = hop_row(m0);
     G_UNROLL(2)
     for (g_u32 half = 0; half < 2; half++) { /* columns of the first and of the second tile of w */
-        struct gemm_col o = gemm_col_of(p, col_tile + half);
-        if (p->splits > 1) {
-            o.n = o.stride = p->col_tiles * 128;
-            o.out = (float *)p->part + (g_u64)split * p->rows * o.stride;
-            o.bias = 0;
-            o.col = (col_tile + half) * 128;
-        }
+        const struct gemm_col o = gemm_col_of(p, col_tile + half);
         const g_u32 col = o.col + g_lane() % 4 * 2;
-        const bool pairs = ((o.stride | o.n) & 1) == 0;
-        if (pairs && !o.bias && col + 121 < o.n && m + 8 < p->rows) { /* nothing to look at */
+        if (((o.stride | o.n) & 1) == 0 && !o.bias && col + 121 < o.n && m + 8 < p->rows) { /* nothing to look at */
             float *to = o.out + (g_u64)m * o.stride + col;
             G_UNROLL(16)
             for (g_u32 j = 0; j < 16; j++) {
@@ -74,30 +123,48 @@ G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 c
             continue;
         }
         G_UNROLL(16)
-        for (g_u32 j = 0; j < 16; j++) {
-            const float *v = d + 4 * (16 * half + j);
-            const g_u32 n = col + 8 * j;
-            if (n >= o.n) continue;
-            const float b0 = o.bias ? o.bias[n] : 0.0f, b1 = o.bias && n + 1 < o.n ? o.bias[n + 1] : 0.0f;
-            G_UNROLL(2)
-            for (g_u32 r = 0; r < 2; r++) {
-                if (m + 8 * r >= p->rows) continue;
-                float *to = o.out + (g_u64)(m + 8 * r) * o.stride + n;
-                if (pairs) *(struct g_f2 *)to = (struct g_f2){{v[2 * r] + b0, v[2 * r + 1] + b1}};
-                else {
-                    to[0] = v[2 * r] + b0;
-                    if (n + 1 < o.n) to[1] = v[2 * r + 1] + b1;
-                }
-            }
-        }
+        for (g_u32 j = 0; j < 16; j++) hop_put(p, &o, d + 4 * (16 * half + j), m, col + 8 * j);
     }
 }
-
-G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 n_tile, g_u32 group)
+G_FN void hop_store_part(const struct gemm_args *p, const float *d, g_u32 part, g_u32 rank, g_u32 group)
 {
+    struct g_f4 *to = hop_part_at(p, part, rank, group);
+    G_UNROLL(32)
+    for (g_u32 j = 0; j < 32; j++) to[j * 128] = (struct g_f4){{d[4 * j], d[4 * j + 1], d[4 * j + 2], d[4 * j + 3]}};
+}
+
+/* 128 threads: RF_GPU_SUM_QUADS of a group's 32 column pairs. grid: a piece's slices (groups of 64 rows by column pairs), pieces that were shared; all groups of them. */
+G_KERNEL(128) gemm_sum(struct gemm_args p)
+{
+    const g_u32 slice = g_bx() % (32 / RF_GPU_SUM_QUADS) * RF_GPU_SUM_QUADS, rows = g_bx() / (32 / RF_GPU_SUM_QUADS), shared = g_by() / p.groups, group = g_by() % p.groups;
+    const g_u32 steps = p.k_tiles * p.terms, from = hop_run_of(&p, shared * steps), to = hop_run_of(&p, shared * steps + steps - 1);
+    const struct hop_work w = hop_piece(&p, group, p.whole + shared);
+    const g_u32 m0 = w.row_tile * 128 + rows * 64;
+    const struct gemm_col o = gemm_col_of(&p, w.col_tile + slice / 16);
+    struct g_f4 s[RF_GPU_SUM_QUADS];
+    g_pdl_launch();
+    if (m0 >= p.rows) return;
+    g_pdl_wait();
+    for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) s[i] = (struct g_f4){{0, 0, 0, 0}};
+    for (g_u32 c = from; c <= to; c++) {
+        const struct g_f4 *v = hop_part_at(&p, hop_part(&p, group, c, shared), rows / 2, rows % 2) + slice * 128;
+        G_UNROLL(RF_GPU_SUM_QUADS)
+        for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) {
+            const struct g_f4 u = v[i * 128];
+            for (int e = 0; e < 4; e++) s[i].v[e] += u.v[e];
+        }
+    }
+    G_UNROLL(RF_GPU_SUM_QUADS)
+    for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) hop_put(&p, &o, s[i].v, hop_row(m0), o.col + (slice + i) % 16 * 8 + g_lane() % 4 * 2);
+}
+
+G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 group)
+{
+    struct hop_turn t = hop_begin(p);
+    struct hop_work work;
     float d[128];
-    for (g_u32 t = g_bx() / 2; t < n_tile; t += g_grid_x() / 2) {
-        const struct hop_work work = hop_work_at(p, t, rank);
+    while (hop_next_work(p, &t, &work)) {
+        const g_u32 m0 = (work.row_tile + rank) * 128 + group * 64;
         const g_u32 steps = work.to - work.from;
         g_u32 before = 0;
         for (g_u32 i = 0; i < steps; i++) {
@@ -115,7 +182,8 @@ G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, 
         }
         g_wgmma_wait(0);
         if (g_tid() % 128 < 2) g_bar_arrive_at(r.empty + 8 * before, g_tid() % 128);
-        hop_store(p, d, work.row_tile * 128 + group * 64, work.col_tile, work.split);
+        if (!work.part) hop_store(p, d, m0, work.col_tile);
+        else if (m0 < p->rows) hop_store_part(p, d, work.part - 1, rank, group);
     }
 }
 
@@ -123,7 +191,7 @@ G_KERNEL_CLUSTER(HOP_THREADS, 2) gemm(struct gemm_args p)
 {
     G_DYNAMIC(g_u8, mem);
     G_SHARED(g_u64, bar, 2 * HOP_STAGES);
-    const g_u32 rank = g_cluster_rank(), n_tile = (p.row_tiles + 1) / 2 * (p.col_tiles / 2) * p.splits, group = g_tid() / 128;
+    const g_u32 rank = g_cluster_rank(), group = g_tid() / 128;
     struct hop_ring r = {g_shared_at(mem), g_shared_at(bar), g_shared_at(bar + HOP_STAGES), 0, 0};
     g_pdl_launch();
     if (g_tid() == 0) {
@@ -136,10 +204,10 @@ G_KERNEL_CLUSTER(HOP_THREADS, 2) gemm(struct gemm_args p)
     g_cluster_sync();
     if (group == 0) {
         g_registers_less(40);
-        if (g_tid() == 0) hop_produce(&p, r, rank, n_tile);
+        if (g_tid() == 0) hop_produce(&p, r, rank);
     } else {
         g_registers_more(232);
-        hop_consume(&p, r, rank, n_tile, group - 1);
+        hop_consume(&p, r, rank, group - 1);
     }
     g_cluster_sync(); /* a block must not leave while the other still delivers into it */
 }
