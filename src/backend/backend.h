@@ -46,6 +46,7 @@ struct rf_backend_info {
     bool records;         /* steps of n_tok + n_pad rows, 1, 2, 4 .. 64, are worth padding: see record_begin */
     bool fine_inputs;     /* products round their inputs to 16-bit floats at most: precise is worth its time only where somebody asks for it */
     bool fuses;           /* a step of one row is faster with the fields norm, add and glu of struct rf_matmul_args */
+    bool fuses_rows;      /* steps of many rows are, with norm and glu */
     uint32_t choose_vocab; /* the slot `choose` takes rows of so many logits; 0: there is no such slot */
     bool host_memory;     /* device addresses are host pointers: results may be read in place after stream_sync */
 };
@@ -140,8 +141,9 @@ struct rf_matmul_args {  /* out[i] = x * w[i]^T (+ bias[i]): up to three weights
     bool precise;        /* a backend that rounds x (to int8, say) also multiplies what the rounding left: for the logits */
     rf_dev spare;        /* 64-byte aligned memory that is nobody's during the call, for whatever the backend needs; spare_bytes of it */
     uint64_t spare_bytes;
-    /* What stands around the product, where info.fuses says that one row's is worth it. Nobody else reads norm->y, nor gate and up of glu. */
-    const struct rf_rmsnorm_args *norm; /* NULL, or what is done first, without residual: x is its y */
+    /* What stands around the product, where info.fuses or fuses_rows says that it is worth it. Nobody else reads norm->y, nor gate and up of glu, and glu->out only the
+     * next product, precise where this one is. */
+    const struct rf_rmsnorm_args *norm; /* NULL, or what is done first, of one row without residual: x is its y */
     rf_dev add;          /* 0, or (n_w 1) [rows][w rows] dense: add += product, and nobody reads out[0] */
     const struct rf_glu_args *glu; /* NULL, or (n_w 2) what is done behind it with gate = out[0], up = out[1] */
 };

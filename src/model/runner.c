@@ -8,7 +8,7 @@
  *   - in the last layer, only the rows whose logits are wanted go on behind attention (for a prompt chunk without
  *     outputs that is none).
  * Where the backend fuses, steps of one row whose logits are wanted have a second layout: norms, sums and activations are part of the products
- * beside them, and nothing is gathered.
+ * beside them, and nothing is gathered. Where it fuses rows, norms and activations are part of the products in the first layout, too.
  */
 #include <math.h>
 #include <string.h>
@@ -224,18 +224,20 @@ static bool read_later(const struct rf_recipe_step *s, enum rf_reg reg)
     return false;
 }
 
+/* Are norms and activations part of products in what is being laid out? */
+static bool fuses(const struct rf_runner *r) { return r->lays_one || r->m->b->info.fuses_rows; }
+
 /* The product takes along the norm that makes its x, where that is the entry before it. */
 static bool push_matmul(struct rf_runner *r, const struct rf_matmul_args *a, enum rows rows, bool may_fuse)
 {
-    const struct entry *n = r->lays_one && may_fuse ? last(r, CALL_NORM) : NULL;
-    const bool fused = n && n->u.norm.y == a->x && !n->u.norm.residual && n->per_row == 1;
+    const struct entry *n = fuses(r) && may_fuse ? last(r, CALL_NORM) : NULL;
+    const bool fused = n && n->u.norm.y == a->x && !(r->lays_one && n->u.norm.residual) && n->per_row == 1 && n->rows == rows;
     const struct rf_rmsnorm_args norm = fused ? n->u.norm : (struct rf_rmsnorm_args){0};
     laid(r)->n -= fused;
     struct entry *e = push(r, CALL_MATMUL, rows);
     if (!e) return false;
     e->u.matmul = *a;
     e->norm = norm;
-    e->norm.rows = 1;
     e->u.matmul.norm = fused ? &e->norm : NULL; /* entries stay where they are */
     return true;
 }
@@ -310,7 +312,7 @@ static bool add_rope(struct rf_runner *r, const struct rf_lm_layer *l)
 /* The product that makes `in`, which step s reads and nobody after it, if it is the last entry and s may become part of it. */
 static struct entry *fusible(struct rf_runner *r, const struct rf_recipe_step *s, rf_dev in)
 {
-    struct entry *e = r->lays_one ? last(r, CALL_MATMUL) : NULL;
+    struct entry *e = fuses(r) ? last(r, CALL_MATMUL) : NULL;
     const bool last_reader = s->out[0] == s->in || !read_later(s, s->in);
     return e && last_reader && e->u.matmul.out[0] == in && !e->u.matmul.add && !e->u.matmul.glu ? e : NULL;
 }
@@ -335,7 +337,7 @@ static bool add_step(struct rf_runner *r, const struct rf_recipe_step *s, const 
     case RF_STEP_ROPE_KV: return add_rope(r, l);
     case RF_STEP_ATTENTION: return add_attention(r, l);
     case RF_STEP_ADD:
-        if ((e = fusible(r, s, in)) && e->u.matmul.n_w == 1) {
+        if (r->lays_one && (e = fusible(r, s, in)) && e->u.matmul.n_w == 1) {
             e->u.matmul.add = out;
             return true;
         }
@@ -462,7 +464,7 @@ static rf_status run_entry(struct rf_backend *b, struct entry *e, uint32_t rows)
     switch (e->call) {
     case CALL_EMBED: return ops->embed(b, NULL, &e->u.embed);
     case CALL_NORM: e->u.norm.rows = rows * e->per_row; return ops->rmsnorm(b, NULL, &e->u.norm);
-    case CALL_MATMUL: e->u.matmul.rows = rows; return ops->matmul(b, NULL, &e->u.matmul);
+    case CALL_MATMUL: e->u.matmul.rows = e->norm.rows = e->glu.rows = rows; return ops->matmul(b, NULL, &e->u.matmul);
     case CALL_ROPE_KV: return ops->rope_kv(b, NULL, &e->u.rope);
     case CALL_ATTENTION: return ops->attention(b, NULL, &e->u.attention);
     case CALL_GLU: e->u.glu.rows = rows; return ops->glu(b, NULL, &e->u.glu);

@@ -281,6 +281,74 @@ TEST(maker_of_x_does_not_matter)
     for (uint32_t j = 0; j < 3; j++) gpu->mem->weight_free(gpu, p.w[j]);
 }
 
+/* Norm, gate and up, activation, down: as three calls (where the device keeps x in tiles between them), and slot by slot. k is cut at other places where pieces share it, so
+ * sums differ in their last bits there and activations in bf16's; elsewhere no bit does. */
+TEST(what_stands_around)
+{
+    static const struct { uint32_t type[3], rows, cols, ff; enum rf_act act; bool precise, residual, bias, cut; uint64_t w_most; } kinds[] = {
+        {{RF_TYPE_BF16, RF_TYPE_BF16, RF_TYPE_BF16}, 65, 256, 512, RF_ACT_SILU, false, true, false, false, 0},
+        {{RF_TYPE_BF16, RF_TYPE_BF16, RF_TYPE_BF16}, 200, 1664, 320, RF_ACT_GELU_TANH, false, false, true, true, 0},
+        {{RF_TYPE_BF16, RF_TYPE_BF16, RF_TYPE_BF16}, 300, 1600, 192, RF_ACT_GELU, false, true, true, true, 0},
+        {{RF_TYPE_Q4_K, RF_TYPE_Q4_K, RF_TYPE_Q6_K}, 270, 256, 1280, RF_ACT_SILU, false, true, false, false, 4 * 128 * 256 * 2},
+        {{RF_TYPE_BF16, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 520, 96, 384, RF_ACT_RELU, false, true, true, false, 4 * 128 * 128 * 2},
+        {{RF_TYPE_F16, RF_TYPE_Q4_0, RF_TYPE_F8_E4M3}, 130, 96, 448, RF_ACT_SILU, false, false, true, false, 0},
+        {{RF_TYPE_Q8_0, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 70, 128, 96, RF_ACT_SILU, false, true, false, false, 0}, /* no whole blobs */
+        {{RF_TYPE_Q8_0, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 129, 128, 128, RF_ACT_SILU, true, true, false, false, 0},
+        {{RF_TYPE_BF16, RF_TYPE_BF16, RF_TYPE_BF16}, 20, 256, 256, RF_ACT_SILU, false, true, false, false, 0}};
+    const size_t every = check_quick() && !getenv("RF_EMU_HOPPER") ? 2 : 1;
+    struct rf_gpu *g = rf_gpu_of(gpu);
+    struct rf_rng r = {seed};
+    g->act.f32 = false; /* other tests' weights of this type are gone */
+    for (size_t k = 0; k < RF_COUNT(kinds); k += every) {
+        const uint32_t rows = kinds[k].rows, cols = kinds[k].cols, ff = kinds[k].ff, n_in[3] = {cols, cols, ff}, n_out[3] = {ff, ff, cols};
+        float *x = normal((size_t)rows * cols, &r, 1), *residual = normal((size_t)rows * cols, &r, 1), *norm = normal(cols, &r, 1), *bias = normal(2 * ff, &r, 1);
+        float *got[2] = {floats((size_t)rows * cols), floats((size_t)rows * cols)}, *sum[2] = {floats((size_t)rows * cols), floats((size_t)rows * cols)};
+        struct rf_weight *w[3];
+        for (uint32_t j = 0; j < 3; j++) {
+            void *data = encoded(kinds[k].type[j], n_out[j], n_in[j], &r);
+            w[j] = weight(gpu, kinds[k].type[j], n_out[j], n_in[j], data);
+            free(data);
+        }
+        rf_gpu_scratch_release(g, &g->work);
+        g->gemm.w_most = kinds[k].w_most;
+        rf_dev dn = put(gpu, norm, cols * 4), db = put(gpu, bias, 2 * ff * 4);
+        for (int whole = 0; whole < 2; whole++) {
+            float *nothing = floats((size_t)rows * (cols + 2 * ff));
+            rf_dev dx = put(gpu, x, (size_t)rows * cols * 4), dr = put(gpu, residual, (size_t)rows * cols * 4), h = put(gpu, nothing, (size_t)rows * (cols + 2 * ff) * 4);
+            rf_dev gate = h + (rf_dev)rows * cols * 4, up = gate + (rf_dev)rows * ff * 4;
+            const struct rf_rmsnorm_args n = {.x = dx, .residual = kinds[k].residual ? dr : 0, .sum = dx, .w = dn, .y = h, .rows = rows, .cols = cols, .x_stride = cols,
+                                              .y_stride = cols, .eps = 1e-6f};
+            const struct rf_glu_args a = {.gate = gate, .up = up, .out = gate, .rows = rows, .cols = ff, .act = kinds[k].act};
+            struct rf_matmul_args m = {.x = h, .rows = rows, .n_w = 2, .w = {w[0], w[1]}, .out = {gate, up}, .out_stride = {ff, ff}, .precise = kinds[k].precise};
+            const struct rf_matmul_args down = {.x = gate, .rows = rows, .n_w = 1, .w = {w[2]}, .out = {dr}, .out_stride = {cols}, .precise = kinds[k].precise};
+            if (kinds[k].bias) m.bias[0] = db, m.bias[1] = db + ff * 4;
+            if (whole) m.norm = &n, m.glu = &a;
+            else CHECK_INT(gpu->ops->rmsnorm(gpu, NULL, &n), RF_OK);
+            CHECK_INT(gpu->ops->matmul(gpu, NULL, &m), RF_OK);
+            if (whole && rf_gpu_has_stream(g)) CHECK(!rf_gpu_act_tiles_of(g, gate, rows, ff) == (rows <= 64 || ff % 64 || kinds[k].precise));
+            if (!whole) CHECK_INT(gpu->ops->glu(gpu, NULL, &a), RF_OK);
+            CHECK_INT(gpu->ops->matmul(gpu, NULL, &down), RF_OK);
+            get(gpu, got[whole], dr, (size_t)rows * cols * 4);
+            get(gpu, sum[whole], dx, (size_t)rows * cols * 4);
+            gpu->mem->free(gpu, dx), gpu->mem->free(gpu, dr), gpu->mem->free(gpu, h);
+            free(nothing);
+        }
+        double most = 0, size = 0;
+        for (size_t i = 0; i < (size_t)rows * cols; i++) {
+            most = fmax(most, fabs((double)got[0][i] - (double)got[1][i]));
+            size += (double)got[0][i] * (double)got[0][i] / rows / cols;
+        }
+        CHECK(size > 0.1 && isfinite(size));
+        if (most > (kinds[k].cut ? 0.003 * sqrt(size) : 0)) CHECK_FAIL_("kind %zu: off by %g of %g", k, most, sqrt(size));
+        CHECK(!memcmp(sum[0], sum[1], (size_t)rows * cols * 4));
+        g->gemm.w_most = 0;
+        gpu->mem->free(gpu, dn), gpu->mem->free(gpu, db);
+        for (uint32_t j = 0; j < 3; j++) gpu->mem->weight_free(gpu, w[j]);
+        for (int i = 0; i < 2; i++) free(got[i]), free(sum[i]);
+        free(x), free(residual), free(norm), free(bias);
+    }
+}
+
 /* Tiles of 128 columns that a launch takes: even, no more than there is room for, and on an H200 no more turns of its 66 pairs of blocks than whole weights need. */
 TEST(launches_fill_the_chip)
 {
@@ -339,6 +407,7 @@ int main(void)
     RUN(rows_stand_alone);
     RUN(memory_does_not_matter);
     RUN(maker_of_x_does_not_matter);
+    RUN(what_stands_around);
     RUN(launches_fill_the_chip);
     RUN(extremes);
     rf_backend_close(gpu);

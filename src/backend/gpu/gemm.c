@@ -20,6 +20,7 @@ struct piece { uint32_t w, from, n, first; rf_dev hi, lo; };
 /* Memory that takes so many tiles of expanded weights. */
 struct room { rf_dev hi, lo; uint32_t tiles; };
 
+static uint32_t single_tiles_of(uint32_t n) { return (n + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS; }
 static uint32_t pairs_of(uint32_t n) { return (n + GEMM_PAD - 1) / GEMM_PAD; }
 static uint32_t tiles_of(uint32_t n) { return pairs_of(n) * 2; }
 /* bf16 lies as the product wants it; with rests wanted it is expanded as the others are. */
@@ -101,10 +102,11 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
     const struct gemm_shape *shape = &g->gemm.shape;
     bool expands = false;
     m->n_w = n_piece;
+    m->glu = a->glu ? 1 + (unsigned)a->glu->act : 0;
     for (uint32_t i = 0; i < a->n_w; i++) expands |= !resident(rf_gpu_weight_of(a->w[i]), m->w_terms);
     for (uint32_t i = 0; i < n_piece; i++) {
         const struct rf_gpu_weight *w = rf_gpu_weight_of(a->w[p[i].w]);
-        m->w[i] = p[i].hi ? p[i].hi : w->dev;
+        m->w[i] = p[i].hi ? p[i].hi : w->dev + (uint64_t)(p[i].from / RF_GPU_GEMM_ROWS) * m->k_tiles * RF_GPU_GEMM_TILE;
         m->w_lo[i] = p[i].lo;
         if (p[i].hi) RF_TRY(expand(g, s, w, &p[i], m->k_tiles));
         m->out[i] = a->out[p[i].w] + ((uint64_t)row0 * a->out_stride[p[i].w] + p[i].from) * sizeof(float);
@@ -113,6 +115,12 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
         m->stride[i] = a->out_stride[p[i].w];
         m->first[i] = p[i].first;
         m->col_tiles = p[i].first + tiles_of(p[i].n);
+    }
+    if (a->glu) { /* tiles of the two take turns; 64 columns of the result are a k tile of the next product */
+        const uint64_t at = (uint64_t)row0 / RF_GPU_GEMM_ROWS * (a->glu->cols / RF_GPU_GEMM_K) + p->from / RF_GPU_GEMM_K;
+        m->out[0] = a->glu->out + at * RF_GPU_GEMM_TILE;
+        m->stride[0] = a->glu->cols;
+        m->col_tiles = 2 * single_tiles_of(p->n);
     }
     if (!shape->persistent) return rf_gpu_launch_early(g, s, RF_GPU_K_gemm, (uint64_t)m->row_tiles * m->col_tiles, 1, 1, shape->threads, shape->shared, m);
     const uint32_t pairs = (m->row_tiles + 1) / 2, col_pairs = m->col_tiles / 2;
@@ -156,17 +164,45 @@ uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32
     return best;
 }
 
-/* `rows` rows of x from row0 on times all weights, in as few products as room and the chip make worth it. */
+/* Gate and up by columns: as many of both as have room. */
+static rf_status glu_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, uint32_t left, const struct room room[2], struct gemm_args *m)
+{
+    const bool whole[2] = {resident(rf_gpu_weight_of(a->w[0]), room[0].lo), resident(rf_gpu_weight_of(a->w[1]), room[0].lo)};
+    const uint32_t n = (uint32_t)rf_gpu_weight_of(a->w[0])->rows, expanded = !whole[0] + !whole[1], r0 = room[0].tiles, r1 = room[1].tiles, each = RF_MIN(r0, r1);
+    const uint32_t most = expanded == 0 ? single_tiles_of(n) : expanded == 1 ? RF_MAX(r0, r1) : RF_MAX(each, RF_MAX(r0, r1) / 2);
+    const struct room *large = &room[r1 > r0];
+    for (uint32_t from = 0, take; from < n; from += take) {
+        uint32_t tiles = RF_MIN(most, single_tiles_of(n - from)), used = 0;
+        if (expanded) tiles = RF_MAX(RF_MIN(tiles, rf_gpu_gemm_share(&g->gemm.shape, m->rows, left, expanded * most) / expanded), 1u);
+        take = RF_MIN(n - from, tiles * RF_GPU_GEMM_ROWS);
+        struct piece p[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            p[i] = (struct piece){.w = i, .from = from, .n = take};
+            if (whole[i]) continue;
+            const struct room *r = used && most == each ? &room[large == room] : large;
+            const uint64_t at = r == large ? used : 0;
+            p[i].hi = r->hi + at * m->k_tiles * RF_GPU_GEMM_TILE;
+            p[i].lo = r->lo ? r->lo + at * m->k_tiles * RF_GPU_GEMM_TILE : 0;
+            used += tiles;
+        }
+        RF_TRY(multiply(g, s, a, row0, p, 2, m));
+        left -= RF_MIN(left, used);
+    }
+    return g->fault;
+}
+
+/* `rows` rows of x from row0 on times all weights, in as few products as room and the chip make worth it. made: x is in its tiles. */
 static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, uint32_t row0, uint32_t rows, uint32_t left, const struct room room[2],
-                          struct gemm_args *m)
+                          bool made, struct gemm_args *m)
 {
     const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, all = room[0].tiles + room[1].tiles;
     const uint64_t tile_row = (uint64_t)m->k_tiles * RF_GPU_GEMM_TILE;
     struct gemm_x_args x = {.x = a->x + (uint64_t)row0 * cols * sizeof(float), .hi = m->x, .lo = m->x_lo, .rows = rows, .cols = cols,
                             .k_tiles = m->k_tiles, .tile_rows = RF_GPU_GEMM_ROWS};
-    RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, 0, &x));
+    if (!made) RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(single_tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, 0, &x));
     m->rows = rows;
-    m->row_tiles = (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS;
+    m->row_tiles = single_tiles_of(rows);
+    if (a->glu) return glu_run(g, s, a, row0, left, room, m);
     struct piece p[RF_GPU_GEMM_W];
     uint32_t n = 0, used = 0, filled = 0, most = rf_gpu_gemm_share(&g->gemm.shape, rows, left, all); /* tiles of the product, and those of them that need room */
     for (uint32_t i = 0; i < a->n_w; i++) {
@@ -216,34 +252,64 @@ static struct room room_of(rf_dev at, uint64_t bytes, uint64_t tile_row, bool w_
     return (struct room){.hi = at, .lo = w_rest ? at + tiles * tile_row : 0, .tiles = (uint32_t)tiles};
 }
 
-rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a)
+/* The product alone, and what glu says where a->glu is left. */
+static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest)
 {
-    bool x_rest, w_rest;
-    const uint32_t k_tiles = (uint32_t)k_tiles_of(rf_gpu_weight_of(a->w[0])->cols);
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = (uint32_t)k_tiles_of(cols);
     const uint64_t tile_row = (uint64_t)k_tiles * RF_GPU_GEMM_TILE; /* bytes of 128 rows */
+    const rf_dev made = rf_gpu_act_tiles_of(g, a->x, a->rows, cols);
     uint64_t tiles = 0, all = 0; /* of 128 columns: that are expanded, and of all weights */
     uint32_t step;
-    RF_TRY(shape_get(g, s));
-    rests(a, &x_rest, &w_rest);
-    if (rf_gpu_gemm_stream_takes(g, a)) return rf_gpu_gemm_stream(g, s, a);
-    if (rf_gpu_gemm_few_takes(g, a)) return rf_gpu_gemm_few(g, s, a, x_rest, w_rest);
+    if (made && x_rest) return RF_INTERNAL; /* the floats are gone */
     for (uint32_t i = 0; i < a->n_w; i++) {
-        if (rf_gpu_weight_of(a->w[i])->cols != rf_gpu_weight_of(a->w[0])->cols) return RF_INTERNAL;
+        if (rf_gpu_weight_of(a->w[i])->cols != cols) return RF_INTERNAL;
         const uint32_t n = tiles_of((uint32_t)rf_gpu_weight_of(a->w[i])->rows);
         all += n;
         tiles += resident(rf_gpu_weight_of(a->w[i]), w_rest) ? 0 : n;
     }
     /* Spare memory takes x if it can, and then weights: not where splits go by pieces, since how much is left goes by rows. */
-    const uint64_t x_all = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), part = part_bytes(&g->gemm.shape, a->rows, all, (uint64_t)k_tiles * (1u + x_rest + w_rest), tiles);
+    const uint64_t x_need = x_bytes(a->rows, tile_row, x_rest ? 2 : 1, &step), x_all = made ? 0 : x_need;
+    const uint64_t part = part_bytes(&g->gemm.shape, a->rows, all, (uint64_t)k_tiles * (1u + x_rest + w_rest), tiles);
     const uint64_t w_all = RF_MIN(tiles * tile_row * (w_rest ? 2 : 1), w_most(g, tile_row)), aside = x_all <= a->spare_bytes ? x_all : 0;
     RF_TRY(rf_gpu_scratch_need(g, &g->work, x_all - aside + part + w_all, "expanded weights and rounded activations"));
-    const rf_dev work = g->work.dev, x = aside ? a->spare : work;
+    const rf_dev work = g->work.dev, x = made ? made : aside ? a->spare : work;
     struct room room[2] = {room_of(work + x_all - aside + part, w_all, tile_row, w_rest)};
-    if (aside && a->rows > SPLIT_ROWS) room[1] = room_of(a->spare + aside, a->spare_bytes - aside, tile_row, w_rest);
+    if (a->spare_bytes > aside && (aside || made) && a->rows > SPLIT_ROWS) room[1] = room_of(a->spare + aside, a->spare_bytes - aside, tile_row, w_rest);
     struct gemm_args m = {.x = x, .x_lo = x_rest ? x + x_all / 2 : 0, .part = work + x_all - aside, .k_tiles = k_tiles, .terms = 1u + x_rest + w_rest,
                           .x_terms = x_rest ? 2 : 0, .w_terms = w_rest ? x_rest ? 4 : 2 : 0};
-    for (uint32_t row = 0; row < a->rows; row += step) RF_TRY(rows_run(g, s, a, row, RF_MIN(step, a->rows - row), (uint32_t)tiles, room, &m));
+    if (made) step = a->rows;
+    for (uint32_t row = 0; row < a->rows; row += step) RF_TRY(rows_run(g, s, a, row, RF_MIN(step, a->rows - row), (uint32_t)tiles, room, made, &m));
+    struct act_args none;
+    if (a->glu) rf_gpu_act_tiles_make(g, a->glu->out, a->rows, a->glu->cols, &none);
     return g->fault;
+}
+
+/* Whether a norm's y may be tiles alone, and a glu's out. */
+static bool norm_takes(const struct rf_gpu *g, const struct rf_rmsnorm_args *n)
+{
+    return rf_gpu_act_tiles_room(g, n->rows, n->cols) && n->cols % 4 == 0 && n->cols <= RF_GPU_NORM_ROW && n->y_stride == n->cols && n->y != n->x && n->y != n->residual &&
+           n->y != n->sum;
+}
+static bool glu_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
+{
+    const uint64_t n = rf_gpu_weight_of(a->w[0])->rows;
+    return rf_gpu_act_tiles_room(g, a->rows, a->glu->cols) && !g->act.f32 && a->n_w == 2 && n == a->glu->cols && n == rf_gpu_weight_of(a->w[1])->rows && n % RF_GPU_GEMM_K == 0 &&
+           a->glu->out != a->x;
+}
+
+rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a)
+{
+    struct rf_matmul_args p = *a;
+    bool x_rest, w_rest;
+    RF_TRY(shape_get(g, s));
+    rests(a, &x_rest, &w_rest);
+    for (uint32_t i = 0; i < a->n_w; i++) rf_gpu_act_drop(g, a->out[i]);
+    if (rf_gpu_gemm_stream_takes(g, a)) return rf_gpu_gemm_stream(g, s, a);
+    if (rf_gpu_gemm_few_takes(g, a)) return rf_gpu_gemm_few(g, s, a, x_rest, w_rest);
+    if (a->norm) RF_TRY(rf_gpu_rmsnorm(g, s, a->norm, !x_rest && norm_takes(g, a->norm)));
+    if (a->glu && (x_rest || !glu_takes(g, a))) p.glu = NULL;
+    RF_TRY(product(g, s, &p, x_rest, w_rest));
+    return a->glu && !p.glu ? rf_gpu_glu(g, s, a->glu) : g->fault;
 }
 
 uint64_t rf_gpu_gemm_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)

@@ -418,6 +418,7 @@ rf_status rf_gpu_open(struct rf_backend **out, const struct rf_gpu_vendor *v, co
     i->n_threads = 1;
     i->records = i->fine_inputs = true;
     i->fuses = g->has_mma;
+    i->fuses_rows = rf_gpu_has_stream(g);
     i->choose_vocab = RF_GPU_SAMPLE_STRIP * RF_GPU_SAMPLE_STRIPS;
     rf_gpu_memory_count(g);
     snprintf(i->detail, sizeof i->detail, "%s%s%s, code %s, driver %d, %.1f of %.1f GiB may be used", g->dev.name, g->dev.arch[0] ? ", " : "", g->dev.arch,

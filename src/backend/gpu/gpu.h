@@ -69,6 +69,7 @@ struct rf_gpu_act {
     rf_dev dev;
     uint64_t bytes;
     bool half, bf16; /* forms that this model's weights want */
+    bool f32;        /* there are weights for which x is not rounded to 16 bits */
     struct act_args at;
     rf_dev of;
     uint32_t rows, cols;
@@ -189,6 +190,11 @@ rf_status rf_gpu_act_get(struct rf_gpu *g, struct rf_stream *s, rf_dev x, uint32
 /* Blobs of x for gemm_stream.c that its maker left; 0: there are none. */
 rf_dev rf_gpu_act_blobs(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, bool bf16);
 static inline uint32_t rf_gpu_pad_rows(uint32_t rows) { return (rows + 15) / 16 * 16; }
+/* Where `rows` rows of `cols` floats would stand, x of the large product in its tiles instead, as bf16: room: whether they fit there; make: at is for whoever makes them; of: where
+ * they are, 0 if x is floats. */
+bool rf_gpu_act_tiles_room(const struct rf_gpu *g, uint32_t rows, uint32_t cols);
+void rf_gpu_act_tiles_make(struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at);
+rf_dev rf_gpu_act_tiles_of(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols);
 /* The factor that the maker of a row at x chose for its form. */
 float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols);
 /* What was written at p is no longer what the form was made of. */
@@ -202,7 +208,7 @@ rf_status rf_gpu_one(struct rf_gpu *g, struct rf_stream *s, const struct rf_matm
 rf_status rf_gpu_one_pieces(struct rf_backend *b, struct rf_stream *s, const struct rf_matmul_args *a);
 
 enum { RF_GPU_FEW_ROWS = 8 }; /* products of more rows go to the matrix unit */
-/* gemm.c: products of many rows on the matrix unit. Same arguments as the slot; scratch is taken on first use. */
+/* gemm.c: products of many rows on the matrix unit. Same arguments as the slot, norm and glu included; scratch is taken on first use. */
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a);
 /* Of `left` tiles of 128 columns, where the scratch has room for `room` (even, 2 at least): how many the next launch takes, so that its blocks fill the chip best. */
 uint32_t rf_gpu_gemm_share(const struct gemm_shape *shape, uint32_t rows, uint32_t left, uint32_t room);
@@ -228,6 +234,8 @@ rf_status rf_gpu_record_end(struct rf_backend *b, struct rf_stream *s, bool *ran
 void rf_gpu_record_drop(struct rf_backend *b, const void *owner); /* NULL: all */
 
 /* ops.c */
+rf_status rf_gpu_rmsnorm(struct rf_gpu *g, struct rf_stream *s, const struct rf_rmsnorm_args *a, bool tiles); /* tiles: for the large product, at y */
+rf_status rf_gpu_glu(struct rf_gpu *g, struct rf_stream *s, const struct rf_glu_args *a);
 uint32_t rf_gpu_norm_threads(uint32_t cols); /* that work on a row's norm: by its width alone, so the order of additions is the same for any number of rows */
 extern const struct rf_backend_ops rf_gpu_ops;
 void rf_gpu_angles_drop(struct rf_gpu *g, rf_dev from, uint64_t bytes); /* tables made of frequencies in this range */

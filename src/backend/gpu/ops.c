@@ -78,16 +78,19 @@ static rf_status op_batch_begin(struct rf_backend *b, struct rf_stream *s, const
 
 uint32_t rf_gpu_norm_threads(uint32_t cols) { return cols <= 256 ? 64 : cols <= 1024 ? 256 : 512; }
 
-static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const struct rf_rmsnorm_args *a)
+rf_status rf_gpu_rmsnorm(struct rf_gpu *g, struct rf_stream *s, const struct rf_rmsnorm_args *a, bool tiles)
 {
-    struct rf_gpu *g = rf_gpu_of(b);
     struct rmsnorm_args p = {.x = a->x, .residual = a->residual, .sum = a->sum, .w = a->w, .y = a->y, .cols = a->cols,
                              .x_stride = a->x_stride, .y_stride = a->y_stride, .threads = rf_gpu_norm_threads(a->cols), .eps = a->eps};
     rf_gpu_act_drop(g, a->sum);
-    if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, RF_GPU_FACTOR_NORM, &p.act));
+    if (tiles) {
+        rf_gpu_act_tiles_make(g, a->y, a->rows, a->cols, &p.act);
+        p.y = 0;
+    } else if (a->y_stride == a->cols) RF_TRY(rf_gpu_act_make(g, a->y, a->rows, a->cols, RF_GPU_FACTOR_NORM, &p.act));
     else rf_gpu_act_drop(g, a->y);
     return rf_gpu_launch_early(g, s, RF_GPU_K_rmsnorm, a->rows, 1, 1, p.threads, 0, &p);
 }
+static rf_status op_rmsnorm(struct rf_backend *b, struct rf_stream *s, const struct rf_rmsnorm_args *a) { return rf_gpu_rmsnorm(rf_gpu_of(b), s, a, false); }
 
 static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const struct rf_gather_args *a)
 {
@@ -101,9 +104,8 @@ static rf_status op_gather(struct rf_backend *b, struct rf_stream *s, const stru
 
 /* ---- elements ---- */
 
-static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct rf_glu_args *a)
+rf_status rf_gpu_glu(struct rf_gpu *g, struct rf_stream *s, const struct rf_glu_args *a)
 {
-    struct rf_gpu *g = rf_gpu_of(b);
     struct glu_args p = {.gate = a->gate, .up = a->up, .out = a->out, .cols = a->cols, .act = (unsigned)a->act};
     if (a->cols % 4 == 0) RF_TRY(rf_gpu_act_make(g, a->out, a->rows, a->cols, RF_GPU_FACTOR_GLU, &p.form));
     else rf_gpu_act_drop(g, a->out);
@@ -116,6 +118,8 @@ static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct 
     }
     return g->fault;
 }
+
+static rf_status op_glu(struct rf_backend *b, struct rf_stream *s, const struct rf_glu_args *a) { return rf_gpu_glu(rf_gpu_of(b), s, a); }
 
 static rf_status op_add(struct rf_backend *b, struct rf_stream *s, const struct rf_add_args *a)
 {

@@ -137,6 +137,7 @@ rf_status rf_gpu_weight_create(struct rf_backend *b, const struct rf_weight_desc
     }
     if (d->type == RF_TYPE_BF16) g->act.bf16 = true;
     else if (rf_gpu_is_matrix_type(d->type)) g->act.half = true;
+    if (d->type == RF_TYPE_F32) g->act.f32 = true;
     *copied = true;
     *out = (struct rf_weight *)w;
     return RF_OK;
@@ -222,6 +223,24 @@ rf_dev rf_gpu_act_blobs(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_
     return !act_is_of(g, x, rows, cols) || !g->act.at.pad_rows ? 0 : bf16 ? g->act.at.bf16 : g->act.at.half;
 }
 
+static uint64_t tile_row_of(uint32_t cols) { return (uint64_t)(cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K * RF_GPU_GEMM_TILE; }
+
+bool rf_gpu_act_tiles_room(const struct rf_gpu *g, uint32_t rows, uint32_t cols)
+{
+    return rf_gpu_has_stream(g) && rows > RF_GPU_FEW_MOST && (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS * tile_row_of(cols) <= (uint64_t)rows * cols * sizeof(float);
+}
+
+void rf_gpu_act_tiles_make(struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
+{
+    *at = (struct act_args){.bf16 = x, .blocks = (unsigned)(tile_row_of(cols) / RF_GPU_GEMM_TILE * 2), .pad_rows = RF_GPU_GEMM_ROWS, .factor = RF_GPU_FACTOR_ANY};
+    act_note(g, x, rows, cols, at);
+}
+
+rf_dev rf_gpu_act_tiles_of(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols)
+{
+    return act_is_of(g, x, rows, cols) && g->act.at.pad_rows == RF_GPU_GEMM_ROWS ? g->act.at.bf16 : 0;
+}
+
 float rf_gpu_act_factor(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols)
 {
     return act_is_of(g, x, rows, cols) ? g->act.at.factor : RF_GPU_FACTOR_ANY;
@@ -281,11 +300,8 @@ rf_status rf_gpu_matmul(struct rf_backend *b, struct rf_stream *s, const struct 
 {
     struct rf_gpu *g = rf_gpu_of(b);
     if (rf_gpu_one_takes(g, a)) return rf_gpu_one(g, s, a, 0, a->n_w);
-    if (a->norm || a->add || a->glu) return rf_gpu_one_pieces(b, s, a);
-    if (a->rows > RF_GPU_FEW_ROWS) {
-        for (uint32_t i = 0; i < a->n_w; i++) rf_gpu_act_drop(g, a->out[i]);
-        return rf_gpu_gemm(g, s, a);
-    }
+    if (a->add || ((a->norm || a->glu) && a->rows <= RF_GPU_FEW_MOST)) return rf_gpu_one_pieces(b, s, a);
+    if (a->rows > RF_GPU_FEW_ROWS) return rf_gpu_gemm(g, s, a);
     for (uint32_t i = 0, n_w; i < a->n_w; i += n_w) {
         n_w = rf_gpu_same_type(a, i);
         if (rf_gpu_one_fits(g, a, i, n_w)) RF_TRY(rf_gpu_one(g, s, a, i, n_w));

@@ -6,7 +6,8 @@
  * [blocks / 8][8 rows][4 lanes t]{high parts of blocks 2t and 2t + 1, low parts}, f16. bf16: not scaled. Blocks behind the row are zeros.
  *
  * Where Hopper's products of 9 to 64 rows are next (pad_rows), high parts alone go to the blobs that those want: [64 values of k][pad_rows] as matrix.h says,
- * bf16 in k's own order, halves in that of gemm_x (RF_GPU_ORDER_OCTETS).
+ * bf16 in k's own order, halves in that of gemm_x (RF_GPU_ORDER_OCTETS). Where products of more rows are next, pad_rows is RF_GPU_GEMM_ROWS: bf16 alone, tiles of so many rows
+ * behind each other as gemm.gpu wants them.
  */
 #ifndef RF_GPU_ACT_H
 #define RF_GPU_ACT_H
@@ -48,7 +49,8 @@ G_FN void act_put_sum(g_u16 *to, float s)
 }
 G_FN g_u64 act_blob_at(const struct act_args *a, g_u32 row, g_u32 block, g_u32 chunk)
 {
-    return (g_u64)(block >> 1) * a->pad_rows * 128 + g_blob_at(row, (block & 1) * 4 + chunk);
+    const g_u32 tile = a->pad_rows == RF_GPU_GEMM_ROWS ? row / RF_GPU_GEMM_ROWS : 0; /* of fewer rows there is one */
+    return ((g_u64)tile * (a->blocks >> 1) + (block >> 1)) * a->pad_rows * 128 + g_blob_at(row - tile * RF_GPU_GEMM_ROWS, (block & 1) * 4 + chunk);
 }
 /* The 8 values of lane t in a block, in the order of octet_k (weights.h); called by whole groups of 4 lanes t, of which those that are not live store nothing. */
 G_FN void act_put_half(const struct act_args *a, g_u32 row, g_u32 block, g_u32 t, const float *v, g_u32 live)

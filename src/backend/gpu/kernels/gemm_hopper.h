@@ -71,9 +71,10 @@ G_FN void hop_produce(const struct gemm_args *p, struct hop_ring r, g_u32 rank)
     g_pdl_wait();
     while (hop_next_work(p, &t, &work)) {
         const struct gemm_col c = gemm_col_of(p, work.col_tile + rank);
+        const g_u32 row_tile = work.row_tile + rank < p->row_tiles ? work.row_tile + rank : p->row_tiles - 1; /* tiles come in pairs: the second may not be there */
         for (g_u32 i = work.from; i < work.to; i++, hop_next(&r)) {
             const g_u32 to = r.mem + r.stage * HOP_STAGE_BYTES, full = r.full + 8 * r.stage;
-            const struct gemm_step s = gemm_step_at(p, work.row_tile + rank, &c, i);
+            const struct gemm_step s = gemm_step_at(p, row_tile, &c, i);
             g_bar_wait(r.empty + 8 * r.stage, r.phase ^ 1);
             g_bar_expect(full, HOP_STAGE_BYTES);
             g_bulk_load(to, s.x, RF_GPU_GEMM_TILE, full);
@@ -98,6 +99,23 @@ G_FN void hop_put(const struct gemm_args *p, const struct gemm_col *o, const flo
         }
     }
 }
+/* act(gate) * up of the same rows and columns, to the next product's tiles, which begin at gate->out; its inputs, gate->stride, are whole blobs. */
+G_FN void hop_put_glu(const struct gemm_args *p, const struct gemm_col *gate, const struct gemm_col *up, const float *v, const float *u, g_u32 m, g_u32 n)
+{
+    if (n >= gate->n) return;
+    float b[4];
+    G_UNROLL(2)
+    for (g_u32 i = 0; i < 2; i++) b[i] = gate->bias ? gate->bias[n + i] : 0.0f, b[2 + i] = up->bias ? up->bias[n + i] : 0.0f;
+    G_UNROLL(2)
+    for (g_u32 r = 0; r < 2; r++) {
+        const g_u32 row = m + 8 * r;
+        float x[2];
+        if (row >= p->rows) continue;
+        G_UNROLL(2)
+        for (g_u32 i = 0; i < 2; i++) x[i] = activation(v[2 * r + i] + b[i], p->glu - 1) * (u[2 * r + i] + b[2 + i]);
+        *(g_u32 *)((g_u8 *)gate->out + ((g_u64)(row / 128) * (gate->stride / 64) + n / 64) * RF_GPU_GEMM_TILE + g_blob_at(row % 128, n % 64 / 8) + n % 8 * 2) = g_f2bf2(x[0], x[1]);
+    }
+}
 G_FN g_u32 hop_row(g_u32 m0) { return m0 + g_tid() % 128 / 32 * 16 + g_lane() / 4; }
 /* Where a thread's quads of a part begin. */
 G_FN struct g_f4 *hop_part_at(const struct gemm_args *p, g_u32 part, g_u32 rank, g_u32 group)
@@ -108,6 +126,12 @@ G_FN struct g_f4 *hop_part_at(const struct gemm_args *p, g_u32 part, g_u32 rank,
 G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 col_tile)
 {
     const g_u32 m = hop_row(m0);
+    if (p->glu) {
+        const struct gemm_col gate = gemm_col_of(p, col_tile), up = gemm_col_of(p, col_tile + 1);
+        G_UNROLL(16)
+        for (g_u32 j = 0; j < 16; j++) hop_put_glu(p, &gate, &up, d + 4 * j, d + 64 + 4 * j, m, gate.col + 8 * j + g_lane() % 4 * 2);
+        return;
+    }
     G_UNROLL(2)
     for (g_u32 half = 0; half < 2; half++) { /* columns of the first and of the second tile of w */
         const struct gemm_col o = gemm_col_of(p, col_tile + half);
@@ -133,29 +157,36 @@ G_FN void hop_store_part(const struct gemm_args *p, const float *d, g_u32 part, 
     for (g_u32 j = 0; j < 32; j++) to[j * 128] = (struct g_f4){{d[4 * j], d[4 * j + 1], d[4 * j + 2], d[4 * j + 3]}};
 }
 
-/* 128 threads: RF_GPU_SUM_QUADS of a group's 32 column pairs. grid: a piece's slices (groups of 64 rows by column pairs), pieces that were shared; all groups of them. */
+/* 128 threads: RF_GPU_SUM_QUADS of a group's 32 column pairs, half of them of each column tile. grid: a piece's slices (groups of 64 rows by column pairs), pieces that were shared
+ * by groups. */
 G_KERNEL(128) gemm_sum(struct gemm_args p)
 {
-    const g_u32 slice = g_bx() % (32 / RF_GPU_SUM_QUADS) * RF_GPU_SUM_QUADS, rows = g_bx() / (32 / RF_GPU_SUM_QUADS), shared = g_by() / p.groups, group = g_by() % p.groups;
+    enum { EACH = RF_GPU_SUM_QUADS / 2, SLICES = 16 / EACH };
+    const g_u32 slice = g_bx() % SLICES * EACH, rows = g_bx() / SLICES, shared = g_by() / p.groups, group = g_by() % p.groups;
     const g_u32 steps = p.k_tiles * p.terms, from = hop_run_of(&p, shared * steps), to = hop_run_of(&p, shared * steps + steps - 1);
     const struct hop_work w = hop_piece(&p, group, p.whole + shared);
     const g_u32 m0 = w.row_tile * 128 + rows * 64;
-    const struct gemm_col o = gemm_col_of(&p, w.col_tile + slice / 16);
-    struct g_f4 s[RF_GPU_SUM_QUADS];
+    const struct gemm_col o[2] = {gemm_col_of(&p, w.col_tile), gemm_col_of(&p, w.col_tile + 1)};
+    const g_u32 m = hop_row(m0), n = slice * 8 + g_lane() % 4 * 2;
+    struct g_f4 s[2][EACH];
     g_pdl_launch();
     if (m0 >= p.rows) return;
     g_pdl_wait();
-    for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) s[i] = (struct g_f4){{0, 0, 0, 0}};
+    for (g_u32 i = 0; i < 2 * EACH; i++) s[i / EACH][i % EACH] = (struct g_f4){{0, 0, 0, 0}};
     for (g_u32 c = from; c <= to; c++) {
         const struct g_f4 *v = hop_part_at(&p, hop_part(&p, group, c, shared), rows / 2, rows % 2) + slice * 128;
         G_UNROLL(RF_GPU_SUM_QUADS)
-        for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) {
-            const struct g_f4 u = v[i * 128];
-            for (int e = 0; e < 4; e++) s[i].v[e] += u.v[e];
+        for (g_u32 i = 0; i < 2 * EACH; i++) {
+            const struct g_f4 u = v[(i / EACH * 16 + i % EACH) * 128];
+            for (int e = 0; e < 4; e++) s[i / EACH][i % EACH].v[e] += u.v[e];
         }
     }
-    G_UNROLL(RF_GPU_SUM_QUADS)
-    for (g_u32 i = 0; i < RF_GPU_SUM_QUADS; i++) hop_put(&p, &o, s[i].v, hop_row(m0), o.col + (slice + i) % 16 * 8 + g_lane() % 4 * 2);
+    G_UNROLL(2)
+    for (g_u32 i = 0; i < EACH; i++) {
+        if (p.glu) hop_put_glu(&p, &o[0], &o[1], s[0][i].v, s[1][i].v, m, o[0].col + n + 8 * i);
+        else
+            for (g_u32 half = 0; half < 2; half++) hop_put(&p, &o[half], s[half][i].v, m, o[half].col + n + 8 * i);
+    }
 }
 
 G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 group)
