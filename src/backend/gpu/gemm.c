@@ -294,7 +294,7 @@ static bool glu_takes(const struct rf_gpu *g, const struct rf_matmul_args *a)
 {
     const uint64_t n = rf_gpu_weight_of(a->w[0])->rows;
     return rf_gpu_act_tiles_room(g, a->rows, a->glu->cols) && !g->act.f32 && a->n_w == 2 && n == a->glu->cols && n == rf_gpu_weight_of(a->w[1])->rows && n % RF_GPU_GEMM_K == 0 &&
-           a->glu->out != a->x;
+           a->glu->out != a->x && a->glu->act <= RF_ACT_GELU_TANH && !a->bias[0] && !a->bias[1];
 }
 
 rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a)

@@ -50,6 +50,7 @@ struct matmul_args {
     unsigned pad;
 };
 struct act_row_args { rf_gpu_ptr x; struct act_args act; unsigned cols, step; };
+enum { RF_GPU_ROPE_HEADS = 8 };
 struct rope_kv_args {
     rf_gpu_ptr q, k, v, table, pos, seq, plan, kv;
     rf_gpu_ptr block_bytes, slot_offset; /* of the KV store */

@@ -99,21 +99,30 @@ G_FN void hop_put(const struct gemm_args *p, const struct gemm_col *o, const flo
         }
     }
 }
-/* act(gate) * up of the same rows and columns, to the next product's tiles, which begin at gate->out; its inputs, gate->stride, are whole blobs. */
-G_FN void hop_put_glu(const struct gemm_args *p, const struct gemm_col *gate, const struct gemm_col *up, const float *v, const float *u, g_u32 m, g_u32 n)
+/* act(gate) * up, rounded: SiLU or GELU (tanh) as in rows.h, but for a reciprocal that may be off by 2^-23. */
+G_FN g_u32 hop_glu2(const float *v, const float *u, g_u32 gelu)
 {
-    if (n >= gate->n) return;
-    float b[4];
+    float x[2];
     G_UNROLL(2)
-    for (g_u32 i = 0; i < 2; i++) b[i] = gate->bias ? gate->bias[n + i] : 0.0f, b[2 + i] = up->bias ? up->bias[n + i] : 0.0f;
-    G_UNROLL(2)
-    for (g_u32 r = 0; r < 2; r++) {
-        const g_u32 row = m + 8 * r;
-        float x[2];
-        if (row >= p->rows) continue;
-        G_UNROLL(2)
-        for (g_u32 i = 0; i < 2; i++) x[i] = activation(v[2 * r + i] + b[i], p->glu - 1) * (u[2 * r + i] + b[2 + i]);
-        *(g_u32 *)((g_u8 *)gate->out + ((g_u64)(row / 128) * (gate->stride / 64) + n / 64) * RF_GPU_GEMM_TILE + g_blob_at(row % 128, n % 64 / 8) + n % 8 * 2) = g_f2bf2(x[0], x[1]);
+    for (g_u32 i = 0; i < 2; i++) x[i] = v[i] * g_rcp(1.0f + g_exp(-(gelu ? 1.5957691f * (v[i] + 0.044715f * v[i] * v[i] * v[i]) : v[i]))) * u[i];
+    return g_f2bf2(x[0], x[1]);
+}
+/* Where row m's values of a tile's first columns go, to the next product's tiles, which begin at gate->out; its inputs, gate->stride, are whole blobs. */
+G_FN g_u8 *hop_glu_row(const struct gemm_col *gate, g_u32 m)
+{
+    return (g_u8 *)gate->out + ((g_u64)(m / 128) * (gate->stride / 64) + gate->col / 64) * RF_GPU_GEMM_TILE + m % 128 * 128 + g_lane() % 4 * 4;
+}
+/* Column pairs j, j + 1, .. (of 8 columns) of rows m and m + 8 = m mod 8. */
+G_FN void hop_put_glu(const struct gemm_args *p, const struct gemm_col *gate, const float *v, const float *u, g_u32 m, g_u32 j, g_u32 n_j, g_u32 gelu)
+{
+    g_u8 *row = hop_glu_row(gate, m);
+    const g_u32 n = gate->n - gate->col; /* of this tile or more */
+    G_UNROLL(16)
+    for (g_u32 i = 0; i < n_j; i++) {
+        g_u8 *to = row + (j + i) / 8 * RF_GPU_GEMM_TILE + ((((j + i) ^ m) & 7) << 4);
+        if (8 * (j + i) >= n) continue;
+        if (m < p->rows) *(g_u32 *)to = hop_glu2(v + 4 * i, u + 4 * i, gelu);
+        if (m + 8 < p->rows) *(g_u32 *)(to + 1024) = hop_glu2(v + 4 * i + 2, u + 4 * i + 2, gelu);
     }
 }
 G_FN g_u32 hop_row(g_u32 m0) { return m0 + g_tid() % 128 / 32 * 16 + g_lane() / 4; }
@@ -127,9 +136,9 @@ G_FN void hop_store(const struct gemm_args *p, const float *d, g_u32 m0, g_u32 c
 {
     const g_u32 m = hop_row(m0);
     if (p->glu) {
-        const struct gemm_col gate = gemm_col_of(p, col_tile), up = gemm_col_of(p, col_tile + 1);
-        G_UNROLL(16)
-        for (g_u32 j = 0; j < 16; j++) hop_put_glu(p, &gate, &up, d + 4 * j, d + 64 + 4 * j, m, gate.col + 8 * j + g_lane() % 4 * 2);
+        const struct gemm_col gate = gemm_col_of(p, col_tile);
+        if (p->glu == 1) hop_put_glu(p, &gate, d, d + 64, m, 0, 16, 0);
+        else hop_put_glu(p, &gate, d, d + 64, m, 0, 16, 1);
         return;
     }
     G_UNROLL(2)
@@ -172,6 +181,7 @@ G_KERNEL(128) gemm_sum(struct gemm_args p)
     g_pdl_launch();
     if (m0 >= p.rows) return;
     g_pdl_wait();
+    G_UNROLL(RF_GPU_SUM_QUADS)
     for (g_u32 i = 0; i < 2 * EACH; i++) s[i / EACH][i % EACH] = (struct g_f4){{0, 0, 0, 0}};
     for (g_u32 c = from; c <= to; c++) {
         const struct g_f4 *v = hop_part_at(&p, hop_part(&p, group, c, shared), rows / 2, rows % 2) + slice * 128;
@@ -181,12 +191,12 @@ G_KERNEL(128) gemm_sum(struct gemm_args p)
             for (int e = 0; e < 4; e++) s[i / EACH][i % EACH].v[e] += u.v[e];
         }
     }
-    G_UNROLL(2)
-    for (g_u32 i = 0; i < EACH; i++) {
-        if (p.glu) hop_put_glu(&p, &o[0], &o[1], s[0][i].v, s[1][i].v, m, o[0].col + n + 8 * i);
-        else
-            for (g_u32 half = 0; half < 2; half++) hop_put(&p, &o[half], s[half][i].v, m, o[half].col + n + 8 * i);
+    if (p.glu) {
+        hop_put_glu(&p, &o[0], s[0][0].v, s[1][0].v, m, slice, EACH, p.glu == 2);
+        return;
     }
+    G_UNROLL(RF_GPU_SUM_QUADS)
+    for (g_u32 i = 0; i < 2 * EACH; i++) hop_put(&p, &o[i / EACH], s[i / EACH][i % EACH].v, m, o[i / EACH].col + n + i % EACH * 8);
 }
 
 G_FN void hop_consume(const struct gemm_args *p, struct hop_ring r, g_u32 rank, g_u32 group)

@@ -12,6 +12,7 @@
 #define G_KERNEL_CLUSTER(threads, n) extern "C" __global__ __cluster_dims__(n, 1, 1) __launch_bounds__(threads, 1) void
 
 G_FN g_u32 g_grid_x(void) { return gridDim.x; }
+G_FN float g_rcp(float x) { float r; asm("rcp.approx.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; } /* 1 / x, off by an ulp at most */
 G_FN g_u32 g_processors(void) { g_u32 n; asm("mov.u32 %0, %%nsmid;" : "=r"(n)); return n; }
 G_FN g_u32 g_cluster_size(void) { g_u32 n; asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(n)); return n; }
 G_FN g_u32 g_cluster_rank(void) { g_u32 r; asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r)); return r; }
@@ -100,6 +101,7 @@ G_FN void g_wgmma_64x64_f16(float *d, const g_u32 *w, g_u64 x)
 #define G_HOPPER
 #define G_KERNEL_CLUSTER(threads, n) enum { emu_cluster = n }; G_KERNEL(threads)
 G_FN g_u32 g_grid_x(void) { return rf_emu_now.grid_x; }
+G_FN float g_rcp(float x) { return 1.0f / x; }
 G_FN g_u32 g_processors(void) { return RF_EMU_PROCESSORS; }
 G_FN g_u32 g_cluster_size(void) { return rf_emu_now.ranks; }
 G_FN g_u32 g_cluster_rank(void) { return rf_emu_now.rank; }
