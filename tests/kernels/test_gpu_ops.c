@@ -481,11 +481,11 @@ TEST(rotation_at_any_position)
     for (size_t k = 0; k < RF_COUNT(at) * STYLES; k++) {
         const int32_t pos = at[k / STYLES];
         const bool pairs = k % STYLES;
-        rf_dev q = put(gpu, x, sizeof got), other = put(gpu, x, sizeof got);
+        rf_dev q = put(gpu, x, sizeof got), other = put(gpu, x, sizeof got), v = put(gpu, x, sizeof got);
         struct rf_batch batch = {.n_tok = 1, .n_seq = 1, .n_group = 1, .token = &pos, .pos = &pos, .seq_first = first, .block_table = tables, .table_stride = FAR / 16};
         table[pos / 16] = 0;
         CHECK_INT(gpu->ops->batch_begin(gpu, NULL, &batch), RF_OK);
-        CHECK_INT(gpu->ops->rope_kv(gpu, NULL, &(struct rf_rope_kv_args){.q = q, .k = other, .v = other, .q_stride = DIM, .kv_stride = DIM, .n_head = 1,
+        CHECK_INT(gpu->ops->rope_kv(gpu, NULL, &(struct rf_rope_kv_args){.q = q, .k = other, .v = v, .q_stride = DIM, .kv_stride = DIM, .n_head = 1,
             .n_kv_head = 1, .head_dim = DIM, .rot_dim = DIM, .style = pairs ? RF_ROPE_PAIRS : RF_ROPE_NEOX, .inv_freq = freq, .mscale = 1.25f, .kv = kv}), RF_OK);
         get(gpu, got, q, sizeof got);
         for (int i = 0; i < DIM / 2; i++) {
@@ -496,7 +496,7 @@ TEST(rotation_at_any_position)
         }
         check_near(got, want, DIM, 1e-6, 1e-6, pairs ? "pairs" : "halves");
         table[pos / 16] = -1;
-        gpu->mem->free(gpu, q), gpu->mem->free(gpu, other);
+        gpu->mem->free(gpu, q), gpu->mem->free(gpu, v), gpu->mem->free(gpu, other);
     }
     gpu->mem->free(gpu, freq);
     gpu->mem->kv_free(gpu, kv);

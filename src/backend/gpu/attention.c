@@ -161,7 +161,8 @@ rf_status rf_gpu_rope_kv(struct rf_backend *b, struct rf_stream *s, const struct
         q.v += (rf_dev)from * a->kv_stride * sizeof(float);
         q.pos += (rf_dev)from * sizeof(int32_t);
         q.seq += (rf_dev)from * sizeof(int32_t);
-        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, (a->n_head + RF_GPU_ROPE_HEADS - 1) / RF_GPU_ROPE_HEADS + a->n_kv_head, RF_MIN(g->at.n_row - from, 65535u), 1, 64, 0, &q));
+        const uint32_t groups = (a->n_head + RF_GPU_ROPE_HEADS - 1) / RF_GPU_ROPE_HEADS;
+        RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_rope_kv, groups + a->n_kv_head, RF_MIN(g->at.n_row - from, 65535u), 1, 64, 0, &q));
     }
     return g->fault;
 }

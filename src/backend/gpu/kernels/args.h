@@ -36,7 +36,8 @@ struct act_args { rf_gpu_ptr half, bf16, sum; unsigned blocks, pad_rows; float f
 struct probe_args { rf_gpu_ptr out; };
 struct embed_args { rf_gpu_ptr w, token, out; unsigned n_chunk, cols; float scale; };
 struct pack_args { rf_gpu_ptr file, to, file_row; unsigned rows, cols, n_chunk, first_tile, tiles, pad; }; /* file: `rows` rows from tile first_tile on; to: the whole matrix */
-struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; struct act_args act; unsigned cols, x_stride, y_stride, threads; float eps; }; /* y: 0 where the form alone is wanted; cols are RF_GPU_NORM_ROW at most then */
+/* y: 0 where the form alone is wanted; cols are RF_GPU_NORM_ROW at most then */
+struct rmsnorm_args { rf_gpu_ptr x, residual, sum, w, y; struct act_args act; unsigned cols, x_stride, y_stride, threads; float eps; };
 struct matmul_weight { rf_gpu_ptr w, bias, out, add; unsigned rows, out_stride, block_end, pad; }; /* block_end: thread blocks (one row: tiles) up to and with this weight */
 /* tiles: of a block. For one row (matmul_one.h): w[].add: 0, or the row that the product is added to; norm: 0, or what x is normed with first, by norm_threads;
  * glu: 0, or 1 + the activation of w[0], whose out takes act(gate) * up; tiles, extra, most: of a share, shares with one more, tiles at most; from share

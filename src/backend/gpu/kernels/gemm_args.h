@@ -22,7 +22,8 @@ struct gemm_w_args { rf_gpu_ptr w, hi, lo; unsigned tile0, chunks, k_tiles; };
  * rounding left (its bit of x_terms), and w likewise. Sizes in tiles; first[] in tiles of 128, even.
  * Where the shape says that blocks are persistent, clusters come in `groups`, and each goes over every groups-th piece of 256 x 256 results: the first `whole` of these in
  * turns; the steps of all others, one piece's behind the other's, are cut into `shares` equal runs, whose sums lie in part (gemm_hopper.h) until gemm_sum adds them.
- * glu: 0, or 1 + the activation of w[0] (SiLU or GELU by tanh), of two weights of equal rows whose column tiles take turns, without bias; out[0] takes act(w[0]) * w[1] as x of a product of so many columns, in bf16 tiles. */
+ * glu: 0, or 1 + the activation of w[0] (SiLU or GELU by tanh), of two weights of equal rows whose column tiles take turns, without bias;
+ * out[0] takes act(w[0]) * w[1] as x of a product of so many columns, in bf16 tiles. */
 struct gemm_args {
     rf_gpu_ptr part;
     rf_gpu_ptr x, x_lo, w[RF_GPU_GEMM_W], w_lo[RF_GPU_GEMM_W], bias[RF_GPU_GEMM_W], out[RF_GPU_GEMM_W];

@@ -2,8 +2,10 @@
  *
  * Two blocks (a cluster) make 256 x 256 results: each its own 128 rows and both the same 256 columns, so each fetches its tile of x and half
  * of the tiles of w, which the copy engine delivers to both. In a block one thread feeds a ring of four stages; two warp groups take
- * 64 rows each. Blocks stay: while results are stored, the next tiles come in. Pieces that do not fill the chip once more share their steps of k among all clusters (gemm_args.h);
- * a cluster's part of a piece goes to memory as the groups hold it, [part][block of the cluster][group][16 pairs of 8 columns][128 threads][4], and gemm_sum adds parts in the order of k.
+ * 64 rows each. Blocks stay: while results are stored, the next tiles come in.
+ * Pieces that do not fill the chip once more share their steps of k among all clusters (gemm_args.h);
+ * a cluster's part of a piece goes to memory as the groups hold it, [part][block of the cluster][group][32 times 8 columns][128 threads][4], and gemm_sum adds parts in the
+ * order of k.
  */
 #define HOP_STAGES 4
 #define HOP_STAGE_BYTES (3 * RF_GPU_GEMM_TILE) /* x: 128 rows, w: 256 rows */
