@@ -292,6 +292,8 @@ TEST(what_stands_around)
         {{RF_TYPE_Q4_K, RF_TYPE_Q4_K, RF_TYPE_Q6_K}, 270, 256, 1280, RF_ACT_SILU, false, true, false, false, 4 * 128 * 256 * 2},
         {{RF_TYPE_BF16, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 520, 96, 384, RF_ACT_RELU, false, true, true, false, 4 * 128 * 128 * 2},
         {{RF_TYPE_F16, RF_TYPE_Q4_0, RF_TYPE_F8_E4M3}, 130, 96, 448, RF_ACT_SILU, false, false, true, false, 0},
+        {{RF_TYPE_BF16, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 520, 96, 704, RF_ACT_SILU, false, true, false, false, 4 * 128 * 128 * 2}, /* one of the two lies ready: slices of both */
+        {{RF_TYPE_F16, RF_TYPE_Q4_0, RF_TYPE_F8_E4M3}, 300, 96, 448, RF_ACT_SILU, false, false, false, false, 0},
         {{RF_TYPE_Q8_0, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 70, 128, 96, RF_ACT_SILU, false, true, false, false, 0}, /* no whole blobs */
         {{RF_TYPE_Q8_0, RF_TYPE_Q8_0, RF_TYPE_Q8_0}, 129, 128, 128, RF_ACT_SILU, true, true, false, false, 0},
         {{RF_TYPE_BF16, RF_TYPE_BF16, RF_TYPE_BF16}, 20, 256, 256, RF_ACT_SILU, false, true, false, false, 0}};

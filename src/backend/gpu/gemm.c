@@ -20,7 +20,6 @@ struct piece { uint32_t w, from, n, first; rf_dev hi, lo; };
 /* Memory that takes so many tiles of expanded weights. */
 struct room { rf_dev hi, lo; uint32_t tiles; };
 
-static uint32_t single_tiles_of(uint32_t n) { return (n + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS; }
 static uint32_t pairs_of(uint32_t n) { return (n + GEMM_PAD - 1) / GEMM_PAD; }
 static uint32_t tiles_of(uint32_t n) { return pairs_of(n) * 2; }
 /* bf16 lies as the product wants it; with rests wanted it is expanded as the others are. */
@@ -120,7 +119,7 @@ static rf_status multiply(struct rf_gpu *g, struct rf_stream *s, const struct rf
         const uint64_t at = (uint64_t)row0 / RF_GPU_GEMM_ROWS * (a->glu->cols / RF_GPU_GEMM_K) + p->from / RF_GPU_GEMM_K;
         m->out[0] = a->glu->out + at * RF_GPU_GEMM_TILE;
         m->stride[0] = a->glu->cols;
-        m->col_tiles = 2 * single_tiles_of(p->n);
+        m->col_tiles = 2 * rf_gpu_row_tiles(p->n);
     }
     if (!shape->persistent) return rf_gpu_launch_early(g, s, RF_GPU_K_gemm, (uint64_t)m->row_tiles * m->col_tiles, 1, 1, shape->threads, shape->shared, m);
     const uint32_t pairs = (m->row_tiles + 1) / 2, col_pairs = m->col_tiles / 2;
@@ -169,10 +168,10 @@ static rf_status glu_run(struct rf_gpu *g, struct rf_stream *s, const struct rf_
 {
     const bool whole[2] = {resident(rf_gpu_weight_of(a->w[0]), room[0].lo), resident(rf_gpu_weight_of(a->w[1]), room[0].lo)};
     const uint32_t n = (uint32_t)rf_gpu_weight_of(a->w[0])->rows, expanded = !whole[0] + !whole[1], r0 = room[0].tiles, r1 = room[1].tiles, each = RF_MIN(r0, r1);
-    const uint32_t most = expanded == 0 ? single_tiles_of(n) : expanded == 1 ? RF_MAX(r0, r1) : RF_MAX(each, RF_MAX(r0, r1) / 2);
+    const uint32_t most = expanded == 0 ? rf_gpu_row_tiles(n) : expanded == 1 ? RF_MAX(r0, r1) : RF_MAX(each, RF_MAX(r0, r1) / 2);
     const struct room *large = &room[r1 > r0];
     for (uint32_t from = 0, take; from < n; from += take) {
-        uint32_t tiles = RF_MIN(most, single_tiles_of(n - from)), used = 0;
+        uint32_t tiles = RF_MIN(most, rf_gpu_row_tiles(n - from)), used = 0;
         if (expanded) tiles = RF_MAX(RF_MIN(tiles, rf_gpu_gemm_share(&g->gemm.shape, m->rows, left, expanded * most) / expanded), 1u);
         take = RF_MIN(n - from, tiles * RF_GPU_GEMM_ROWS);
         struct piece p[2];
@@ -199,9 +198,9 @@ static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf
     const uint64_t tile_row = (uint64_t)m->k_tiles * RF_GPU_GEMM_TILE;
     struct gemm_x_args x = {.x = a->x + (uint64_t)row0 * cols * sizeof(float), .hi = m->x, .lo = m->x_lo, .rows = rows, .cols = cols,
                             .k_tiles = m->k_tiles, .tile_rows = RF_GPU_GEMM_ROWS};
-    if (!made) RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(single_tiles_of(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, 0, &x));
+    if (!made) RF_TRY(rf_gpu_launch_early(g, s, RF_GPU_K_gemm_x, (m->k_tiles * 8 + 127) / 128, RF_MIN(rf_gpu_row_tiles(rows) * RF_GPU_GEMM_ROWS, 32768u), 1, 128, 0, &x));
     m->rows = rows;
-    m->row_tiles = single_tiles_of(rows);
+    m->row_tiles = rf_gpu_row_tiles(rows);
     if (a->glu) return glu_run(g, s, a, row0, left, room, m);
     struct piece p[RF_GPU_GEMM_W];
     uint32_t n = 0, used = 0, filled = 0, most = rf_gpu_gemm_share(&g->gemm.shape, rows, left, all); /* tiles of the product, and those of them that need room */
@@ -234,7 +233,6 @@ static rf_status rows_run(struct rf_gpu *g, struct rf_stream *s, const struct rf
 
 /* ---- memory of a call ---- */
 
-static uint64_t k_tiles_of(uint64_t cols) { return (cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K; }
 /* tile_row: bytes of 128 rows of either side. */
 static uint64_t w_most(const struct rf_gpu *g, uint64_t tile_row) { return RF_MAX(g->gemm.w_most ? g->gemm.w_most : W_SCRATCH, 4 * tile_row); }
 
@@ -255,7 +253,7 @@ static struct room room_of(rf_dev at, uint64_t bytes, uint64_t tile_row, bool w_
 /* The product alone, and what glu says where a->glu is left. */
 static rf_status product(struct rf_gpu *g, struct rf_stream *s, const struct rf_matmul_args *a, bool x_rest, bool w_rest)
 {
-    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = (uint32_t)k_tiles_of(cols);
+    const uint32_t cols = (uint32_t)rf_gpu_weight_of(a->w[0])->cols, k_tiles = (uint32_t)rf_gpu_k_tiles(cols);
     const uint64_t tile_row = (uint64_t)k_tiles * RF_GPU_GEMM_TILE; /* bytes of 128 rows */
     const rf_dev made = rf_gpu_act_tiles_of(g, a->x, a->rows, cols);
     uint64_t tiles = 0, all = 0; /* of 128 columns: that are expanded, and of all weights */
@@ -314,12 +312,12 @@ rf_status rf_gpu_gemm(struct rf_gpu *g, struct rf_stream *s, const struct rf_mat
 
 uint64_t rf_gpu_gemm_scratch(const struct rf_gpu *g, const struct rf_scratch_desc *d)
 {
-    const uint64_t tile_row = k_tiles_of(d->cols) * RF_GPU_GEMM_TILE, bare_row = k_tiles_of(d->bare_cols) * RF_GPU_GEMM_TILE, widest = tiles_of(d->widest);
+    const uint64_t tile_row = rf_gpu_k_tiles(d->cols) * RF_GPU_GEMM_TILE, bare_row = rf_gpu_k_tiles(d->bare_cols) * RF_GPU_GEMM_TILE, widest = tiles_of(d->widest);
     const uint32_t terms = d->precise ? 2 : 1, split_rows = RF_MIN(d->rows, (uint32_t)SPLIT_ROWS);
     uint32_t step;
     uint64_t x = x_bytes(d->rows, tile_row, terms, &step), x_split = x_bytes(split_rows, tile_row, terms, &step);
     if (x <= d->spare) x = x_bytes(d->rows, bare_row, terms, &step);
     if (x_split <= d->spare) x_split = x_bytes(split_rows, bare_row, terms, &step);
-    const uint64_t part = RF_MIN(PART_SCRATCH, pairs_of(d->rows) * widest / 2 * (1 + k_tiles_of(d->cols) * (d->precise ? 3 : 1) / SPLIT_STEPS) * RF_GPU_GEMM_PART);
+    const uint64_t part = RF_MIN(PART_SCRATCH, pairs_of(d->rows) * widest / 2 * (1 + rf_gpu_k_tiles(d->cols) * (d->precise ? 3 : 1) / SPLIT_STEPS) * RF_GPU_GEMM_PART);
     return RF_MIN(w_most(g, tile_row), 2 * widest * tile_row) + RF_MAX(x, x_split + part);
 }

@@ -223,16 +223,14 @@ rf_dev rf_gpu_act_blobs(const struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_
     return !act_is_of(g, x, rows, cols) || !g->act.at.pad_rows ? 0 : bf16 ? g->act.at.bf16 : g->act.at.half;
 }
 
-static uint64_t tile_row_of(uint32_t cols) { return (uint64_t)(cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K * RF_GPU_GEMM_TILE; }
-
 bool rf_gpu_act_tiles_room(const struct rf_gpu *g, uint32_t rows, uint32_t cols)
 {
-    return rf_gpu_has_stream(g) && rows > RF_GPU_FEW_MOST && (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS * tile_row_of(cols) <= (uint64_t)rows * cols * sizeof(float);
+    return rf_gpu_has_stream(g) && rows > RF_GPU_FEW_MOST && rf_gpu_row_tiles(rows) * rf_gpu_k_tiles(cols) * RF_GPU_GEMM_TILE <= (uint64_t)rows * cols * sizeof(float);
 }
 
 void rf_gpu_act_tiles_make(struct rf_gpu *g, rf_dev x, uint32_t rows, uint32_t cols, struct act_args *at)
 {
-    *at = (struct act_args){.bf16 = x, .blocks = (unsigned)(tile_row_of(cols) / RF_GPU_GEMM_TILE * 2), .pad_rows = RF_GPU_GEMM_ROWS, .factor = RF_GPU_FACTOR_ANY};
+    *at = (struct act_args){.bf16 = x, .blocks = (unsigned)rf_gpu_k_tiles(cols) * 2, .pad_rows = RF_GPU_GEMM_ROWS, .factor = RF_GPU_FACTOR_ANY};
     act_note(g, x, rows, cols, at);
 }
 

@@ -12,6 +12,10 @@ struct rf_gpu_weight {
     enum rf_gpu_kernel kernel; /* embed_TYPE; pack_rows_ and the three products follow */
 };
 
+/* Tiles of the large product (kernels/gemm_args.h) that so many rows, and so many columns, take. */
+static inline uint32_t rf_gpu_row_tiles(uint32_t rows) { return (rows + RF_GPU_GEMM_ROWS - 1) / RF_GPU_GEMM_ROWS; }
+static inline uint64_t rf_gpu_k_tiles(uint64_t cols) { return (cols + RF_GPU_GEMM_K - 1) / RF_GPU_GEMM_K; }
+
 /* A type's place in RF_GPU_TYPES (kernels/args.h), by which kernels of a kind follow each other. */
 static inline uint32_t rf_gpu_weight_number(const struct rf_gpu_weight *w)
 {
